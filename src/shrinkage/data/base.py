@@ -1,0 +1,140 @@
+"""What every data set is to the rest: parts in memory, drawn in batches by index."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from shrinkage.errors import InputError
+
+EVALUATION_ROWS = 16_384  # enough to be one batch for small data, and to bound the memory for large
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a data set: x float64 [n, …], y [n], float64 for regression and int64 class codes else."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of shapes and values."""
+        content = hashlib.sha256(repr((self.x.shape, self.y.shape, self.y.dtype.str)).encode())
+        for array in (self.x, self.y):
+            content.update(np.ascontiguousarray(array).data)
+        return content.hexdigest()[:16]
+
+
+class ShuffledBatches(Sampler[torch.Tensor]):
+    """Index tensors, one a batch; each epoch's order is drawn from (seed, epoch) alone."""
+
+    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        if self.batch_size == self.rows:
+            return iter([torch.arange(self.rows)])
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+        return iter(torch.from_numpy(order).split(self.batch_size))
+
+
+class DataModule(L.LightningDataModule, ABC):
+    """A data set with parts `train`, `val` and perhaps `test`.
+
+    seed: fixes the data or their split. batch_size: rows a step, None for all of them. order_seed: fixes the order
+    of the batches.
+
+    After `setup`: parts; classes (None for regression) and class_names; feature_names; for regression center and
+    scale, by which y·scale + center is in the user's units; notes, sentences that the user should read.
+    """
+
+    def __init__(self, *, seed: int, batch_size: int | None, order_seed: int) -> None:
+        super().__init__()
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(
+                f"data.batch_size={batch_size}: must be a whole number ≥ 1; use data.batch_size=null for all rows"
+            )
+        self.seed, self.batch_size = seed, batch_size
+        self.title: str | None = None  # where the data have a better name than their choice in conf/data
+        self.order_seed = order_seed
+        self.parts: dict[str, Part] = {}
+        self.classes: int | None = None
+        self.class_names: tuple[str, ...] = ()
+        self.feature_names: tuple[str, ...] = ()
+        self.center, self.scale = 0.0, 1.0
+        self.notes: list[str] = []
+
+    @abstractmethod
+    def make_parts(self) -> dict[str, Part]:
+        """The parts by name; also sets what else `setup` promises. Raises InputError on bad input."""
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.parts:
+            return
+        self.parts = self.make_parts()
+        rows = len(self.parts["train"])
+        if self.batch_size is not None and self.batch_size > rows:
+            self.notes.append(
+                f"data.batch_size={self.batch_size} is more than the {rows} training rows: each batch is all of them."
+            )
+        self.batch_rows = min(self.batch_size or rows, rows)
+
+    @property
+    def inputs(self) -> int:
+        """How many numbers a row has."""
+        return self.parts["train"].x.shape[1]
+
+    def describe(self, name: str) -> list[dict[str, object]]:
+        """Each part as MLflow's page shows a data set: name, digest, context, source and profile."""
+        contexts = {"train": "training", "val": "validation", "test": "testing"}
+        return [
+            {
+                "name": self.title or name,
+                "digest": part.digest,
+                "context": contexts[key],
+                "source": {"class": type(self).__name__, "seed": self.seed}
+                | ({"uri": self.title} if self.title else {}),
+                "profile": {"rows": len(part), "features": self.inputs, "classes": self.classes},
+            }
+            for key, part in self.parts.items()
+        ]
+
+    def tensors(self, part: str) -> TensorDataset:
+        """A part as tensors, in double precision where the trainer works in it."""
+        double = self.trainer is not None and self.trainer.precision == "64-true"
+        x, y = self.parts[part].x, self.parts[part].y
+        x = torch.from_numpy(x).to(torch.float64 if double else torch.float32)
+        y = torch.from_numpy(y)
+        return TensorDataset(x, y.to(x.dtype) if self.classes is None else y)
+
+    def train_dataloader(self) -> DataLoader:
+        order = ShuffledBatches(len(self.parts["train"]), self.batch_rows, self.order_seed)
+        return DataLoader(self.tensors("train"), batch_size=None, sampler=order)
+
+    def evaluation_dataloader(self, part: str) -> DataLoader:
+        """A part in order, in a few large batches."""
+        order = torch.arange(len(self.parts[part])).split(EVALUATION_ROWS)
+        return DataLoader(self.tensors(part), batch_size=None, sampler=order)
+
+    def val_dataloader(self) -> DataLoader:
+        return self.evaluation_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self.evaluation_dataloader("test")

@@ -1,0 +1,53 @@
+"""The synthetic problem of the weight decay chapter of Dive into Deep Learning (https://d2l.ai, §3.7)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shrinkage.errors import InputError
+
+from .base import DataModule, Part
+
+
+class D2L(DataModule):
+    """y = bias + Σ weightⱼxⱼ + ε with x ~ N(0, 1) and ε ~ N(0, noise²); no test part, nothing standardised.
+
+    weight: one number for all coefficients, or a list of num_inputs. seed fixes the data.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_train: int,
+        num_val: int,
+        num_inputs: int,
+        weight: float | Sequence[float],
+        bias: float,
+        noise: float,
+        seed: int,
+        batch_size: int | None,
+        order_seed: int,
+    ) -> None:
+        super().__init__(seed=seed, batch_size=batch_size, order_seed=order_seed)
+        for name, value in (("num_train", num_train), ("num_val", num_val), ("num_inputs", num_inputs)):
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"data.{name}={value}: must be a whole number ≥ 1; the chapter has data.{name}=20")
+        if noise < 0:
+            raise InputError(f"data.noise={noise}: a standard deviation must be ≥ 0; use data.noise=0 for none")
+        if not isinstance(weight, int | float) and len(weight) != num_inputs:
+            raise InputError(
+                f"data.weight has {len(weight)} numbers: must be one number or data.num_inputs={num_inputs} of them"
+            )
+        self.sizes = {"train": num_train, "val": num_val}
+        self.coefficients = np.broadcast_to(np.asarray(weight, dtype=np.float64), num_inputs)
+        self.intercept, self.noise = bias, noise
+
+    def make_parts(self) -> dict[str, Part]:
+        draw = np.random.default_rng(self.seed)
+        self.feature_names = tuple(f"x{j}" for j in range(len(self.coefficients)))
+        parts = {}
+        for name, rows in self.sizes.items():
+            x = draw.standard_normal((rows, len(self.coefficients)))
+            y = self.intercept + x @ self.coefficients + self.noise * draw.standard_normal(rows)
+            parts[name] = Part(x, y)
+        return parts

@@ -1,0 +1,23 @@
+"""Initial weights of a linear layer."""
+
+from torch import nn
+
+from shrinkage.errors import InputError
+
+
+def initialise_(layer: nn.Linear, init: str, sigma: float) -> None:
+    """In place: `normal` draws N(0, σ²), `glorot` U(±√(6/(in + out))), both with bias 0; `torch` keeps PyTorch's own.
+
+    Glorot & Bengio (2010), "Understanding the difficulty of training deep feedforward neural networks". PyTorch's own
+    is U(±1/√in) for weights and bias.
+    """
+    if init not in ("normal", "glorot", "torch"):
+        raise InputError(f"model.init={init}: must be normal, glorot or torch; use model.init=torch for PyTorch's own")
+    if init == "torch":
+        return
+    if init == "normal":
+        nn.init.normal_(layer.weight, std=sigma)
+    else:
+        nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

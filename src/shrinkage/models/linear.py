@@ -1,0 +1,13 @@
+"""A linear model: linear, logistic or softmax regression, by the task."""
+
+from torch import nn
+
+from .init import initialise_
+
+
+class Linear(nn.Linear):
+    """x [n, inputs] → Wx + b [n, outputs]; init: normal (with σ = sigma), glorot or torch."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool, init: str, sigma: float) -> None:
+        super().__init__(inputs, outputs, bias=bias)
+        initialise_(self, init, sigma)

@@ -1,0 +1,20 @@
+"""The lasso's penalty."""
+
+from torch import Tensor
+
+from .base import Params, Penalty, soft_threshold
+
+
+class L1(Penalty):
+    """Ω(w) = ‖w‖₁ = Σ|wⱼ|.
+
+    prox with step t: soft(w, t) = sign(w)·max(|w| − t, 0), which makes exact zeros; the subgradient sign(w) of the
+    modes `loss` and `decay` never does. Reference: Tibshirani (1996), "Regression shrinkage and selection via the
+    lasso"; the prox: Parikh & Boyd (2014), "Proximal algorithms", §6.5.2.
+    """
+
+    def value(self, weights: Params) -> Tensor:
+        return sum(w.abs().sum() for w in weights.values())
+
+    def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
+        return {name: soft_threshold(w, step) for name, w in weights.items()}

@@ -1,0 +1,19 @@
+"""No penalty."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from .base import Mode, Params, Penalty
+
+
+class NoPenalty(Penalty):
+    """Ω(w) = 0: λ has no effect."""
+
+    modes: ClassVar[tuple[Mode, ...]] = ("loss",)
+
+    def value(self, weights: Params) -> Tensor:
+        return next(iter(weights.values())).new_zeros(())
+
+    def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
+        return dict(weights)

@@ -1,0 +1,39 @@
+"""The words at the end of a run."""
+
+from rich.console import Console
+from rich.table import Table
+
+ROWS = (
+    ("train/loss", "data loss on the training part"),
+    ("train/penalty", "λ·Ω(w)"),
+    ("train/objective", "their sum, what training minimises"),
+    ("val/loss", "data loss on the validation part"),
+    ("weight/l1", "‖w‖₁"),
+    ("weight/l2", "‖w‖₂"),
+    ("weight/half_squared_l2", "½‖w‖², which d2l prints as the L2 norm of w"),
+    ("weight/zeros", "share of weights that are exactly 0"),
+)
+TASKS = {
+    "r2": "1 − Σr²/Σ(y − ȳ)²",
+    "rmse": "in your own units",
+    "mae": "in your own units",
+    "accuracy": "share of rows that are right",
+}
+
+
+def show_summary(title: str, measured: dict[str, float], test: dict[str, float]) -> None:
+    """A table of the run's last metrics with what each is."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for name, meaning in ROWS:
+        table.add_row(name, f"{measured[name]:.6g}", meaning)
+        if name == "val/loss":
+            for part, metrics in (("val", measured), ("test", test)):
+                for metric, explanation in TASKS.items():
+                    if f"{part}/{metric}" in metrics:
+                        table.add_row(f"{part}/{metric}", f"{metrics[f'{part}/{metric}']:.6g}", explanation)
+    if "test/loss" in test:
+        table.add_row("test/loss", f"{test['test/loss']:.6g}", "data loss on the test part")
+    Console().print(table)

@@ -1,0 +1,135 @@
+"""The training side of the writer process: start it, wait for it, hear its answers."""
+
+import functools
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from shrinkage.errors import InputError
+
+from .journal import Journal
+from .location import sqlite_path, without_password
+
+FIRST_ANSWER_SECONDS = 120.0  # a new store takes MLflow's migrations, and its turn behind other first users
+SILENCE_SECONDS = 60.0
+
+
+@functools.cache
+def connect(uri: str, experiment: str, root: Path) -> "Client":
+    """The one writer process of this process for a store; it starts now and is ready later."""
+    return Client(uri, experiment, root)
+
+
+class Client:
+    def __init__(self, uri: str, experiment: str, root: Path) -> None:
+        self.uri = without_password(uri)
+        self.journals = root / "journals"
+        settings = {"uri": uri, "experiment": experiment, "artifacts": str(root / "mlartifacts")}
+        self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 it lives as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "shrinkage.tracking.writer", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=writer_environment(),
+            start_new_session=True,  # so that Ctrl-C at a terminal does not reach it
+        )
+        self.answers: queue.Queue[dict | None] = queue.Queue()
+        self.opened: dict[str, dict] = {}
+        self.closed: set[str] = set()
+        self.is_ready = False
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        for line in self.process.stdout:
+            self.answers.put(json.loads(line))
+        self.answers.put(None)
+
+    def hear(self, seconds: float) -> None:
+        """Take in one answer. Raises InputError where the store refuses, TrackingError where the writer is gone."""
+        try:
+            answer = self.answers.get(timeout=seconds)
+        except queue.Empty:
+            raise TrackingError(f"the store {self.uri} has not answered for {seconds:.0f} s") from None
+        if answer is None:
+            self.answers.put(None)
+            self.errors.seek(0)
+            raise TrackingError(f"the writer to {self.uri} stopped: {self.errors.read()[-2000:] or 'without a word'}")
+        if "refused" in answer:
+            raise InputError(answer["refused"])
+        if "failed" in answer:
+            raise TrackingError(f"the store {self.uri} failed: {answer['failed']}")
+        if "undelivered" in answer:
+            raise TrackingError(
+                f"the store {self.uri} did not take the run ({answer['reason']}); "
+                f"its record lies in {self.journals / answer['undelivered']}.jsonl"
+            )
+        if "opened" in answer:
+            self.opened[answer["opened"]] = answer
+        elif "closed" in answer:
+            self.closed.add(answer["closed"])
+        else:
+            self.is_ready = True
+
+    def wait_until_ready(self) -> None:
+        while not self.is_ready:
+            self.hear(FIRST_ANSWER_SECONDS)
+
+    def begin(self, name: str, tags: dict[str, str], parent: str | None) -> Journal:
+        """A new run's journal, which the writer follows from now on."""
+        try:
+            journal = Journal(self.journals, name, tags, parent)
+        except OSError as error:
+            raise InputError(
+                f"{self.journals} cannot be written ({error.strerror}): each run keeps its record there first; "
+                "make it writable, or run from a copy that is"
+            ) from error
+        self.follow(journal)
+        return journal
+
+    def follow(self, journal: Journal) -> None:
+        """Have the writer look at a journal now."""
+        try:
+            self.process.stdin.write(f"{journal.path}\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # the writer is gone; whoever waits for it hears why
+
+    def finish(self, journal: Journal, status: str) -> str:
+        """End a run and wait until all of it is in the store: the run's id there."""
+        journal.end(status)
+        self.follow(journal)
+        while journal.id not in self.closed:
+            self.hear(SILENCE_SECONDS)
+        self.closed.discard(journal.id)
+        return self.opened[journal.id]["run_id"]
+
+    def where(self, journal: Journal) -> str:
+        """Where a run is and how to look at it."""
+        answer = self.opened[journal.id]
+        page = f"#/experiments/{answer['experiment_id']}/runs/{answer['run_id']}"
+        if self.uri.startswith("http"):
+            return f"Run {answer['run_id']}: {self.uri.rstrip('/')}/{page}"
+        database = sqlite_path(self.uri)
+        beside = database is not None and database.name == "mlflow.db" and database.parent.resolve() == Path.cwd()
+        command = "mlflow ui" if beside else f"mlflow ui --backend-store-uri {self.uri}"
+        return f"Run {answer['run_id']} in {self.uri}\nTo look at it: {command}, then http://127.0.0.1:5000/{page}"
+
+
+class TrackingError(Exception):
+    """The store cannot be reached; what was recorded lies in the journal."""
+
+
+def writer_environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    # Nothing leaves this machine unless the user has asked for it.
+    environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    environment.pop("MLFLOW_RUN_ID", None)
+    environment["PYTHONIOENCODING"] = "utf-8"
+    return environment

@@ -1,0 +1,82 @@
+"""Where runs are remembered: found, made once, and opened."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from shrinkage.errors import InputError
+
+from .location import sqlite_path, without_password
+
+MODEL_TRAINING = (
+    "mlflow.experimentKind",
+    "custom_model_development",
+)  # else MLflow's page opens on its GenAI side
+
+
+@dataclass(frozen=True)
+class Store:
+    client: MlflowClient
+    experiment_id: str
+
+
+def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
+    """The store at a tracking URI and the id of an experiment in it, both made if they are missing.
+
+    artifacts: where a local store puts its files. Raises InputError where the store cannot be used.
+
+    MLflow migrates a SQLite file without a lock, so that several first uses at once leave it broken for good; and
+    several processes may not create one experiment at once either. Both happen here under a lock beside the file.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        client = MlflowClient(tracking_uri=uri)
+        return Store(client, experiment_id(client, uri, experiment, None))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            client = MlflowClient(tracking_uri=uri)
+            identifier = experiment_id(client, uri, experiment, artifacts.resolve().as_uri())
+            # Readers and a writer no longer wait for one another; the mode stays with the file.
+            connection = sqlite3.connect(path)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+    except (OSError, sqlite3.OperationalError) as error:
+        raise InputError(
+            f"the store {path} cannot be written ({error}); choose another place with tracking.uri=sqlite:///…"
+        ) from error
+    return Store(client, identifier)
+
+
+def experiment_id(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:
+    try:
+        found: Experiment | None = client.get_experiment_by_name(name)
+    except MlflowException as error:
+        raise InputError(explain(uri, error)) from error
+    if found is None:
+        return client.create_experiment(name, artifact_location=artifacts, tags=dict([MODEL_TRAINING]))
+    if found.lifecycle_stage == "deleted":
+        raise InputError(
+            f"tracking.experiment={name}: it was deleted in {without_password(uri)}; restore it with "
+            f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another name"
+        )
+    if MODEL_TRAINING[0] not in found.tags:
+        client.set_experiment_tag(found.experiment_id, *MODEL_TRAINING)
+    return found.experiment_id
+
+
+def explain(uri: str, error: Exception) -> str:
+    """One sentence for a store that does not open."""
+    uri, words = without_password(uri), " ".join(str(error).split())
+    if "out-of-date database schema" in words:
+        return (
+            f"the store {uri} was made by another version of MLflow ({words.split('. ')[0]}); if it is an older one, "
+            f"back the store up and run `mlflow db upgrade {uri}`; if it is a newer one, install that MLflow here, or "
+            "choose another store with tracking.uri=sqlite:///…"
+        )
+    return f"the store {uri} cannot be opened ({words[:500]}); choose another with tracking.uri=…"

@@ -1,0 +1,185 @@
+"""The process that carries journals into MLflow, beside the one that trains.
+
+It imports MLflow and opens the store while the other still imports PyTorch, and writes on another core, so that a run
+pays for neither. It is told of journals on its standard input, a path a line, and answers on its standard output, a
+JSON object a line. When its input ends without a run's end (the training process was killed), it ends the run for it.
+"""
+
+import json
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from shrinkage.errors import InputError
+
+from .journal import Reader, now
+from .store import Store, open_store
+
+T = TypeVar("T")
+POLL_SECONDS = 1.0
+METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100  # MLflow's limits
+LONGEST_PARAM, LONGEST_TAG = 6000, 8000
+CUT = " … (cut: config.yaml has all of it)"
+
+
+PASSING = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")  # a locked database, a busy server
+RETRY_SECONDS = (0.1, 0.3, 1, 3, 10)
+
+
+def reply(**fields: object) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+def patiently(call: Callable[..., T], *args: object, **kwargs: object) -> T:
+    """call(*args, **kwargs), tried again while the store is only busy."""
+    for seconds in RETRY_SECONDS:
+        try:
+            return call(*args, **kwargs)
+        except MlflowException as error:
+            if error.error_code not in PASSING:
+                raise
+            time.sleep(seconds)
+    return call(*args, **kwargs)
+
+
+class Delivery:
+    """One journal on its way into the store."""
+
+    def __init__(self, store: Store, path: Path) -> None:
+        self.client, self.experiment_id = store.client, store.experiment_id
+        self.reader = Reader(path)
+        self.run_id: str | None = None
+        self.last_time = now()
+        self.ended = False
+        self.metrics: list[Metric] = []
+        self.params: list[Param] = []
+        self.tags: list[RunTag] = []
+
+    def carry(self) -> None:
+        """Everything that has been appended since the last call."""
+        for event in self.reader.events():
+            self.last_time = event.get("time", self.last_time)
+            getattr(self, f"on_{event.pop('event')}")(**event)
+        self.flush()
+
+    def flush(self) -> None:
+        while self.metrics or self.params or self.tags:
+            patiently(
+                self.client.log_batch,
+                self.run_id,
+                metrics=self.metrics[:METRICS_A_BATCH],
+                params=self.params[:PARAMS_A_BATCH],
+                tags=self.tags[:TAGS_A_BATCH],
+                synchronous=True,
+            )
+            self.metrics = self.metrics[METRICS_A_BATCH:]
+            self.params, self.tags = self.params[PARAMS_A_BATCH:], self.tags[TAGS_A_BATCH:]
+
+    def end(self, status: str, time: int) -> None:
+        self.flush()
+        patiently(self.client.set_terminated, self.run_id, status=status, end_time=time)
+        self.ended = True
+
+    def on_run(self, id: str, time: int, name: str, tags: dict[str, str], parent: str | None) -> None:
+        tags = {name: cut(value, LONGEST_TAG) for name, value in tags.items()} | {"shrinkage.journal": id}
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
+        run = patiently(self.client.create_run, self.experiment_id, start_time=time, tags=tags, run_name=name)
+        self.run_id = run.info.run_id
+        reply(opened=id, run_id=self.run_id, experiment_id=self.experiment_id)
+
+    def on_params(self, params: dict[str, str]) -> None:
+        self.params += [Param(name, cut(value, LONGEST_PARAM)) for name, value in params.items()]
+
+    def on_tags(self, tags: dict[str, str]) -> None:
+        self.tags += [RunTag(name, cut(value, LONGEST_TAG)) for name, value in tags.items()]
+
+    def on_metrics(self, step: int, time: int, metrics: dict[str, float]) -> None:
+        self.metrics += [Metric(name, value, time, step) for name, value in metrics.items()]
+
+    def on_dataset(
+        self, name: str, digest: str, context: str, source: dict[str, str], profile: dict[str, object]
+    ) -> None:
+        dataset = Dataset(
+            name=name,
+            digest=digest,
+            source_type="local",
+            source=json.dumps(source),
+            profile=json.dumps(profile),
+        )
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+        patiently(self.client.log_inputs, self.run_id, datasets=inputs)
+
+    def on_artifact(self, path: str, folder: str) -> None:
+        patiently(self.client.log_artifact, self.run_id, path, folder or None)
+
+    def on_end(self, status: str, time: int) -> None:
+        self.end(status, time)
+
+
+def cut(value: str, length: int) -> str:
+    return value if len(value) <= length else value[: length - len(CUT)] + CUT
+
+
+def write(uri: str, experiment: str, artifacts: Path) -> None:
+    """Open the store, then carry journals until the input ends."""
+    store = open_store(uri, experiment, artifacts)
+    reply(ready=True)
+    paths: queue.Queue[str | None] = queue.Queue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            paths.put(line.rstrip("\n"))
+        paths.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    deliveries: dict[str, Delivery] = {}
+    listening = True
+    while listening:
+        try:
+            path = paths.get(timeout=POLL_SECONDS)
+            if path is None:
+                listening = False
+            elif path not in deliveries:
+                deliveries[path] = Delivery(store, Path(path))
+        except queue.Empty:
+            pass
+        for path, delivery in list(deliveries.items()):
+            try:
+                delivery.carry()
+                if not listening and not delivery.ended:
+                    delivery.end("KILLED", delivery.last_time)
+            except Exception as error:  # the others go on; the journal stays where it is
+                reply(undelivered=Path(path).stem, reason=f"{type(error).__name__}: {error}")
+                del deliveries[path]
+                continue
+            if delivery.ended:
+                Path(path).unlink()
+                del deliveries[path]
+                reply(closed=Path(path).stem)
+
+
+def main() -> None:
+    # Ctrl-C and SIGTERM are for the process that trains; this one ends with it, when all is written.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    settings = json.loads(sys.argv[1])
+    try:
+        write(settings["uri"], settings["experiment"], Path(settings["artifacts"]))
+    except InputError as error:
+        reply(refused=str(error))
+    except Exception as error:
+        reply(failed=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+
+
+if __name__ == "__main__":
+    main()

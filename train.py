@@ -1,0 +1,15 @@
+"""python train.py [group=choice …] [key=value …]    train a penalised model and record the run; see --help"""
+
+import hydra
+from omegaconf import DictConfig
+
+from shrinkage.fit import fit
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    return fit(cfg)
+
+
+if __name__ == "__main__":
+    main()
