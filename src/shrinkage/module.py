@@ -1,5 +1,6 @@
 """The LightningModule that trains one model at one λ."""
 
+import math
 from collections.abc import Callable
 
 import lightning.pytorch as L
@@ -73,7 +74,8 @@ class PenalisedModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         counted_in_steps = self.trainer.max_steps > 0
         self.measure(step=self.trainer.global_step if counted_in_steps else self.trainer.current_epoch + 1)
-        self.log("val/loss", self.measured["val/loss"], logger=False)  # where EarlyStopping looks
+        # Where EarlyStopping looks; `self.log` would round to single precision on the way.
+        self.trainer.callback_metrics["val/loss"] = torch.tensor(self.measured["val/loss"], dtype=torch.float64)
 
     def measure(self, step: int) -> None:
         """Evaluate the training and validation parts and the weights as they are now, and log all of it."""
@@ -116,8 +118,8 @@ class PenalisedModule(L.LightningModule):
         """Raises InputError where training has diverged."""
         values = {name: self.measured[name] for name in ("train/loss", "train/objective", "val/loss")}
         for name, value in values.items():
-            if not torch.isfinite(torch.tensor(value)):
-                lr = self.optimizers().param_groups[0]["lr"] if self.trainer.optimizers else float("nan")
+            if not math.isfinite(value):
+                lr = self.trainer.optimizers[0].param_groups[0]["initial_lr"]
                 raise InputError(
                     f"{name} became {value} in epoch {self.trainer.current_epoch + 1}: with optimizer.lr={lr:g} and "
                     f"lambd={self.lambd:g} the steps are too long and training diverged; "

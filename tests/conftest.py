@@ -1,0 +1,56 @@
+"""What the tests share: configs composed as train.py composes them, and stores of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+
+# Tests run side by side on few cores, on tiny models: a second thread only waits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def choices(group: str) -> list[str]:
+    """The choices of a config group, as Hydra finds them; a file without a class of its own is shared by others."""
+    files = sorted((CONF / group).glob("*.yaml"))
+    return [file.stem for file in files if "_target_" in file.read_text(encoding="utf-8")]
+
+
+def config(*overrides: str) -> DictConfig:
+    """The config of `python train.py OVERRIDES`, resolved and untracked unless the overrides say otherwise."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        whole = compose("train", ["tracking=none", "progress=false", *overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(whole)
+    try:
+        tree = OmegaConf.to_container(OmegaConf.masked_copy(whole, [k for k in whole if k != "hydra"]), resolve=False)
+        resolved = OmegaConf.create(tree)
+        resolved.choices = {group: whole.hydra.runtime.choices[group] for group in tree["choices"]}
+        OmegaConf.resolve(resolved)
+        return resolved
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+def train_py(*arguments: str, cwd: Path, store: Path, **environment: str) -> subprocess.CompletedProcess:
+    """`python train.py ARGUMENTS` from another folder, recording into a store of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=cwd,
+        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A SQLite file that does not exist yet."""
+    return tmp_path / "mlflow.db"

@@ -1,0 +1,226 @@
+"""Every choice of conf/data keeps the promises of its base class; the user's own file is read rightly or refused."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import choices, config
+
+from shrinkage.data.base import DataModule, ShuffledBatches
+from shrinkage.errors import InputError
+from shrinkage.training import build, make
+
+
+@pytest.fixture(scope="session")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 houses: two numbers, a text column, a constant, and a price."""
+    draw = np.random.default_rng(0)
+    area, rooms = draw.uniform(40, 200, 200), draw.integers(1, 7, 200)
+    town = draw.choice(["Aachen", "Bonn", "Köln"], 200)
+    price = 2000 * area + 10_000 * rooms + 30_000 * (town == "Köln") + draw.normal(0, 5000, 200)
+    path = tmp_path_factory.mktemp("data") / "houses.csv"
+    pd.DataFrame({"area": area, "rooms": rooms, "town": town, "country": "DE", "price": price}).to_csv(
+        path, index=False
+    )
+    return path
+
+
+def overrides_for(name: str, houses: Path) -> list[str]:
+    return [f"data={name}"] + ([f"data.path={houses}", "data.target=price"] if name == "table" else [])
+
+
+def loaded(*overrides: str) -> DataModule:
+    module = make(config(*overrides).data, order_seed=0)
+    module.setup()
+    return module
+
+
+def table(path: Path, target: str, *overrides: str) -> DataModule:
+    return loaded("data=table", f"data.path={path}", f"data.target={target}", *overrides)
+
+
+@pytest.fixture(params=choices("data"))
+def overrides(request: pytest.FixtureRequest, houses: Path) -> list[str]:
+    return overrides_for(request.param, houses)
+
+
+def test_parts_have_the_promised_shapes(overrides: list[str]) -> None:
+    data = loaded(*overrides)
+    assert {"train", "val"} <= set(data.parts) <= {"train", "val", "test"}
+    assert len(data.feature_names) == data.inputs
+    for part in data.parts.values():
+        assert part.x.shape == (len(part.y), data.inputs) and part.x.dtype == np.float64
+        assert np.isfinite(part.x).all() and np.isfinite(part.y).all()
+        assert part.y.dtype == (np.float64 if data.classes is None else np.int64)
+        if data.classes:
+            assert set(part.y) == set(range(data.classes))  # stratified: every class is in every part
+
+
+def test_parts_are_disjoint_and_seeded(overrides: list[str]) -> None:
+    first, again, other = loaded(*overrides), loaded(*overrides), loaded(*overrides, "data.seed=1")
+    rows = [tuple(row) for part in first.parts.values() for row in np.column_stack([part.x, part.y]).round(9)]
+    if "data=digits" not in overrides:  # which holds a few images twice
+        assert len(set(rows)) == len(rows)
+    digests = [{name: part.digest for name, part in data.parts.items()} for data in (first, again, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_standardised_by_the_training_part_alone(overrides: list[str]) -> None:
+    if "data=d2l" in overrides:
+        pytest.skip("the chapter's data are not standardised")
+    data = loaded(*overrides)
+    train = data.parts["train"]
+    spread = train.x.std(axis=0)
+    np.testing.assert_allclose(train.x.mean(axis=0), 0, atol=1e-9)
+    assert np.all(np.isclose(spread, 1) | np.isclose(spread, 0, atol=1e-12))  # 0: a constant column
+    if data.classes is None:
+        assert (train.y.mean(), train.y.std()) == pytest.approx((0, 1))
+        raw = loaded(*overrides, "data.standardize=false")
+        np.testing.assert_allclose(data.parts["val"].y * data.scale + data.center, raw.parts["val"].y)
+
+
+def test_one_fast_run(overrides: list[str], tmp_path: Path) -> None:
+    training = build(config(*overrides, "trainer.max_epochs=1", "lambd=0.01"), tmp_path)
+    training.run()
+    measured = training.module.measured
+    assert [step for step, _ in training.module.history] == [0, 1]
+    assert all(np.isfinite(value) for value in measured.values())
+    assert measured["train/objective"] == pytest.approx(measured["train/loss"] + measured["train/penalty"])
+    assert ("test/loss" in training.test) == ("test" in training.datamodule.parts)
+
+
+def test_the_chapters_problem() -> None:
+    parts = loaded("data.num_val=20000", "data.num_inputs=5", "data.weight=[1,2,3,4,5]").parts
+    x, y = parts["val"].x, parts["val"].y
+    solution, residual, *_ = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), y)
+    np.testing.assert_allclose(solution, [1, 2, 3, 4, 5, 0.05], atol=6 * 0.01 / np.sqrt(len(x)))
+    assert np.sqrt(residual[0] / len(x)) == pytest.approx(0.01, rel=0.05)
+    assert len(parts["train"]) == 20 and "test" not in parts
+
+
+def test_batches_are_each_row_once_in_an_order_of_seed_and_epoch_alone() -> None:
+    batches = ShuffledBatches(rows=17, batch_size=5, seed=3)
+    first = torch.cat(list(batches))
+    assert sorted(first.tolist()) == list(range(17)) and len(batches) == len(list(batches)) == 4
+    batches.set_epoch(1)
+    assert torch.cat(list(batches)).tolist() != first.tolist()
+    batches.set_epoch(0)
+    assert torch.cat(list(batches)).tolist() == first.tolist()
+
+
+def test_a_batch_larger_than_the_data_becomes_all_rows_and_says_so() -> None:
+    data = loaded("data.batch_size=64")
+    assert data.batch_rows == 20
+    assert data.notes == ["data.batch_size=64 is more than the 20 training rows: each batch is all of them."]
+
+
+def test_columns_of_a_file(houses: Path) -> None:
+    data = table(houses, "price")
+    assert data.feature_names == ("area", "rooms", "country_DE", "town_Aachen", "town_Bonn", "town_Köln") or set(
+        data.feature_names
+    ) == {"area", "rooms", "country_DE", "town_Aachen", "town_Bonn", "town_Köln"}
+    assert data.classes is None and data.notes == []
+    assert [len(part) for part in data.parts.values()] == [120, 40, 40]
+
+
+@pytest.mark.parametrize("kind", ["csv.gz", "parquet"])
+def test_other_formats_hold_the_same(houses: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"houses.{kind}"
+    if kind == "parquet":
+        pd.read_csv(houses).to_parquet(path)
+    else:
+        path.write_bytes(gzip.compress(houses.read_bytes()))
+    expected, found = table(houses, "price").parts["val"], table(path, "price").parts["val"]
+    np.testing.assert_array_equal(found.x, expected.x)
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (["yes", "no"] * 30, 2),
+        ([True, False] * 30, 2),
+        ([1, 2, 3] * 20, 3),
+        ([0.5, 1.5] * 30, 2),
+        ([0.5, 1.5, 2.5] * 20, None),
+        (list(range(60)), None),
+    ],
+)
+def test_the_task_is_told_from_the_target(tmp_path: Path, values: list, classes: int | None) -> None:
+    path = tmp_path / "data.csv"
+    pd.DataFrame({"x": np.random.default_rng(0).normal(size=60), "y": values}).to_csv(path, index=False)
+    assert table(path, "y").classes == classes
+    if values == [1, 2, 3] * 20:
+        assert "read as 3 classes" in table(path, "y").notes[0]
+        assert table(path, "y", "data.task=regression").classes is None
+
+
+def test_missing_values(houses: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(houses)
+    frame.loc[:9, "area"] = np.nan
+    frame.loc[5:14, "town"] = None
+    path = tmp_path / "gaps.csv"
+    frame.to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"'area' in 10, 'town' in 10; use data.missing=drop"):
+        table(path, "price")
+    dropped = table(path, "price", "data.missing=drop")
+    assert sum(map(len, dropped.parts.values())) == 185
+    assert dropped.notes == ["data.missing=drop left out 15 of 200 rows."]
+    filled = table(path, "price", "data.missing=mean")
+    assert sum(map(len, filled.parts.values())) == 200 and "town_missing" in filled.feature_names
+    # The mean of the training part is 0 once standardised, and every gap of any part gets it.
+    area = filled.feature_names.index("area")
+    gaps = sum(np.isclose(part.x[:, area], 0, atol=1e-12).sum() for part in filled.parts.values())
+    assert gaps == 10
+
+
+def test_a_category_unseen_in_training_is_no_category(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": np.arange(50.0), "c": ["a"] * 49 + ["rare"], "y": np.arange(50.0) ** 2})
+    path = tmp_path / "rare.csv"
+    frame.to_csv(path, index=False)
+    seen = {seed: table(path, "y", f"data.seed={seed}") for seed in range(12)}
+    assert {"c_rare" in data.feature_names for data in seen.values()} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "message"),
+    [
+        ("", [], r"the file is empty"),
+        ("x,y\n", [], r"no row"),
+        ("x,y\n1,2\n", [], r"1 row|there is nothing to learn"),
+        ("x,y\n1,2\n2,2\n3,2\n", [], r"data.target=y: it is 2 in every row"),
+        ("x,z\n1,2\n2,3\n", [], r"data.target=y: .* has no such column, it has x, z"),
+        ("x,Y2\n1,2\n2,3\n", ["data.target=Y"], r"did you mean Y2\?"),
+        ("y\n1\n2\n3\n", [], r"no column is left"),
+        ("x,y\n1,2\ninf,3\n3,4\n", [], r"column 'x' is infinite in 1 of 3 rows"),
+        ("x,y\n1,2\n,3\n3,4\n", [], r"'x' in 1; use data.missing=drop"),
+        ("x,y\n1,a\n2,b\n3,a\n4,a\n5,a\n6,a\n", [], r"class 'b' has 1 row"),
+        ("x,y\n1,a\n2,b\n3,a\n", ["data.task=regression"], r"regression needs numbers"),
+        ("x,y\n1,2\n2,3\n", ["data.missing=zero"], r"data.missing=zero: must be one of"),
+        ("x,y\n1,2\n2,3\n", ["data.val=0.9"], r"together under 1"),
+        ("x,y\n1,2\n2,3\n", ["data.drop=[q]"], r"data.drop=q"),
+        ('x,y\n"1,2\n', [], r"cannot be read"),
+        ("x,y\n\xff\xfe\x00,1\n", [], r"cannot be read|text column|class|row"),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, content: str, overrides: list[str], message: str) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=message):
+        table(path, "y", *overrides)
+
+
+def test_a_text_column_with_thousands_of_values_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ids.csv"
+    pd.DataFrame({"id": [f"u{i}" for i in range(3000)], "y": np.arange(3000.0)}).to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"'id' has 3,000 different values.*data.drop=\[id\]"):
+        table(path, "y")
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(InputError, match=r"data.path=nowhere.csv: there is no such file"):
+        table(Path("nowhere.csv"), "y")
+    with pytest.raises(InputError, match=r"data.path is not set"):
+        loaded("data=table")

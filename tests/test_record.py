@@ -1,0 +1,214 @@
+"""What a run leaves in a real SQLite store, read back through MLflow; and what becomes of it under many hands."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, config, train_py
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from shrinkage.fit import Refused, fit
+from shrinkage.tracking.client import Client
+from shrinkage.tracking.location import store_uri, without_password
+
+
+def runs(store: Path) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{store}")
+    experiment = client.get_experiment_by_name("shrinkage")
+    return client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+@pytest.fixture(scope="module")
+def l1_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess, Path]:
+    folder = tmp_path_factory.mktemp("run")
+    arguments = ("data=diabetes", "penalty=l1", "lambd=0.1", "trainer.max_epochs=4")
+    return train_py(*arguments, cwd=folder, store=folder / "mlflow.db"), folder / "mlflow.db"
+
+
+def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> None:
+    done, store = l1_run
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(store)
+    client = MlflowClient(f"sqlite:///{store}")
+    assert run.info.status == "FINISHED" and run.info.run_name == "diabetes l1 λ=0.1 seed=0 trainer.max_epochs=4"
+    assert run.info.run_id in done.stdout and "FINISHED" in done.stdout
+
+    params = run.data.params
+    assert [params[group] for group in ("data", "model", "penalty", "optimizer")] == ["diabetes", "linear", "l1", "sgd"]
+    assert (params["lambd"], params["seed"], params["penalty.mode"], params["step_unit"]) == (
+        "0.1",
+        "0",
+        "prox",
+        "epoch",
+    )
+
+    metrics = run.data.metrics
+    assert (metrics["lambd"], metrics["log10_lambd"]) == (0.1, -1.0)
+    curves = ["train/loss", "train/penalty", "train/objective", "val/loss", "val/r2", "val/rmse", "val/mae"]
+    curves += ["weight/l1", "weight/l2", "weight/half_squared_l2", "weight/linf", "weight/zeros", "bias/l2"]
+    for name in curves:
+        history = client.get_metric_history(run.info.run_id, name)
+        assert [point.step for point in history] == [0, 1, 2, 3, 4], name
+    once = ["test/loss", "test/r2", "test/rmse", "test/mae", "best/epoch", "best/val/loss", "lambd", "log10_lambd"]
+    assert all(len(client.get_metric_history(run.info.run_id, name)) == 1 for name in once)
+    assert metrics["train/penalty"] == pytest.approx(0.1 * metrics["weight/l1"], rel=1e-6)
+
+    tags = run.data.tags
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    assert tags["mlflow.source.git.commit"] == commit and tags["git.clean"] in ("true", "false")
+    assert tags["overrides"] == "data=diabetes penalty=l1 lambd=0.1 trainer.max_epochs=4"
+
+    inputs = {i.tags[0].value: i.dataset for i in run.inputs.dataset_inputs}
+    assert set(inputs) == {"training", "validation", "testing"}
+    assert inputs["training"].name == "diabetes" and len({d.digest for d in inputs.values()}) == 3
+
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    folder = Path(client.download_artifacts(run.info.run_id, ""))
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {
+        "config.yaml", "overrides.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/learning_curves.png",
+    }  # fmt: skip
+    resolved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert resolved["lambd"] == 0.1 and resolved["choices"]["penalty"] == "l1"
+    assert yaml.safe_load((folder / "overrides.yaml").read_text()) == tags["overrides"].split()
+
+
+def test_nothing_is_left_behind(l1_run: tuple[subprocess.CompletedProcess, Path]) -> None:
+    assert not [path for path in (ROOT / "journals").glob("*.jsonl") if time.time() - path.stat().st_mtime > 300]
+    assert "Traceback" not in l1_run[0].stderr
+
+
+def many_at_once(count: int, folder: Path, store: Path) -> None:
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, ROOT / "train.py", "trainer.max_epochs=3", f"seed={seed}"],
+            cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in range(count)
+    ]  # fmt: skip
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+
+
+def test_six_first_runs_then_eight_at_once_lose_nothing(tmp_path: Path, store: Path) -> None:
+    many_at_once(6, tmp_path, store)
+    assert [run.info.status for run in runs(store)] == ["FINISHED"] * 6
+    many_at_once(8, tmp_path, store)
+    found = runs(store)
+    client = MlflowClient(f"sqlite:///{store}")
+    assert [run.info.status for run in found] == ["FINISHED"] * 14
+    for run in found:
+        assert [p.step for p in client.get_metric_history(run.info.run_id, "val/loss")] == [0, 1, 2, 3]
+        assert len(run.data.params) == len(found[0].data.params)
+        assert len(client.list_artifacts(run.info.run_id, "checkpoints")) == 2
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "status"),
+    [(signal.SIGINT, 130, "KILLED"), (signal.SIGTERM, 143, "KILLED"), (signal.SIGKILL, -9, "KILLED")],
+)
+def test_a_run_that_is_stopped_is_killed(tmp_path: Path, store: Path, signum: int, code: int, status: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", "trainer.max_epochs=100000"],
+        cwd=tmp_path, env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: store.exists() and any("val/loss" in run.data.metrics for run in runs(store)), 120)
+    process.send_signal(signum)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors and (signum == signal.SIGKILL or "KILLED" in output)
+    wait_for(lambda: runs(store)[0].info.status == status, 30)
+    (run,) = runs(store)
+    steps = [p.step for p in MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, "val/loss")]
+    assert steps == list(range(len(steps))) and run.info.end_time is not None
+
+
+def wait_for(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except Exception:  # the store is still being made
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_failed_run_says_so_and_keeps_its_traceback(tmp_path: Path, store: Path) -> None:
+    done = train_py("optimizer.lr=5", "trainer.max_epochs=300", cwd=tmp_path, store=store)
+    assert done.returncode == 1 and "diverged" in done.stderr and "Traceback" not in done.stderr
+    (run,) = runs(store)
+    client = MlflowClient(f"sqlite:///{store}")
+    assert run.info.status == "FAILED" and "diverged" in run.data.tags["error"]
+    assert "traceback.txt" in [artifact.path for artifact in client.list_artifacts(run.info.run_id)]
+
+
+def test_a_long_value_is_cut_visibly(tmp_path: Path, store: Path) -> None:
+    weights = ",".join(["0.0123456789"] * 600)
+    done = train_py(
+        "data.num_inputs=600", f"data.weight=[{weights}]", "trainer.max_epochs=1", cwd=tmp_path, store=store
+    )
+    assert done.returncode == 0, done.stderr
+    value = runs(store)[0].data.params["data.weight"]
+    assert len(value) == 6000 and value.endswith("(cut: config.yaml has all of it)")
+
+
+def test_fit_returns_what_a_sweeper_minimises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    value = fit(config("trainer.max_epochs=2", "lambd=0"))
+    assert math.isfinite(value) and value > 0
+    with pytest.raises(Refused, match=r"lambd=-1: λ must be ≥ 0; use penalty=none for no penalty"):
+        fit(config("lambd=-1"))
+
+
+def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert store_uri(None, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert store_uri(None, tmp_path) == "http://127.0.0.1:5000"
+    assert store_uri("sqlite:///x.db", tmp_path) == "sqlite:///x.db"
+    assert without_password("postgresql://me:secret@db/runs") == "postgresql://***@db/runs"
+
+
+def test_the_writer_never_adopts_a_run_of_somebody_else_and_sends_no_telemetry(tmp_path: Path, monkeypatch) -> None:
+    from shrinkage.tracking.client import writer_environment
+
+    monkeypatch.setenv("MLFLOW_RUN_ID", "somebody-elses")
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    environment = writer_environment()
+    assert "MLFLOW_RUN_ID" not in environment and environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    assert writer_environment()["MLFLOW_DISABLE_TELEMETRY"] == "false"
+
+
+def test_a_broken_store_is_refused_in_one_line(tmp_path: Path, store: Path) -> None:
+    store.write_bytes(b"this is no database" * 100)
+    done = train_py(cwd=tmp_path, store=store)
+    assert done.returncode == 1 and "cannot be" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_run_whose_artifact_is_gone_keeps_its_journal(tmp_path: Path, store: Path) -> None:
+    from shrinkage.tracking.client import TrackingError
+
+    client = Client(f"sqlite:///{store}", "shrinkage", tmp_path)
+    client.wait_until_ready()
+    journal = client.begin("a run", {}, parent=None)
+    journal.artifact(tmp_path / "nowhere.txt")
+    with pytest.raises(TrackingError, match=f"its record lies in .*{journal.id}"):
+        client.finish(journal, "FINISHED")
+    assert journal.path.exists()
+    client.process.stdin.close()
+    assert client.process.wait(30) == 0
