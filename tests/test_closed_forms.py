@@ -30,9 +30,15 @@ def test_l2_is_ridge(tmp_path: Path, mode: str, nesterov: bool) -> None:
     """Decay with momentum μ has another fixed point, ridge at λ(1−μ): it is tested without."""
     lambd, momentum = 0.1, 0.0 if mode == "decay" else 0.9
     training = trained(
-        tmp_path, "data=diabetes", f"lambd={lambd}", f"penalty.mode={mode}", "optimizer.lr=0.2", "trainer.max_epochs=1500",
-        f"optimizer.momentum={momentum}", f"optimizer.nesterov={nesterov and momentum > 0}",
-    )  # fmt: skip
+        tmp_path,
+        "data=diabetes",
+        f"lambd={lambd}",
+        f"penalty.mode={mode}",
+        "optimizer.lr=0.2",
+        "trainer.max_epochs=700",
+        f"optimizer.momentum={momentum}",
+        f"optimizer.nesterov={nesterov and momentum > 0}",
+    )
     train = training.datamodule.parts["train"]
     exact = Ridge(alpha=len(train) * lambd, tol=1e-12).fit(train.x, train.y)
     weights, bias = weights_and_bias(training)
@@ -47,10 +53,15 @@ def test_l1_is_the_lasso_with_its_support(tmp_path: Path, momentum: float, neste
         pytest.skip("torch has no Nesterov momentum of 0")
     lambd = 0.05
     training = trained(
-        tmp_path, "data=diabetes", "penalty=l1", f"lambd={lambd}", f"optimizer.lr={0.05 if momentum else 0.4}",
-        f"optimizer.momentum={momentum}", f"optimizer.nesterov={nesterov}",
-        f"trainer.max_epochs={2000 if momentum else 4000}",
-    )  # fmt: skip
+        tmp_path,
+        "data=diabetes",
+        "penalty=l1",
+        f"lambd={lambd}",
+        f"optimizer.lr={0.05 if momentum else 0.4}",
+        f"optimizer.momentum={momentum}",
+        f"optimizer.nesterov={nesterov}",
+        f"trainer.max_epochs={1200 if momentum else 2500}",
+    )
     train = training.datamodule.parts["train"]
     exact = Lasso(alpha=lambd, tol=1e-12, max_iter=100_000).fit(train.x, train.y)
     weights, _ = weights_and_bias(training)
@@ -61,9 +72,14 @@ def test_l1_is_the_lasso_with_its_support(tmp_path: Path, momentum: float, neste
 
 def test_elastic_net_is_scikit_learns(tmp_path: Path) -> None:
     training = trained(
-        tmp_path, "data=diabetes", "penalty=elastic_net", "lambd=0.1", "penalty.l1_ratio=0.7", "optimizer.lr=0.05",
-        "trainer.max_epochs=1500",
-    )  # fmt: skip
+        tmp_path,
+        "data=diabetes",
+        "penalty=elastic_net",
+        "lambd=0.1",
+        "penalty.l1_ratio=0.7",
+        "optimizer.lr=0.05",
+        "trainer.max_epochs=800",
+    )
     train = training.datamodule.parts["train"]
     exact = ElasticNet(alpha=0.1, l1_ratio=0.7, tol=1e-12, max_iter=100_000).fit(train.x, train.y)
     weights, _ = weights_and_bias(training)
@@ -73,7 +89,7 @@ def test_elastic_net_is_scikit_learns(tmp_path: Path) -> None:
 
 def test_binary_l2_is_logistic_regression(tmp_path: Path) -> None:
     lambd = 0.1
-    training = trained(tmp_path, "data=breast_cancer", f"lambd={lambd}", "optimizer.lr=0.2", "trainer.max_epochs=1500")
+    training = trained(tmp_path, "data=breast_cancer", f"lambd={lambd}", "optimizer.lr=0.2", "trainer.max_epochs=800")
     train = training.datamodule.parts["train"]
     exact = LogisticRegression(C=1 / (len(train) * lambd), tol=1e-10, max_iter=10_000).fit(train.x, train.y)
     weights, bias = weights_and_bias(training)

@@ -1,4 +1,4 @@
-"""Where a penalty meets an update: one step against its formula, AdamW against torch's, stability against simulation."""
+"""Where a penalty meets an update: a step against its formula, AdamW against torch's, stability against simulation."""
 
 from pathlib import Path
 
@@ -32,10 +32,17 @@ def trained(folder: Path, *overrides: str) -> Training:
 def test_one_step_of_sgd_with_l2(tmp_path_factory, lr: float, lambd: float, mode: str, seed: int) -> None:
     """w ← (1 − ηλ)w − η∇, the bias without the shrinking."""
     training = build(
-        config(*FULL_BATCH, f"optimizer.lr={lr}", f"lambd={lambd}", f"penalty.mode={mode}", f"seed={seed}",
-               "trainer.max_steps=1", "model.sigma=1"),
+        config(
+            *FULL_BATCH,
+            f"optimizer.lr={lr}",
+            f"lambd={lambd}",
+            f"penalty.mode={mode}",
+            f"seed={seed}",
+            "trainer.max_steps=1",
+            "model.sigma=1",
+        ),
         tmp_path_factory.mktemp("run"),
-    )  # fmt: skip
+    )
     w, b = training.module.model.weight.detach().clone(), training.module.model.bias.detach().clone()
     x, y = (
         torch.from_numpy(array)
@@ -52,8 +59,17 @@ def test_one_step_of_sgd_with_l2(tmp_path_factory, lr: float, lambd: float, mode
 @pytest.mark.parametrize("clip", ["null", "0.05"])
 def test_adamw_is_torchs(tmp_path: Path, schedule: str, clip: str) -> None:
     """100 steps of the MLP on digits, λ scaled as torch's weight_decay, weights compared with torch.optim.AdamW."""
-    overrides = ("data=digits", "model=mlp", "penalty=adamw", "lambd=0.3", f"schedule={schedule}", "schedule.warmup=0.1",
-                 f"trainer.gradient_clip_val={clip}", "optimizer.lr=0.01", "trainer.max_steps=100")  # fmt: skip
+    overrides = (
+        "data=digits",
+        "model=mlp",
+        "penalty=adamw",
+        "lambd=0.3",
+        f"schedule={schedule}",
+        "schedule.warmup=0.1",
+        f"trainer.gradient_clip_val={clip}",
+        "optimizer.lr=0.01",
+        "trainer.max_steps=100",
+    )
     training = build(config(*overrides), tmp_path)
     reference = build(config(*overrides), tmp_path)
     training.run()
@@ -93,9 +109,14 @@ def test_scope_leaves_out_biases_and_normalisation() -> None:
 
 def test_scope_all_is_ridge_on_a_column_of_ones(tmp_path: Path) -> None:
     training = trained(
-        tmp_path, *FULL_BATCH, "data.bias=5", "lambd=10", "penalty.scope=all", "optimizer.lr=0.02",
+        tmp_path,
+        *FULL_BATCH,
+        "data.bias=5",
+        "lambd=10",
+        "penalty.scope=all",
+        "optimizer.lr=0.02",
         "trainer.max_epochs=400",
-    )  # fmt: skip
+    )
     train = training.datamodule.parts["train"]
     with_ones = np.column_stack([train.x, np.ones(len(train))])
     exact = Ridge(alpha=len(train) * 10, fit_intercept=False, tol=1e-12).fit(with_ones, train.y)

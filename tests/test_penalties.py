@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from conftest import choices, config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
 from shrinkage.errors import InputError
 from shrinkage.penalties.base import Penalty
@@ -32,10 +33,8 @@ def test_zero_weights_cost_nothing(penalty: Penalty) -> None:
 @each
 @given(weights=vectors)
 @settings(max_examples=30, deadline=None)
-def test_value_is_not_negative_and_adds_up_over_tensors(penalty: Penalty, weights: dict) -> None:
-    w = weights["w"]
+def test_value_is_not_negative(penalty: Penalty, weights: dict) -> None:
     assert penalty.value(weights) >= 0
-    torch.testing.assert_close(penalty.value({"a": w, "b": w}), penalty.value({"ab": torch.cat([w, w])}))
 
 
 @each
@@ -56,18 +55,22 @@ def test_decay_follows_the_gradient_of_the_value(penalty: Penalty, weights: dict
 
 
 @each
-@given(weight=numbers, step=steps)
-@settings(max_examples=50, deadline=None)
-def test_prox_is_the_argmin(penalty: Penalty, weight: float, step: float) -> None:
-    def proximal_objective(u: float) -> float:
-        u = torch.tensor([u], dtype=torch.float64)
-        return float(penalty.value({"w": u}) + (u - weight).square().sum() / (2 * step))
+@given(weights=vectors, step=steps)
+@settings(max_examples=30, deadline=None)
+def test_prox_is_the_argmin(penalty: Penalty, weights: dict, step: float) -> None:
+    w = weights["w"]
 
-    found = float(penalty.prox({"w": torch.tensor([weight], dtype=torch.float64)}, step)["w"])
-    numeric = minimize_scalar(proximal_objective, bounds=(-11, 11), method="bounded", options={"xatol": 1e-9})
-    # A minimum can be located to the root of the rounding of its value; the value itself must not be worse.
-    assert found == pytest.approx(numeric.x, abs=1e-5)
-    assert proximal_objective(found) <= numeric.fun + 1e-12 * (1 + abs(numeric.fun))
+    def proximal_objective(u: np.ndarray) -> float:
+        u = torch.as_tensor(u, dtype=torch.float64)
+        return float(penalty.value({"w": u}) + (u - w).square().sum() / (2 * step))
+
+    found = penalty.prox(weights, step)["w"].numpy()
+    numeric = minimize(proximal_objective, w.numpy(), method="Powell", options={"xtol": 1e-9, "ftol": 1e-12})
+    value = proximal_objective(found)
+    assert value <= numeric.fun + 1e-12 * (1 + abs(numeric.fun))
+    # The minimum of a (1/step)-strongly convex function is as near as √(2·step·excess); the search has an excess too.
+    if numeric.fun - value < 1e-9:
+        np.testing.assert_allclose(found, numeric.x, rtol=0, atol=2 * np.sqrt(2 * step * 1e-9))
 
 
 @each

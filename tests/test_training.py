@@ -40,9 +40,14 @@ def test_the_loss_is_that_of_the_whole_training_part(tmp_path: Path) -> None:
 
 def test_early_stopping_restores_the_best_weights(tmp_path: Path) -> None:
     training = trained(
-        tmp_path, "data.num_train=10", "model.init=torch", "lambd=0", "optimizer.lr=0.003", "trainer.max_epochs=300",
+        tmp_path,
+        "data.num_train=10",
+        "model.init=torch",
+        "lambd=0",
+        "optimizer.lr=0.003",
+        "trainer.max_epochs=300",
         "early_stopping.patience=3",
-    )  # fmt: skip
+    )
     losses = [measured["val/loss"] for step, measured in training.module.history if step]
     assert len(losses) < 300 and min(losses) == losses[-4]
     assert training.module.measured["val/loss"] == min(losses)

@@ -15,8 +15,7 @@ GROUPS = ("data", "model", "penalty", "optimizer")
 
 def check(cfg: DictConfig) -> None:
     """Raises InputError for the first value that no run can use; a class checks its own arguments when it is built."""
-    no_penalty = "use penalty=none for no penalty"
-    number(cfg, "lambd", least=0, rule="λ must be ≥ 0", way_out=no_penalty)
+    number(cfg, "lambd", least=0, rule="λ must be ≥ 0", way_out="use penalty=none for no penalty")
     whole(cfg, "seed", least=0, way_out="use seed=0")
     whole(cfg, "threads", least=1, way_out="use threads=null to have it chosen", optional=True)
     number(cfg, "optimizer.lr", above=0, rule="a learning rate must be > 0", way_out="use optimizer.lr=0.01")
@@ -56,7 +55,7 @@ def number(
     """Raises InputError unless the value is finite, ≥ least, > above and < below; a missing key is no error."""
     value = OmegaConf.select(cfg, key, default=least if math.isfinite(least) else 1.0)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{key}={value}: must be a number; {way_out}")
+        raise InputError(f"{key}={value}: {rule}, and a number; {way_out}")
     if not (math.isfinite(value) and value >= least and value > above and value < below):
         raise InputError(f"{key}={value}: {rule}{'' if math.isfinite(value) else ' and finite'}; {way_out}")
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from shrinkage import config
@@ -26,14 +27,14 @@ from shrinkage.errors import InputError
 from shrinkage.report.summary import show_summary
 from shrinkage.tracking.client import Client, TrackingError, connect
 from shrinkage.tracking.journal import Journal
-from shrinkage.tracking.location import store_uri
+from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
     from shrinkage.training import Training
 
 
 class Refused(CompactHydraException):
-    """An InputError on its way to the terminal: Hydra prints it as it is and exits with 1."""
+    """An InputError on its way through a sweep: Hydra prints it without a traceback and exits with 1."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,25 @@ class Place:
 def fit(cfg: DictConfig) -> float:
     """Train one config and record it: the final val/loss, which a sweeper may minimise.
 
-    Under early stopping the final weights are the best ones. Raises Refused (one line, no traceback) on bad input.
+    Under early stopping the final weights are the best ones. On bad input the command line gets one line and exit code
+    1, everybody else Refused.
     """
     try:
         with interruptible():
             return train(cfg, Place.of_this_job())
     except (InputError, TrackingError) as error:
-        raise Refused(f"shrinkage: {error}") from None
+        message = f"shrinkage: {error}"
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:
+            raise SystemExit(message) from None
+        raise Refused(message) from None
 
 
 def train(cfg: DictConfig, place: Place) -> float:
     config.check(cfg)
     client = None
     if cfg.tracking.enabled:
-        client = connect(store_uri(cfg.tracking.uri, place.root), cfg.tracking.experiment, place.root)
+        uri = store_uri(cfg.tracking.uri, place.root)
+        client = connect(uri, cfg.tracking.experiment, home(uri, place.root))
 
     from shrinkage.training import build
 

@@ -20,16 +20,16 @@ SILENCE_SECONDS = 60.0
 
 
 @functools.cache
-def connect(uri: str, experiment: str, root: Path) -> "Client":
+def connect(uri: str, experiment: str, home: Path) -> "Client":
     """The one writer process of this process for a store; it starts now and is ready later."""
-    return Client(uri, experiment, root)
+    return Client(uri, experiment, home)
 
 
 class Client:
-    def __init__(self, uri: str, experiment: str, root: Path) -> None:
+    def __init__(self, uri: str, experiment: str, home: Path) -> None:
         self.uri = without_password(uri)
-        self.journals = root / "journals"
-        settings = {"uri": uri, "experiment": experiment, "artifacts": str(root / "mlartifacts")}
+        self.journals = home / "journals"
+        settings = {"uri": uri, "experiment": experiment, "artifacts": str(home / "mlartifacts")}
         self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 it lives as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", "shrinkage.tracking.writer", json.dumps(settings)],

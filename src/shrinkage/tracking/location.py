@@ -17,6 +17,12 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///").split("?")[0])
 
 
+def home(uri: str, root: Path) -> Path:
+    """The folder that holds journals and a local store's artifacts: the SQLite file's own, else the root."""
+    path = sqlite_path(uri)
+    return (path.parent if path else root).resolve()
+
+
 def without_password(uri: str) -> str:
     """The URI as it may be shown: user:password@ becomes ***@."""
     return re.sub(r"//[^/@]+@", "//***@", uri)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from filelock import FileLock
 from mlflow.entities import Experiment
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from shrinkage.errors import InputError
@@ -34,10 +33,10 @@ def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
     several processes may not create one experiment at once either. Both happen here under a lock beside the file.
     """
     path = sqlite_path(uri)
-    if path is None:
-        client = MlflowClient(tracking_uri=uri)
-        return Store(client, experiment_id(client, uri, experiment, None))
     try:
+        if path is None:
+            client = MlflowClient(tracking_uri=uri)
+            return Store(client, experiment_id(client, uri, experiment, None))
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             client = MlflowClient(tracking_uri=uri)
@@ -46,18 +45,15 @@ def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
             connection = sqlite3.connect(path)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.close()
-    except (OSError, sqlite3.OperationalError) as error:
-        raise InputError(
-            f"the store {path} cannot be written ({error}); choose another place with tracking.uri=sqlite:///…"
-        ) from error
+    except InputError:
+        raise
+    except Exception as error:  # what SQLAlchemy, MLflow or the file system have to say: there is no store to use
+        raise InputError(explain(uri, error)) from error
     return Store(client, identifier)
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:
-    try:
-        found: Experiment | None = client.get_experiment_by_name(name)
-    except MlflowException as error:
-        raise InputError(explain(uri, error)) from error
+    found: Experiment | None = client.get_experiment_by_name(name)
     if found is None:
         return client.create_experiment(name, artifact_location=artifacts, tags=dict([MODEL_TRAINING]))
     if found.lifecycle_stage == "deleted":
@@ -79,4 +75,5 @@ def explain(uri: str, error: Exception) -> str:
             f"back the store up and run `mlflow db upgrade {uri}`; if it is a newer one, install that MLflow here, or "
             "choose another store with tracking.uri=sqlite:///…"
         )
-    return f"the store {uri} cannot be opened ({words[:500]}); choose another with tracking.uri=…"
+    reason = words.split(" [SQL")[0][:300]
+    return f"the store {uri} cannot be used ({reason}); choose another place with tracking.uri=sqlite:///…"
