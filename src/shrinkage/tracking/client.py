@@ -113,7 +113,7 @@ class Client:
     def where(self, journal: Journal) -> str:
         """Where a run is and how to look at it."""
         answer = self.opened[journal.id]
-        page = f"#/experiments/{answer['experiment_id']}/runs/{answer['run_id']}"
+        page = f"#/experiments/{answer['experiment_id']}/runs/{answer['run_id']}?workflowType=machine_learning"
         if self.uri.startswith("http"):
             return f"Run {answer['run_id']}: {self.uri.rstrip('/')}/{page}"
         database = sqlite_path(self.uri)
