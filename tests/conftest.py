@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +52,27 @@ def train_py(*arguments: str, cwd: Path, store: Path, **environment: str) -> sub
         text=True,
         timeout=300,
     )
+
+
+def runs(store: Path) -> list[Run]:
+    """The runs of the experiment, newest first."""
+    client = MlflowClient(f"sqlite:///{store}")
+    experiment = client.get_experiment_by_name("shrinkage")
+    return client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    """Until the condition holds; what it raises meanwhile is taken for a store that is still being made."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
 
 
 @pytest.fixture

@@ -5,24 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, config, train_py
-from mlflow.entities import Run
+from conftest import ROOT, config, runs, train_py, wait_for
 from mlflow.tracking import MlflowClient
 
 from shrinkage.fit import Refused, fit
 from shrinkage.tracking.client import Client
 from shrinkage.tracking.location import store_uri, without_password
-
-
-def runs(store: Path) -> list[Run]:
-    client = MlflowClient(f"sqlite:///{store}")
-    experiment = client.get_experiment_by_name("shrinkage")
-    return client.search_runs([experiment.experiment_id], max_results=1000)
 
 
 @pytest.fixture(scope="module")
@@ -151,19 +143,6 @@ def test_a_run_that_is_stopped_is_killed(tmp_path: Path, store: Path, signum: in
     (run,) = runs(store)
     steps = [p.step for p in MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, "val/loss")]
     assert steps == list(range(len(steps))) and run.info.end_time is not None
-
-
-def wait_for(condition, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except Exception:  # the store is still being made
-            if time.monotonic() > deadline:
-                raise
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
 
 
 def test_a_failed_run_says_so_and_keeps_its_traceback(tmp_path: Path, store: Path) -> None:

@@ -5,6 +5,7 @@ Light on purpose: a typo is answered before PyTorch is imported.
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -69,6 +70,12 @@ def whole(cfg: DictConfig, key: str, *, least: int, way_out: str, optional: bool
         raise InputError(f"{key}={value}: must be a whole number ≥ {least}; {way_out}")
 
 
+def root_of(hydra: DictConfig) -> Path:
+    """The folder of train.py, told from where Hydra found conf/; the current one where Hydra was given none."""
+    found = [source.path for source in hydra.runtime.config_sources if source.provider == "main"]
+    return Path(found[0]).parent if found else Path.cwd()
+
+
 def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Every leaf of a resolved config by its dotted key; a list is one leaf."""
     for key, value in node.items():
@@ -81,8 +88,18 @@ def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 def params(resolved: dict) -> dict[str, object]:
     """What the run records as its params: the chosen names of the groups, and every leaf of the config."""
     tree = {key: value for key, value in resolved.items() if key != "choices"}
-    step_unit = "step" if resolved["trainer"]["max_steps"] > 0 else "epoch"
-    return resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit}
+    return resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit(OmegaConf.create(resolved))}
+
+
+def step_unit(cfg: DictConfig) -> str:
+    """What a metric's step counts: optimiser steps where trainer.max_steps counts the run, else epochs."""
+    steps = cfg.trainer.max_steps
+    return "step" if isinstance(steps, int) and steps > 0 else "epoch"
+
+
+def setting(overrides: list[str]) -> dict[str, str]:
+    """Overrides as keys and values: `+a.b=1` is {"a.b": "1"}."""
+    return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
 
 
 def strength(lambd: float) -> dict[str, float]:
@@ -93,9 +110,10 @@ def strength(lambd: float) -> dict[str, float]:
 def run_name(cfg: DictConfig, overrides: list[str]) -> str:
     """What differs, readable: `l1 λ=3 seed=0`, the data and model where they were chosen, other overrides."""
     choices = cfg.choices
-    chosen = {name.lstrip("+~"): value for name, _, value in (o.partition("=") for o in overrides)}
+    chosen = setting(overrides)
+    strength = f"{cfg.lambd:g}" if isinstance(cfg.lambd, int | float) else cfg.lambd
     words = [choices[group] for group in ("data", "model") if group in chosen]
-    words += [choices.penalty, f"λ={cfg.lambd:g}", f"seed={cfg.seed}"]
+    words += [choices.penalty, f"λ={strength}", f"seed={cfg.seed}"]
     told = {*GROUPS, "lambd", "seed", "data.path", "data.target", "experiment"}
     words += [f"{key}={value}" for key, value in chosen.items() if key not in told and not key.startswith("tracking")]
     return " ".join(words)[:250]

@@ -1,9 +1,16 @@
 """Pictures of runs."""
 
+import itertools
+from typing import TYPE_CHECKING
+
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Okabe & Ito's colours, told apart by every kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, unit: str) -> Figure:
@@ -31,4 +38,33 @@ def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, uni
         axes.grid(alpha=0.25)
         axes.spines["top"].set_visible(False)
     figure.suptitle(title)
+    return figure
+
+
+def sweep_curves(table: "pd.DataFrame") -> Figure:
+    """Losses (left) and the norm of the weights (right) against λ, a colour a setting; λ = 0 stands left of a gap.
+
+    table: rows with `setting`, `lambd`, `train/loss`, `val/loss` and `weight/l2`, sorted by λ within a setting.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
+    losses, sizes = figure.subplots(1, 2)
+    positive = table["lambd"][table["lambd"] > 0]
+    smallest = positive.min() if len(positive) else 1.0
+    for colour, (setting, rows) in zip(itertools.cycle(COLOURS), table.groupby("setting"), strict=False):
+        label = f"{setting} " if setting else ""
+        losses.plot(rows["lambd"], rows["val/loss"], "o-", ms=4, color=colour, label=f"{label}val/loss")
+        losses.plot(rows["lambd"], rows["train/loss"], "o--", ms=3, color=colour, alpha=0.6, label=f"{label}train/loss")
+        sizes.plot(rows["lambd"], rows["weight/l2"], "o-", ms=4, color=colour, label=setting or "‖w‖₂")
+    if (table[["train/loss", "val/loss"]] > 0).all(axis=None):
+        losses.set_yscale("log")
+    losses.set(ylabel="data loss (solid: validation, dashed: training)")
+    sizes.set(ylabel="norm of the weights ‖w‖₂")
+    sizes.set_ylim(bottom=0)
+    for axes in (losses, sizes):
+        # A logarithmic axis from the smallest λ on, and a short straight piece from 0 to it.
+        axes.set_xscale("symlog", linthresh=smallest, linscale=0.3)
+        axes.set(xlabel="λ (logarithmic, with 0)")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize="small")
     return figure

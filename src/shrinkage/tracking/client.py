@@ -81,10 +81,10 @@ class Client:
         while not self.is_ready:
             self.hear(FIRST_ANSWER_SECONDS)
 
-    def begin(self, name: str, tags: dict[str, str], parent: str | None) -> Journal:
+    def begin(self, name: str, tags: dict[str, str], *, parent: str | None = None, adopt: str | None = None) -> Journal:
         """A new run's journal, which the writer follows from now on."""
         try:
-            journal = Journal(self.journals, name, tags, parent)
+            journal = Journal(self.journals, name, tags, parent, adopt)
         except OSError as error:
             raise InputError(
                 f"{self.journals} cannot be written ({error.strerror}): each run keeps its record there first; "
@@ -101,14 +101,19 @@ class Client:
         except OSError:
             pass  # the writer is gone; whoever waits for it hears why
 
-    def finish(self, journal: Journal, status: str) -> str:
-        """End a run and wait until all of it is in the store: the run's id there."""
+    def run_id(self, journal: Journal) -> str:
+        """A run's id in the store, as soon as it is there."""
+        while journal.id not in self.opened:
+            self.hear(SILENCE_SECONDS)
+        return self.opened[journal.id]["run_id"]
+
+    def finish(self, journal: Journal, status: str) -> None:
+        """End a run and wait until all of it is in the store."""
         journal.end(status)
         self.follow(journal)
         while journal.id not in self.closed:
             self.hear(SILENCE_SECONDS)
         self.closed.discard(journal.id)
-        return self.opened[journal.id]["run_id"]
 
     def where(self, journal: Journal) -> str:
         """Where a run is and how to look at it."""

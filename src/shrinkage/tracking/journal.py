@@ -3,13 +3,14 @@
 Training writes here and nowhere else, so it never waits for a database or a server; a writer process carries the
 events to MLflow (`writer.py`) and deletes the file when all of it has arrived.
 
-    {"event": "run", "id": …, "time": …, "name": …, "tags": {…}}          always first
+    {"event": "run", "id": …, "time": …, "name": …, "tags": {…}, "parent": …, "adopt": …}   always first
     {"event": "params", "params": {…}}          {"event": "tags", "tags": {…}}
     {"event": "metrics", "step": …, "time": …, "metrics": {…}}
     {"event": "dataset", "name": …, "digest": …, "context": …, "source": {…}, "profile": {…}}
     {"event": "artifact", "path": …, "folder": …}
     {"event": "end", "status": "FINISHED" | "FAILED" | "KILLED", "time": …}   always last
 
+parent is the id of the run that this one stands under, adopt that of one which is there already and is to be this one.
 Times are milliseconds since 1970.
 """
 
@@ -27,12 +28,14 @@ def now() -> int:
 class Journal:
     """The writing side. An event is handed to the operating system before `append` returns."""
 
-    def __init__(self, folder: Path, name: str, tags: dict[str, str], parent: str | None) -> None:
+    def __init__(
+        self, folder: Path, name: str, tags: dict[str, str], parent: str | None = None, adopt: str | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.id = uuid.uuid4().hex
         self.path = folder / f"{self.id}.jsonl"
         self.file = self.path.open("a", encoding="utf-8")
-        self.append("run", id=self.id, time=now(), name=name, tags=tags, parent=parent)
+        self.append("run", id=self.id, time=now(), name=name, tags=tags, parent=parent, adopt=adopt)
 
     def append(self, event: str, **fields: object) -> None:
         self.file.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")

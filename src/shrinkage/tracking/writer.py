@@ -22,12 +22,12 @@ from mlflow.exceptions import MlflowException
 from shrinkage.errors import InputError
 
 from .journal import Reader, now
-from .store import Store, open_store
+from .store import MODEL_TRAINING, Store, open_store
 
 T = TypeVar("T")
 POLL_SECONDS = 1.0
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100  # MLflow's limits
-LONGEST_PARAM, LONGEST_TAG = 6000, 8000
+LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 8000, 250
 CUT = " … (cut: config.yaml has all of it)"
 
 
@@ -60,6 +60,7 @@ class Delivery:
         self.run_id: str | None = None
         self.last_time = now()
         self.ended = False
+        self.adopted_params: set[str] = set()  # what stood on an adopted run, which MLflow lets nobody change
         self.metrics: list[Metric] = []
         self.params: list[Param] = []
         self.tags: list[RunTag] = []
@@ -89,16 +90,31 @@ class Delivery:
         patiently(self.client.set_terminated, self.run_id, status=status, end_time=time)
         self.ended = True
 
-    def on_run(self, id: str, time: int, name: str, tags: dict[str, str], parent: str | None) -> None:
+    def on_run(
+        self, id: str, time: int, name: str, tags: dict[str, str], parent: str | None, adopt: str | None
+    ) -> None:
         tags = {name: cut(value, LONGEST_TAG) for name, value in tags.items()} | {"shrinkage.journal": id}
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
-        run = patiently(self.client.create_run, self.experiment_id, start_time=time, tags=tags, run_name=name)
+            # MLflow's page shows a run under its parent only within one experiment.
+            self.experiment_id = patiently(self.client.get_run, parent).info.experiment_id
+        if adopt is None:
+            run = patiently(
+                self.client.create_run, self.experiment_id, start_time=time, tags=tags, run_name=cut(name, LONGEST_NAME)
+            )
+        else:
+            run = patiently(self.client.get_run, adopt)
+            self.adopted_params = set(run.data.params)
+            patiently(self.client.update_run, adopt, status="RUNNING", name=name)
+            patiently(self.client.set_experiment_tag, run.info.experiment_id, *MODEL_TRAINING)
+            self.tags += [RunTag(*tag) for tag in tags.items()]
         self.run_id = run.info.run_id
-        reply(opened=id, run_id=self.run_id, experiment_id=self.experiment_id)
+        reply(opened=id, run_id=self.run_id, experiment_id=run.info.experiment_id)
 
     def on_params(self, params: dict[str, str]) -> None:
-        self.params += [Param(name, cut(value, LONGEST_PARAM)) for name, value in params.items()]
+        self.params += [
+            Param(name, cut(value, LONGEST_PARAM)) for name, value in params.items() if name not in self.adopted_params
+        ]
 
     def on_tags(self, tags: dict[str, str]) -> None:
         self.tags += [RunTag(name, cut(value, LONGEST_TAG)) for name, value in tags.items()]
@@ -149,7 +165,7 @@ def write(uri: str, experiment: str, artifacts: Path) -> None:
             path = paths.get(timeout=POLL_SECONDS)
             if path is None:
                 listening = False
-            elif path not in deliveries:
+            elif path not in deliveries and Path(path).exists():  # else its end was seen before this word of it
                 deliveries[path] = Delivery(store, Path(path))
         except queue.Empty:
             pass

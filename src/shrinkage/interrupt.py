@@ -1,0 +1,27 @@
+"""Ctrl-C and SIGTERM, wherever they arrive: SystemExit with the code that a shell expects, 130 or 143."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def leave(signum: int, _: object) -> None:
+    """A signal handler."""
+    raise SystemExit(128 + signum)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """`leave` handles the signals inside; in a thread other than the main one, which gets none, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, leave) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

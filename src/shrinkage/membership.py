@@ -1,0 +1,42 @@
+"""What a job knows of the sweep that it belongs to.
+
+Jobs may run in other processes and any may die, so they and the sweep meet in a folder that one environment variable
+names: `sweep.json` there has the parent run, and every job adds a line to `results.jsonl` when it ends.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+VARIABLE = "SHRINKAGE_SWEEP"
+
+
+@dataclass(frozen=True)
+class Membership:
+    """folder: the sweep's own. parent: the id of its run in the store, None where nothing is tracked."""
+
+    folder: Path
+    parent: str | None
+
+    @classmethod
+    def of_this_job(cls) -> "Membership | None":
+        folder = os.environ.get(VARIABLE)
+        return cls(Path(folder), json.loads((Path(folder) / "sweep.json").read_text())["parent"]) if folder else None
+
+    def found(self) -> None:
+        """Make this the sweep of every job that is started from now on."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "sweep.json").write_text(json.dumps({"parent": self.parent}))
+        os.environ[VARIABLE] = str(self.folder)
+
+    def report(self, **result: object) -> None:
+        """Tell the sweep how this job ended; one write of one line, so that jobs may do it at the same moment."""
+        with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result, ensure_ascii=False) + "\n")
+
+    def results(self) -> list[dict]:
+        """What the jobs have told so far."""
+        path = self.folder / "results.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -1,0 +1,166 @@
+"""Sweeps through the real command line: one parent, one child a job, the truth about each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, runs, train_py, wait_for
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+
+def family(store: Path) -> tuple[Run, list[Run]]:
+    """The parent and its children."""
+    everyone = runs(store)
+    (parent,) = [run for run in everyone if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in everyone if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} <= {parent.info.run_id}
+    return parent, children
+
+
+def statuses(children: list[Run]) -> dict[str, int]:
+    found = [run.info.status for run in children]
+    return {status: found.count(status) for status in set(found)}
+
+
+LAUNCHERS = pytest.mark.parametrize("launcher", ["basic", "joblib"])
+GRID = "lambd=0,1,2,3,4,5,6,7,8,9,10"
+
+
+@LAUNCHERS
+def test_a_sweep_of_33(launcher: str, tmp_path: Path, store: Path) -> None:
+    done = train_py(
+        "-m", GRID, "seed=0,1,2", f"hydra/launcher={launcher}", "trainer.max_epochs=2", cwd=tmp_path, store=store
+    )
+    assert done.returncode == 0, done.stderr
+    parent, children = family(store)
+    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 33}
+    assert {run.info.run_name for run in children} >= {"l2 λ=0 seed=0 trainer.max_epochs=2"}
+    assert len({(run.data.params["lambd"], run.data.params["seed"]) for run in children}) == 33
+    client = MlflowClient(f"sqlite:///{store}")
+    artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert artifacts == {"figures", "runs.csv"}
+    assert not any(file.path == "figures" for file in client.list_artifacts(children[0].info.run_id))
+    assert "33 of 33 runs FINISHED" in done.stdout and "← smallest" in done.stdout
+    (folder,) = (tmp_path / "multirun").glob("*/*")
+    assert (folder / "results.jsonl").read_text().count("\n") == 33
+
+
+@LAUNCHERS
+def test_one_impossible_job_fails_alone(launcher: str, tmp_path: Path, store: Path) -> None:
+    done = train_py(
+        "-m", "lambd=0,-1,3", f"hydra/launcher={launcher}", "trainer.max_epochs=2", cwd=tmp_path, store=store
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    parent, children = family(store)
+    assert parent.info.status == "FAILED" and statuses(children) == {"FINISHED": 2, "FAILED": 1}
+    (failed,) = [run for run in children if run.info.status == "FAILED"]
+    assert "lambd=-1: λ must be ≥ 0" in failed.data.tags["error"] and "λ=-1" in failed.info.run_name
+    assert "FAILED: l2 λ=-1 seed=0" in done.stderr and "2 of 3 runs FINISHED" in done.stdout
+
+
+@LAUNCHERS
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_sweep(launcher: str, signum: int, code: int, tmp_path: Path, store: Path) -> None:
+    """The first job is short, the others would take for ever."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            ROOT / "train.py",
+            "-m",
+            "trainer.max_epochs=2,1000001,1000002",
+            f"hydra/launcher={launcher}",
+            *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+    def second_job_is_training() -> bool:
+        found = [run for run in runs(store) if run.info.status == "RUNNING" and "val/loss" in run.data.metrics]
+        finished = [run for run in runs(store) if run.info.status == "FINISHED"]
+        return bool(found and finished)
+
+    wait_for(second_job_is_training, 120)
+    if signum == signal.SIGINT:
+        os.killpg(process.pid, signum)  # as a terminal does
+    else:
+        process.send_signal(signum)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == code, errors
+    wait_for(lambda: all(run.info.status != "RUNNING" for run in runs(store)), 30)
+    parent, children = family(store)
+    assert parent.info.status == "KILLED"
+    assert {"FINISHED", "KILLED"} == set(statuses(children)) and statuses(children)["FINISHED"] == 1
+
+
+def test_a_sweep_by_name_without_m(tmp_path: Path, store: Path) -> None:
+    done = train_py("experiment=forum_lambdas", "trainer.max_epochs=2", cwd=tmp_path, store=store)
+    assert done.returncode == 0, done.stderr
+    parent, children = family(store)
+    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 11}
+    assert {run.data.params["optimizer.lr"] for run in children} == {"0.003"}
+
+
+def test_a_sweep_over_penalties_is_told_apart(tmp_path: Path, store: Path) -> None:
+    done = train_py(
+        "-m", "penalty=l1,l2,adamw", "lambd=0,0.1", "trainer.max_epochs=1", "tracking=none", cwd=tmp_path, store=store
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(f"penalty={name}" in done.stdout for name in ("l1", "l2", "adamw")) and not store.exists()
+    (folder,) = (tmp_path / "multirun").glob("*/*")
+    results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert {result["setting"]["penalty"] for result in results} == {"l1", "l2", "adamw"}
+
+
+def mlflow_run(store: Path, *arguments: str) -> subprocess.CompletedProcess:
+    mlflow = Path(sys.executable).parent / "mlflow"
+    return subprocess.run(
+        [mlflow, "run", ROOT, "--env-manager", "local", *arguments],
+        cwd=store.parent,
+        env=os.environ
+        | {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{store}",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def everything(store: Path) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{store}")
+    return client.search_runs([e.experiment_id for e in client.search_experiments()], max_results=1000)
+
+
+def test_mlflow_run_makes_one_run_and_not_two(store: Path) -> None:
+    done = mlflow_run(store, "-P", "penalty=l1", "-P", "lambd=3.0", "-P", "max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    (run,) = everything(store)
+    assert run.info.status == "FINISHED" and run.info.run_name == "d2l linear l1 λ=3 seed=0 trainer.max_epochs=2"
+    assert run.data.params["lambd"] == "3.0" and run.data.params["penalty.mode"] == "prox"
+    assert run.data.metrics["weight/zeros"] == 1
+    experiment = MlflowClient(f"sqlite:///{store}").get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_mlflow_run_of_a_sweep_is_its_parent(store: Path) -> None:
+    done = mlflow_run(store, "-e", "sweep", "-P", "lambd=0,1,3", "-P", "max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    everyone = everything(store)
+    (parent,) = [run for run in everyone if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in everyone if run is not parent]
+    assert parent.info.status == "FINISHED" and parent.data.params["lambd"] == "0,1,3"
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert statuses(children) == {"FINISHED": 3}
+    assert {run.info.experiment_id for run in children} == {parent.info.experiment_id}
