@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, runs, train_py, wait_for
+from conftest import ROOT, runs, states, train_py, wait_for
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -84,19 +84,14 @@ def test_an_interrupted_sweep(launcher: str, signum: int, code: int, tmp_path: P
         start_new_session=True,
     )
 
-    def second_job_is_training() -> bool:
-        found = [run for run in runs(store) if run.info.status == "RUNNING" and "val/loss" in run.data.metrics]
-        finished = [run for run in runs(store) if run.info.status == "FINISHED"]
-        return bool(found and finished)
-
-    wait_for(second_job_is_training, 120)
+    wait_for(lambda: {("RUNNING", True), ("FINISHED", True)} <= set(states(store)), 120)
     if signum == signal.SIGINT:
         os.killpg(process.pid, signum)  # as a terminal does
     else:
         process.send_signal(signum)
     _, errors = process.communicate(timeout=90)
     assert process.returncode == code, errors
-    wait_for(lambda: all(run.info.status != "RUNNING" for run in runs(store)), 30)
+    wait_for(lambda: "RUNNING" not in dict(states(store)), 30)
     parent, children = family(store)
     assert parent.info.status == "KILLED"
     assert {"FINISHED", "KILLED"} == set(statuses(children)) and statuses(children)["FINISHED"] == 1

@@ -1,6 +1,7 @@
 """Around a sweep: the parent run that its jobs stand under, the progress, and the answer at its end."""
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 it cannot be imported any more while the interpreter exits, and pandas does
 import math
 import os
 import signal
@@ -31,6 +32,10 @@ class Sweep(Callback):
     Hydra does not call `on_multirun_end` where a job has failed, and nothing at all where the process is interrupted;
     so the end hangs on the interpreter's exit too, and whichever comes first does it.
     """
+
+    def __reduce__(self) -> tuple:
+        # Launchers send their callbacks to the workers, which need none of what this process holds.
+        return Sweep, ()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         self.started = time.monotonic()
@@ -92,7 +97,7 @@ class Sweep(Callback):
         for result in failed:
             print(f"FAILED: {result['name']}: {result['error']}", file=sys.stderr)
         if killed or missing:
-            print(f"{len(killed)} KILLED, {missing} not run", file=sys.stderr)
+            print(f"{len(killed) + missing} did not finish", file=sys.stderr)
         if self.client is None:
             return
         try:

@@ -15,6 +15,8 @@ from shrinkage.errors import InputError
 from .journal import Journal
 from .location import sqlite_path, without_password
 
+# No child of this process, so that whoever kills this one with all its children (joblib does) leaves it to end the run.
+DETACHED_WRITER = "import os; os.fork() and os._exit(0); from shrinkage.tracking.writer import main; main()"
 FIRST_ANSWER_SECONDS = 120.0  # a new store takes MLflow's migrations, and its turn behind other first users
 SILENCE_SECONDS = 60.0
 
@@ -32,7 +34,7 @@ class Client:
         settings = {"uri": uri, "experiment": experiment, "artifacts": str(home / "mlartifacts")}
         self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 it lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "shrinkage.tracking.writer", json.dumps(settings)],
+            [sys.executable, "-c", DETACHED_WRITER, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -50,6 +52,7 @@ class Client:
         for line in self.process.stdout:
             self.answers.put(json.loads(line))
         self.answers.put(None)
+        self.process.wait()
 
     def hear(self, seconds: float) -> None:
         """Take in one answer. Raises InputError where the store refuses, TrackingError where the writer is gone."""

@@ -195,7 +195,3 @@ def main() -> None:
         reply(refused=str(error))
     except Exception as error:
         reply(failed=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-
-
-if __name__ == "__main__":
-    main()
