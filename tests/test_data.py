@@ -119,9 +119,7 @@ def test_a_batch_larger_than_the_data_becomes_all_rows_and_says_so() -> None:
 
 def test_columns_of_a_file(houses: Path) -> None:
     data = table(houses, "price")
-    assert data.feature_names == ("area", "rooms", "country_DE", "town_Aachen", "town_Bonn", "town_Köln") or set(
-        data.feature_names
-    ) == {"area", "rooms", "country_DE", "town_Aachen", "town_Bonn", "town_Köln"}
+    assert data.feature_names == ("area", "rooms", "town_Aachen", "town_Bonn", "town_Köln", "country_DE")
     assert data.classes is None and data.notes == []
     assert [len(part) for part in data.parts.values()] == [120, 40, 40]
 
@@ -189,7 +187,7 @@ def test_a_category_unseen_in_training_is_no_category(tmp_path: Path) -> None:
     [
         ("", [], r"the file is empty"),
         ("x,y\n", [], r"no row"),
-        ("x,y\n1,2\n", [], r"1 row|there is nothing to learn"),
+        ("x,y\n1,2\n", [], r"1 row for .* at least 2 must be left"),
         ("x,y\n1,2\n2,2\n3,2\n", [], r"data.target=y: it is 2 in every row"),
         ("x,z\n1,2\n2,3\n", [], r"data.target=y: .* has no such column, it has x, z"),
         ("x,Y2\n1,2\n2,3\n", ["data.target=Y"], r"did you mean Y2\?"),

@@ -60,7 +60,7 @@ class TableFile(TabularData):
         self.check_infinite(frame)
         frame = self.without_missing(frame)
         target = frame.pop(self.target)
-        if target.nunique() == 1:
+        if len(target) > 1 and target.nunique() == 1:
             raise InputError(
                 f"data.target={self.target}: it is {target.iloc[0]} in every row, there is nothing to learn; "
                 "choose another column"
