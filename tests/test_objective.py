@@ -134,17 +134,17 @@ def test_largest_stable_lr_divides_growth_from_shrinking(mode: str, momentum: fl
     penalty = ElasticNet(mode=mode, l1_ratio=0.0)
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0, momentum=momentum, nesterov=nesterov)
     bound = objective.largest_stable_lr(penalty, 3.0, optimizer)
-    for factor, shrinks in ((0.98, True), (1.02, False)):
+    for factor, shrinks in ((0.95, True), (1.05, False)):
         w = {"w": nn.Parameter(torch.ones(1, dtype=torch.float64))}
         sgd = torch.optim.SGD(w.values(), lr=factor * bound, momentum=momentum, nesterov=nesterov)
-        for _ in range(3000):
+        for _ in range(500):
             sgd.zero_grad()
             zero = 0 * w["w"].sum()
             (objective.penalised_loss(penalty, zero, w, 3.0) if mode == "loss" else zero).backward()
             if mode == "decay":
                 objective.decay_(penalty, w, factor * bound, 3.0)
             sgd.step()
-        assert (abs(w["w"].item()) < 1e-3) is shrinks
+        assert (abs(w["w"].item()) < 1) is shrinks
 
 
 @pytest.mark.parametrize("penalty", [L1(mode="loss"), L2(mode="prox")])

@@ -25,13 +25,14 @@ from .journal import Reader, now
 from .store import MODEL_TRAINING, Store, open_store
 
 T = TypeVar("T")
+
 POLL_SECONDS = 1.0
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100  # MLflow's limits
 LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 8000, 250
 CUT = " … (cut: config.yaml has all of it)"
 
-
 PASSING = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")  # a locked database, a busy server
+RACED = "IntegrityError"  # MLflow looks for a data set and then inserts it: two writers at once may both insert
 RETRY_SECONDS = (0.1, 0.3, 1, 3, 10)
 
 
@@ -40,12 +41,12 @@ def reply(**fields: object) -> None:
 
 
 def patiently(call: Callable[..., T], *args: object, **kwargs: object) -> T:
-    """call(*args, **kwargs), tried again while the store is only busy."""
+    """call(*args, **kwargs), tried again while the store is only busy, or another writer was quicker."""
     for seconds in RETRY_SECONDS:
         try:
             return call(*args, **kwargs)
         except MlflowException as error:
-            if error.error_code not in PASSING:
+            if error.error_code not in PASSING and RACED not in str(error):
                 raise
             time.sleep(seconds)
     return call(*args, **kwargs)

@@ -1,0 +1,39 @@
+"""The writer, between journals and a real store."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.store import open_store
+from shrinkage.tracking.writer import Delivery
+
+
+def test_writers_that_bring_one_data_set_at_once_all_succeed(tmp_path: Path, store: Path) -> None:
+    opened = open_store(f"sqlite:///{store}", "shrinkage", tmp_path / "mlartifacts")
+    journals = [Journal(tmp_path, f"run {number}", {}, parent=None) for number in range(6)]
+    deliveries = [Delivery(opened, journal.path) for journal in journals]
+    for delivery in deliveries:
+        delivery.carry()
+    together = threading.Barrier(len(deliveries))
+    errors: list[Exception] = []
+
+    def carry(delivery: Delivery) -> None:
+        together.wait()
+        try:
+            delivery.carry()
+        except Exception as error:
+            errors.append(error)
+
+    for digest in range(8):
+        for journal in journals:
+            journal.append("dataset", name="d2l", digest=str(digest), context="training", source={}, profile={})
+        threads = [threading.Thread(target=carry, args=(delivery,)) for delivery in deliveries]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+    with sqlite3.connect(store) as connection:
+        assert connection.execute("SELECT count(*) FROM datasets").fetchone() == (8,)
+        assert connection.execute("SELECT count(*) FROM inputs WHERE source_type = 'DATASET'").fetchone() == (48,)
