@@ -8,13 +8,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 PATIENCE = 1.0  # a run that ends sooner shows no bar
 REFRESH = 0.25
+LABEL = 24  # characters, so that the bar has room beside it
 
 
 class ProgressBar(L.Callback):
     """Epochs (or steps, where trainer.max_steps counts the run), losses and the time left, on a terminal's stderr."""
 
     def __init__(self, label: str) -> None:
-        self.label = label
+        self.label = label if len(label) <= LABEL else label[: LABEL - 1] + "…"
         self.progress: Progress | None = None
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -30,7 +31,7 @@ class ProgressBar(L.Callback):
 
             self.progress = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[losses]}"),
                 TimeRemainingColumn(),
@@ -41,7 +42,7 @@ class ProgressBar(L.Callback):
             total = trainer.estimated_stepping_batches
             self.bar = self.progress.add_task(self.label, total=None if total == float("inf") else total, losses="")
             self.progress.start()
-        losses = " ".join(f"{name} {module.measured[name]:.4g}" for name in ("train/loss", "val/loss"))
+        losses = " ".join(f"{part} {module.measured[f'{part}/loss']:.3g}" for part in ("train", "val"))
         self.progress.update(self.bar, completed=trainer.global_step, losses=losses, refresh=True)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -57,12 +57,13 @@ def sweep_curves(table: "pd.DataFrame") -> Figure:
         sizes.plot(rows["lambd"], rows["weight/l2"], "o-", ms=4, color=colour, label=setting or "‖w‖₂")
     if (table[["train/loss", "val/loss"]] > 0).all(axis=None):
         losses.set_yscale("log")
-    losses.set(ylabel="data loss (solid: validation, dashed: training)")
+    losses.set(ylabel="data loss (dashed: training)")
     sizes.set(ylabel="norm of the weights ‖w‖₂")
     sizes.set_ylim(bottom=0)
     for axes in (losses, sizes):
         # A logarithmic axis from the smallest λ on, and a short straight piece from 0 to it.
         axes.set_xscale("symlog", linthresh=smallest, linscale=0.3)
+        axes.set_xlim(left=-0.2 * smallest if (table["lambd"] == 0).any() else 0.8 * smallest)
         axes.set(xlabel="λ (logarithmic, with 0)")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
