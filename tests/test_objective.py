@@ -142,7 +142,7 @@ def test_largest_stable_lr_divides_growth_from_shrinking(mode: str, momentum: fl
             zero = 0 * w["w"].sum()
             (objective.penalised_loss(penalty, zero, w, 3.0) if mode == "loss" else zero).backward()
             if mode == "decay":
-                objective.decay_(penalty, w, factor * bound, 3.0)
+                objective.assign_(w, objective.decayed(penalty, objective.detached(w), factor * bound, 3.0))
             sgd.step()
         assert (abs(w["w"].item()) < 1) is shrinks
 

@@ -43,10 +43,8 @@ class Checkpoints(Checkpoint):
 
     def write(self, trainer: L.Trainer) -> None:
         """Both files, each replaced as a whole."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not self.best_is_written:
-            torch.save(self.best, self.folder / "best.tmp")
-            (self.folder / "best.tmp").replace(self.folder / "best.ckpt")
+            write(self.folder, best=self.best)
             self.best_is_written = True
         trainer.save_checkpoint(self.folder / "last.tmp")
         (self.folder / "last.tmp").replace(self.folder / "last.ckpt")
@@ -57,3 +55,11 @@ class Checkpoints(Checkpoint):
         if self.best is not None:
             module.model.load_state_dict(self.best["state_dict"])
             module.measured = self.best_measured
+
+
+def write(folder: Path, **checkpoints: dict) -> None:
+    """Each under its name in the folder, replaced as a whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, checkpoint in checkpoints.items():
+        torch.save(checkpoint, folder / f"{name}.tmp")
+        (folder / f"{name}.tmp").replace(folder / f"{name}.ckpt")

@@ -3,14 +3,18 @@
 Light on purpose: a typo is answered before PyTorch is imported.
 """
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import OmegaConfDumper
 
 from shrinkage.errors import InputError
 
+KEYS = {"data", "model", "penalty", "optimizer", "schedule", "trainer", "tracking", "early_stopping", "lambd", "seed"}
 GROUPS = ("data", "model", "penalty", "optimizer")
 
 
@@ -37,6 +41,10 @@ def check(cfg: DictConfig) -> None:
         optional=True,
     )
     whole(cfg, "trainer.max_steps", least=-1, way_out="use trainer.max_steps=-1 to count epochs")
+    if cfg.tracking.history not in ("thin", "all"):
+        raise InputError(
+            f"tracking.history={cfg.tracking.history}: must be thin or all; use tracking.history=all for every epoch"
+        )
     counted_in_steps = cfg.trainer.max_steps > 0
     whole(cfg, "trainer.max_epochs", least=1, way_out="use trainer.max_epochs=10", optional=counted_in_steps)
     if cfg.trainer.max_steps == 0:
@@ -88,12 +96,23 @@ def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 def params(resolved: dict) -> dict[str, object]:
     """What the run records as its params: the chosen names of the groups, and every leaf of the config."""
     tree = {key: value for key, value in resolved.items() if key != "choices"}
-    return resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit(OmegaConf.create(resolved))}
+    return resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit(resolved)}
 
 
-def step_unit(cfg: DictConfig) -> str:
+def kind_of_lane(cfg: DictConfig) -> str:
+    """What runs must have in common to be trained together: all but λ, the seed and the penalty's own numbers."""
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    del tree["lambd"], tree["seed"]
+    tree["penalty"] = {
+        key: "a number" if isinstance(value, int | float) and not isinstance(value, bool) else value
+        for key, value in tree["penalty"].items()
+    }
+    return json.dumps(tree, sort_keys=True, default=str)
+
+
+def step_unit(cfg: Mapping) -> str:
     """What a metric's step counts: optimiser steps where trainer.max_steps counts the run, else epochs."""
-    steps = cfg.trainer.max_steps
+    steps = cfg["trainer"]["max_steps"]
     return "step" if isinstance(steps, int) and steps > 0 else "epoch"
 
 
@@ -102,9 +121,34 @@ def setting(overrides: list[str]) -> dict[str, str]:
     return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
 
 
+def thinned(count: int, points: int = 20) -> list[int]:
+    """Which of `count` moments a thinned curve keeps: so many, or all; the first, the last, dense at the beginning."""
+    chosen = [0] if count else []
+    while len(chosen) < min(points, count):
+        # The next of a geometric series from here to the last.
+        left, last = min(points, count) - len(chosen), max(chosen[-1], 1)
+        chosen.append(max(chosen[-1] + 1, round(last * ((count - 1) / last) ** (1 / left))))
+    return chosen
+
+
 def strength(lambd: float) -> dict[str, float]:
     """λ as metrics, since params are text to MLflow, which neither sorts nor plots; no logarithm at λ = 0."""
     return {"lambd": float(lambd)} | ({"log10_lambd": math.log10(lambd)} if lambd > 0 else {})
+
+
+class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+    """OmegaConf's way of writing YAML, by the library in C: several times faster than `OmegaConf.to_yaml`."""
+
+
+# Quotes text that would be read back as a number.
+Dumper.add_representer(str, OmegaConfDumper.str_representer)
+
+
+def yaml_text(tree: object) -> str:
+    """A config, or a list, as YAML that OmegaConf reads back as it was; interpolations stay as they are."""
+    if OmegaConf.is_config(tree):
+        tree = OmegaConf.to_container(tree, resolve=False, enum_to_str=True)
+    return yaml.dump(tree, Dumper=Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
 def run_name(cfg: DictConfig, overrides: list[str]) -> str:

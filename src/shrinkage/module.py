@@ -1,7 +1,7 @@
 """The LightningModule that trains one model at one λ."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import lightning.pytorch as L
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from shrinkage import objective
 from shrinkage.errors import InputError
 from shrinkage.norms import norms
-from shrinkage.penalties.base import Penalty
+from shrinkage.penalties.base import Params, Penalty
 from shrinkage.schedules import Schedule
 from shrinkage.tasks import Task
 
@@ -49,55 +49,89 @@ class PenalisedModule(L.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def each(self, function: Callable, *trees: object) -> object:
+        """function(penalty, λ, *trees): here once, over lanes once for each of them."""
+        return function(self.penalty, self.lambd, *trees)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        loss = self.task.loss(self.model(x), y)
-        if self.penalty.mode == "loss":
-            loss = objective.penalised_loss(self.penalty, loss, self.penalised, self.lambd)
-        return loss
+        return self.loss(self.penalty, self.lambd, self.penalised, self.model(x), y)
+
+    def loss(self, penalty: Penalty, lambd: Tensor | float, weights: Params, output: Tensor, y: Tensor) -> Tensor:
+        """What is differentiated, 0-d."""
+        loss = self.task.loss(output, y)
+        return objective.penalised_loss(penalty, loss, weights, lambd) if penalty.mode == "loss" else loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # Here, and not earlier in the step, the gradient is already taken at the undecayed weights, as AdamW's is.
         if self.penalty.mode == "decay":
-            objective.decay_(self.penalty, self.penalised, optimizer.param_groups[0]["lr"], self.lambd)
+            self.update(objective.decayed, optimizer.param_groups[0]["lr"])
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure=None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if self.penalty.mode == "prox":
             group = optimizer.param_groups[0]
-            objective.prox_(self.penalty, self.penalised, group["lr"], self.lambd, group["momentum"])
+            self.update(objective.proxed, group["lr"], group["momentum"])
+
+    @torch.no_grad()
+    def update(self, function: Callable, lr: float, *momentum: float) -> None:
+        """Put what a function of `objective` makes of the penalised weights in their place."""
+
+        def updated(penalty: Penalty, lambd: Tensor | float, weights: Params) -> dict[str, Tensor]:
+            return function(penalty, weights, lr, lambd, *momentum)
+
+        objective.assign_(self.penalised, self.each(updated, objective.detached(self.penalised)))
 
     def on_train_start(self) -> None:
         if self.trainer.global_step == 0:
             self.measure(step=0)
 
+    @property
+    def steps_finished(self) -> int:
+        """At an epoch's end, what the metrics' steps count: epochs, or optimiser steps where they count the run."""
+        return self.trainer.global_step if self.trainer.max_steps > 0 else self.trainer.current_epoch + 1
+
     def on_train_epoch_end(self) -> None:
-        counted_in_steps = self.trainer.max_steps > 0
-        self.measure(step=self.trainer.global_step if counted_in_steps else self.trainer.current_epoch + 1)
+        self.measure(self.steps_finished)
         # Where EarlyStopping looks; `self.log` would round to single precision on the way.
         self.trainer.callback_metrics["val/loss"] = torch.tensor(self.measured["val/loss"], dtype=torch.float64)
 
     def measure(self, step: int) -> None:
         """Evaluate the training and validation parts and the weights as they are now, and log all of it."""
+        measured = self.measurements()
+        # One transfer for all of them.
+        values = torch.stack(list(measured.values())).tolist()
+        self.measured = defined(measured, values)
+        self.history.append((step, self.measured))
+        for logger in self.loggers:
+            logger.log_metrics(self.measured, step=step)
+        words = divergence(self.measured, self.trainer.current_epoch + 1, self.initial_lr, self.lambd)
+        if words:
+            raise InputError(words)
+
+    @torch.no_grad()
+    def measurements(self) -> dict[str, Tensor]:
+        """Every metric of this moment by its name; float64 on the CPU."""
+
+        def strength(penalty: Penalty, lambd: Tensor | float, weights: Params) -> Tensor:
+            return lambd * penalty.value(weights)
+
+        def sizes(_: Penalty, __: Tensor | float, weights: Params, biases: Params) -> dict[str, Tensor]:
+            return norms(weights, biases)
+
         train, val = self.evaluate("train"), self.evaluate("val")
-        with torch.no_grad():
-            penalty = self.lambd * self.penalty.value(objective.detached(self.penalised))
-            sizes = norms(objective.detached(self.weights), objective.detached(self.biases))
+        penalty = self.each(strength, objective.detached(self.penalised)).double()
         measured = {f"val/{name}": value for name, value in val.items()} | {
             "train/loss": train["loss"],
             "train/penalty": penalty,
             "train/objective": train["loss"] + penalty,
-            **sizes,
+            **self.each(sizes, objective.detached(self.weights), objective.detached(self.biases)),
         }
-        # One transfer for all of them; r2 is undefined where a part's target is constant, and left out.
-        values = torch.stack([value.double().cpu() for value in measured.values()]).tolist()
-        self.measured = {
-            name: value for name, value in zip(measured, values, strict=True) if name != "val/r2" or value == value
-        }
-        self.history.append((step, self.measured))
-        for logger in self.loggers:
-            logger.log_metrics(self.measured, step=step)
-        self.check_finite()
+        return {name: value.double().cpu() for name, value in measured.items()}
+
+    @property
+    def initial_lr(self) -> float:
+        return self.trainer.optimizers[0].param_groups[0]["initial_lr"]
 
     @torch.no_grad()
     def evaluate(self, part: str) -> dict[str, Tensor]:
@@ -105,23 +139,39 @@ class PenalisedModule(L.LightningModule):
         training = self.model.training
         self.model.eval()
         sums: dict[str, Tensor] = {}
-        for batch in self.trainer.datamodule.evaluation_dataloader(part):
+        for batch in self.trainer.datamodule.evaluation_dataloader(part, self.evaluation_rows):
             x, y = self.trainer.strategy.batch_to_device(batch, self.device)
             with self.trainer.precision_plugin.forward_context():
-                output = self.model(x)
-            for name, value in self.task.statistics(output, y).items():
+                statistics = self.statistics(x, y)
+            for name, value in statistics.items():
                 sums[name] = sums[name] + value if name in sums else value
         self.model.train(training)
         return self.task.metrics(sums)
 
-    def check_finite(self) -> None:
-        """Raises InputError where training has diverged."""
-        values = {name: self.measured[name] for name in ("train/loss", "train/objective", "val/loss")}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                lr = self.trainer.optimizers[0].param_groups[0]["initial_lr"]
-                raise InputError(
-                    f"{name} became {value} in epoch {self.trainer.current_epoch + 1}: with optimizer.lr={lr:g} and "
-                    f"lambd={self.lambd:g} the steps are too long and training diverged; "
-                    f"use a smaller learning rate, such as optimizer.lr={lr / 10:g}"
-                )
+    @property
+    def evaluation_rows(self) -> int:
+        """How many rows are evaluated at once: enough for small data in one batch, and a bound on the memory."""
+        return 16_384
+
+    def statistics(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The task's sums over some rows."""
+        return self.task.statistics(self.model(x), y)
+
+
+def defined(names: Iterable[str], values: Iterable[float]) -> dict[str, float]:
+    """Metrics by name; r2 is undefined where a part's target is constant, and left out."""
+    return {
+        name: value for name, value in zip(names, values, strict=True) if not (name == "val/r2" and math.isnan(value))
+    }
+
+
+def divergence(measured: dict[str, float], epoch: int, lr: float, lambd: float) -> str | None:
+    """What to say where training has diverged, None where it has not."""
+    for name in ("train/loss", "train/objective", "val/loss"):
+        if not math.isfinite(measured[name]):
+            return (
+                f"{name} became {measured[name]} in epoch {epoch}: with optimizer.lr={lr:g} and lambd={lambd:g} the "
+                f"steps are too long and training diverged; use a smaller learning rate, such as "
+                f"optimizer.lr={lr / 10:g}"
+            )
+    return None

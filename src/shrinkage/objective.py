@@ -1,7 +1,8 @@
 """The only place where a penalty meets an update: the objective is data loss + λ·Ω(w).
 
-A penalty acts in one of three ways: `penalised_loss` adds it to what is differentiated, `decay_` shrinks the weights
-before the optimiser's step, `prox_` after it. λ and η may be numbers or 0-d tensors.
+A penalty acts in one of three ways: `penalised_loss` adds it to what is differentiated, `decayed` shrinks the weights
+before the optimiser's step, `proxed` after it. All three are pure functions, so that lanes can vectorise them; λ is a
+number or a 0-d tensor.
 """
 
 from collections.abc import Mapping
@@ -41,20 +42,20 @@ def penalised_loss(penalty: Penalty, data_loss: Tensor, weights: Params, lambd: 
     return data_loss + lambd * penalty.value(weights)
 
 
-@torch.no_grad()
-def decay_(penalty: Penalty, weights: Params, lr: float, lambd: Tensor | float) -> None:
-    """w ← w − ηλ∇Ω(w), in place; to be called before the optimiser's step, with that step's η."""
-    assign_(weights, penalty.decay(detached(weights), lr * lambd))
+def decayed(penalty: Penalty, weights: Params, lr: float, lambd: Tensor | float) -> dict[str, Tensor]:
+    """w − ηλ∇Ω(w): what the weights become before the optimiser's step, with that step's η."""
+    return penalty.decay(weights, lr * lambd)
 
 
-@torch.no_grad()
-def prox_(penalty: Penalty, weights: Params, lr: float, lambd: Tensor | float, momentum: float = 0.0) -> None:
-    """w ← prox_{sΩ}(w) with s = ηλ/(1 − μ), in place; to be called after the optimiser's step, with that step's η.
+def proxed(
+    penalty: Penalty, weights: Params, lr: float, lambd: Tensor | float, momentum: float = 0.0
+) -> dict[str, Tensor]:
+    """prox_{sΩ}(w) with s = ηλ/(1 − μ): what the weights become after the optimiser's step, with that step's η.
 
     Under momentum μ (Nesterov's too) a gradient moves the weights by η/(1 − μ) in the end; with the threshold scaled
     alike the fixed point is the minimiser of the objective, and with ηλ it is not.
     """
-    assign_(weights, penalty.prox(detached(weights), lr * lambd / (1 - momentum)))
+    return penalty.prox(weights, lr * lambd / (1 - momentum))
 
 
 def detached(weights: Params) -> dict[str, Tensor]:
@@ -62,6 +63,7 @@ def detached(weights: Params) -> dict[str, Tensor]:
     return {name: w.detach() for name, w in weights.items()}
 
 
+@torch.no_grad()
 def assign_(weights: Params, values: Mapping[str, Tensor]) -> None:
     """Copy values into the weights, in place."""
     for name, w in weights.items():

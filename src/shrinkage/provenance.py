@@ -1,5 +1,6 @@
 """Where a run came from."""
 
+import functools
 import getpass
 import subprocess
 from pathlib import Path
@@ -13,11 +14,16 @@ def run_tags(root: Path, overrides: list[str]) -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
         "overrides": " ".join(overrides),
     }
+    return found | commit(root)
+
+
+@functools.cache  # what runs is what was imported: a commit made meanwhile is not it
+def commit(root: Path) -> dict[str, str]:
     try:
-        commit, changes = (
+        head, changes = (
             subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.CalledProcessError):
-        return found  # no git, or no repository
-    return found | {"mlflow.source.git.commit": commit, "git.clean": str(not changes).lower()}
+        return {}  # no git, or no repository
+    return {"mlflow.source.git.commit": head, "git.clean": str(not changes).lower()}

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from shrinkage.tracking.journal import Journal
 from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
-    from shrinkage.training import Training
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -43,34 +43,31 @@ class Place:
 class Record:
     """A run's journal from its beginning to its end. Where nothing is tracked, nothing is written."""
 
-    def __init__(self, cfg: DictConfig, place: Place, name: str, sweep: Membership | None) -> None:
-        self.cfg, self.place, self.name, self.sweep = cfg, place, name, sweep
+    def __init__(self, cfg: DictConfig, place: Place, sweep: Membership | None) -> None:
+        self.cfg, self.place, self.sweep = cfg, place, sweep
+        self.name = config.run_name(cfg, place.overrides)
         self.client: Client | None = None
         self.journal: Journal | None = None
-        self.training: Training | None = None
         self.metrics: dict[str, float] = {}
+        self.status, self.error = "RUNNING", None
+        self.settled = False
 
-    def connect(self) -> None:
-        """Start the writer process, which is ready later."""
+    def connect(self, writer: int = 0) -> None:
+        """Start the writer process of this number, which is ready later."""
         if self.cfg.tracking.enabled:
             uri = store_uri(self.cfg.tracking.uri, self.place.root)
-            self.client = connect(uri, self.cfg.tracking.experiment, home(uri, self.place.root))
+            self.client = connect(uri, self.cfg.tracking.experiment, home(uri, self.place.root), writer)
 
-    def begin(self, training: "Training") -> None:
-        """From here on there is a run, and its metrics go to it."""
-        self.training = training
+    def begin(self, datasets: list[dict[str, object]]) -> None:
+        """From here on there is a run, with its params, tags, config and data."""
         if self.client is None:
             return
-        from shrinkage.tracking.logger import JournalLogger
-
         self.open()
         self.journal.metrics(config.strength(self.cfg.lambd), step=0)
-        for part in training.datamodule.describe(self.cfg.choices.data):
+        for part in datasets:
             self.journal.append("dataset", **part)
-        training.trainer.logger = JournalLogger(self.journal)
 
     def open(self) -> None:
-        """The run with its params, tags and config."""
         self.client.wait_until_ready()
         self.journal = self.client.begin(
             self.name,
@@ -80,33 +77,36 @@ class Record:
         )
         resolved = OmegaConf.to_container(self.cfg, resolve=True)
         self.journal.params(config.params(resolved))
-        self.keep_text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
-        self.keep_text("overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(self.place.overrides)))
+        self.keep_text("config.yaml", config.yaml_text(resolved))
+        self.keep_text("overrides.yaml", config.yaml_text(self.place.overrides))
 
-    def complete(self, training: "Training") -> None:
-        """What is known only at the end of training."""
-        self.metrics = training.module.measured | training.test
-        if self.journal is None:
-            return
-        history = training.module.history
-        self.journal.metrics(training.test | training.best_metrics(), step=history[-1][0])
-        if self.sweep is None:  # a sweep draws one figure of all its jobs
-            from shrinkage.report.figures import learning_curves
+    def curves(self, history: Iterable[tuple[int, int, dict[str, float]]]) -> None:
+        """Metrics as (step, milliseconds since 1970, metrics) that were not logged as they came."""
+        if self.journal is not None:
+            for step, time, metrics in history:
+                self.journal.metrics(metrics, step, time)
 
-            figure = self.place.folder / "learning_curves.png"
-            step_unit = config.step_unit(self.cfg)
-            learning_curves(history, self.name, step_unit).savefig(figure)
-            self.journal.artifact(figure, "figures")
+    def complete(self, measured: dict[str, float], test: dict[str, float], best: dict[str, float], step: int) -> None:
+        """What is known only at the end of training: the last metrics, which are logged already, and those after it."""
+        self.metrics = measured | test
+        if self.journal is not None:
+            self.journal.metrics(test | best, step)
+
+    def keep_figure(self, figure: "Figure", file: str) -> None:
+        if self.journal is not None:
+            figure.savefig(self.place.folder / file)
+            self.journal.artifact(self.place.folder / file, "figures")
 
     def fail(self, error: BaseException) -> None:
         """Keep what went wrong; a job of a sweep that never began has a run for it all the same."""
+        self.error = str(error)
         if self.journal is None and self.sweep is not None:
             self.connect()
             if self.client is not None:
                 self.open()
         if self.journal is not None:
             self.journal.tags({"error": error})
-            self.keep_text("traceback.txt", traceback.format_exc())
+            self.keep_text("traceback.txt", "".join(traceback.format_exception(error)))
 
     def keep_text(self, file: str, text: str) -> None:
         path = self.place.folder / file
@@ -115,47 +115,62 @@ class Record:
         self.journal.artifact(path)
 
     def end(self, status: str) -> None:
-        """End the run, wait until the store has all of it, and say where it is."""
-        if self.journal is None:
+        """The run has ended; the writer carries it into the store while others train."""
+        self.status = status
+        if self.journal is not None:
+            for path in sorted((self.place.folder / "checkpoints").glob("*.ckpt")):
+                self.journal.artifact(path, "checkpoints")
+            self.client.end(self.journal, status)
+
+    def settle(self) -> None:
+        """Wait until the store has all of it, say where it is, and tell the sweep.
+
+        Once; raises TrackingError where the store did not take a finished run.
+        """
+        if self.settled:
             return
-        for path in self.training.checkpoints.files if self.training else []:
-            self.journal.artifact(path, "checkpoints")
+        self.settled = True
+        finished = self.status == "FINISHED"
         try:
-            self.client.finish(self.journal, status)
+            if self.journal is not None:
+                self.client.wait_for(self.journal)
+                if self.sweep is None:
+                    print(f"\n{self.status}. {self.client.where(self.journal)}")
         except TrackingError as error:
-            if status == "FINISHED":
+            if finished:
+                self.status, self.error = "FAILED", str(error)
                 raise
             print(f"shrinkage: {error}", file=sys.stderr)  # what stopped the run goes before
-            return
-        if self.sweep is None:
-            print(f"\n{status}. {self.client.where(self.journal)}")
+        finally:
+            if self.sweep is not None:
+                self.sweep.report(
+                    name=self.name,
+                    status=self.status,
+                    lambd=self.cfg.lambd,
+                    seed=self.cfg.seed,
+                    setting=config.setting(self.place.overrides),
+                    metrics=self.metrics,
+                    error=self.error,
+                )
 
 
 @contextmanager
-def recorded(cfg: DictConfig, place: Place, name: str, sweep: Membership | None) -> Iterator[Record]:
-    """The record of what happens inside, whose run ends FINISHED, FAILED or KILLED; a sweep is told too."""
-    record = Record(cfg, place, name, sweep)
-    status, words = "FAILED", None
+def recorded(records: Sequence[Record]) -> Iterator[None]:
+    """What happens inside ends every run that has not ended by itself: FINISHED, FAILED with the error, or KILLED."""
+
+    def end(status: str, error: BaseException | None = None) -> None:
+        for record in records:
+            if record.status == "RUNNING":
+                if error is not None:
+                    record.fail(error)
+                record.end(status)
+
     try:
-        yield record
-        status = "FINISHED"
+        yield
+        end("FINISHED")
     except SystemExit:
-        status = "KILLED"
+        end("KILLED")
         raise
     except BaseException as error:
-        words = str(error)
-        record.fail(error)
+        end("FAILED", error)
         raise
-    finally:
-        record.end(status)
-        if sweep is not None:
-            setting = config.setting(place.overrides)
-            sweep.report(
-                name=name,
-                status=status,
-                lambd=cfg.lambd,
-                seed=cfg.seed,
-                setting=setting,
-                metrics=record.metrics,
-                error=words,
-            )

@@ -103,7 +103,8 @@ class Sweep(Callback):
         try:
             if finished:
                 self.record(table, results)
-            self.client.finish(self.journal, status)
+            self.client.end(self.journal, status)
+            self.client.wait_for(self.journal)
             print(f"The sweep is {status}. {self.client.where(self.journal)}")
         except TrackingError as error:
             print(f"shrinkage: {error}", file=sys.stderr)

@@ -2,24 +2,30 @@
 
 import logging
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import lightning.pytorch as L
 import numpy as np
+import psutil
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
+from torch import nn
 
 from shrinkage import objective
 from shrinkage.checkpoints import Checkpoints
+from shrinkage.config import thinned
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
+from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesModule
 from shrinkage.models.linear import Linear
 from shrinkage.module import PenalisedModule
+from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.l1 import L1
 from shrinkage.progress import ProgressBar
 from shrinkage.reference import lambda_max
@@ -42,26 +48,18 @@ class Training:
 
     def run(self) -> None:
         """Train, put back the best weights where early stopping asks for them, and measure the test part."""
-        if self.cfg.threads or self.module_is_small():
-            torch.set_num_threads(self.cfg.threads or 1)
+        set_threads(self.cfg.threads, self.module, self.datamodule)
         self.trainer.fit(self.module, self.datamodule)
         if self.cfg.early_stopping.patience is not None:
             self.checkpoints.restore_best(self.module)
         if "test" in self.datamodule.parts:
             self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
 
-    def module_is_small(self) -> bool:
-        weights = sum(parameter.numel() for parameter in self.module.parameters())
-        return weights * self.datamodule.batch_rows < ONE_THREAD_WORK
-
     def best_metrics(self) -> dict[str, float]:
         """The validation metrics of the epoch with the smallest val/loss, and which epoch it was."""
         if self.checkpoints.best is None:
             return {}
-        measured = self.checkpoints.best_measured
-        return {"best/epoch": float(self.checkpoints.best["epoch"])} | {
-            f"best/{name}": value for name, value in measured.items() if name.startswith("val/")
-        }
+        return best_metrics(self.checkpoints.best["epoch"], self.checkpoints.best_measured)
 
     def advice(self) -> list[str]:
         """What the user should know before training begins: notes on the data, steps that are too long, λ too large."""
@@ -86,15 +84,85 @@ class Training:
         return sentences
 
 
-def build(cfg: DictConfig, folder: Path, label: str = "") -> Training:
-    """The objects that a config names; checkpoints go to `folder`, and the label stands before the progress bar.
+@dataclass
+class LanesTraining:
+    """The objects of many runs that are trained together; `run` trains them once."""
+
+    cfg: DictConfig
+    datamodule: DataModule
+    module: LanesModule
+    trainer: L.Trainer
+
+    def run(self) -> None:
+        set_threads(self.cfg.threads, self.module, self.datamodule)
+        self.trainer.fit(self.module, self.datamodule)
+
+
+def best_metrics(epoch: int, measured: dict[str, float]) -> dict[str, float]:
+    """The record's best/*, of the epoch with the smallest val/loss."""
+    return {"best/epoch": float(epoch)} | {
+        f"best/{name}": value for name, value in measured.items() if name.startswith("val/")
+    }
+
+
+def set_threads(threads: int | None, module: PenalisedModule, datamodule: DataModule) -> None:
+    """As many as asked for; else one where the work of a step is small, and PyTorch's own choice where it is not."""
+    weights = sum(parameter.numel() for parameter in module.parameters())
+    if threads or weights * datamodule.batch_rows < ONE_THREAD_WORK:
+        torch.set_num_threads(threads or 1)
+
+
+class Workshop:
+    """Makes the objects that a config names; runs that are trained together share one.
 
     Raises InputError where a value cannot be used.
     """
-    quieten()
-    datamodule = make(cfg.data, order_seed=cfg.seed)
-    datamodule.setup()
-    task = task_for(datamodule.classes, datamodule.scale)
+
+    def __init__(self, cfg: DictConfig) -> None:
+        quieten()
+        self.cfg = cfg
+        self.datamodule: DataModule = make(cfg.data, order_seed=cfg.seed)
+        self.datamodule.setup()
+        self.task = task_for(self.datamodule.classes, self.datamodule.scale)
+        self.make_optimizer = make(cfg.optimizer)
+        self.schedule = make(cfg.schedule)
+
+    def trainer(self, folder: Path, callbacks: list[L.Callback], **arguments: object) -> L.Trainer:
+        return make(
+            self.cfg.trainer,
+            logger=False,
+            callbacks=callbacks,
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,  # the module evaluates by itself, the training part too
+            **arguments,
+        )
+
+    def model(self, trainer: L.Trainer, seed: int) -> nn.Module:
+        """With the initial weights that the seed fixes."""
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        with trainer.init_module():
+            return make(self.cfg.model, inputs=self.datamodule.inputs, outputs=self.task.outputs)
+
+    def penalty(self, cfg: DictConfig, model: nn.Module) -> Penalty:
+        """The penalty of a config, which the optimiser must be able to serve."""
+        penalty = make(cfg.penalty)
+        try:
+            objective.check_optimizer(penalty, self.make_optimizer(model.parameters()))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optimizer={cfg.choices.optimizer}: {error}") from error
+        return penalty
+
+
+def build(cfg: DictConfig, folder: Path, label: str = "") -> Training:
+    """The objects of one run; checkpoints go to `folder`, and the label stands before the progress bar.
+
+    Raises InputError where a value cannot be used.
+    """
+    workshop = Workshop(cfg)
     checkpoints = Checkpoints(folder / "checkpoints")
     callbacks: list[L.Callback] = [checkpoints]
     if cfg.early_stopping.patience is not None:
@@ -103,29 +171,72 @@ def build(cfg: DictConfig, folder: Path, label: str = "") -> Training:
         )
     if cfg.progress:
         callbacks.append(ProgressBar(label))
-    trainer: L.Trainer = make(
-        cfg.trainer,
-        logger=False,
-        callbacks=callbacks,
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,  # the module evaluates by itself, the training part too
+    trainer = workshop.trainer(folder, callbacks)
+    model = workshop.model(trainer, cfg.seed)
+    penalty = workshop.penalty(cfg, model)
+    module = PenalisedModule(
+        model, workshop.task, penalty, float(cfg.lambd), workshop.make_optimizer, workshop.schedule
     )
-    torch.manual_seed(cfg.seed)
-    np.random.seed(cfg.seed % 2**32)
-    with trainer.init_module():
-        model = make(cfg.model, inputs=datamodule.inputs, outputs=task.outputs)
-    penalty = make(cfg.penalty)
-    make_optimizer = make(cfg.optimizer)
-    schedule = make(cfg.schedule)
-    module = PenalisedModule(model, task, penalty, float(cfg.lambd), make_optimizer, schedule)
-    try:
-        objective.check_optimizer(penalty, make_optimizer(model.parameters()))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"optimizer={cfg.choices.optimizer}: {error}") from error
-    return Training(cfg, datamodule, module, trainer, checkpoints)
+    return Training(cfg, workshop.datamodule, module, trainer, checkpoints)
+
+
+def build_lanes(
+    cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path, on_end: Callable[[Lane], None]
+) -> LanesTraining:
+    """The objects of runs that are equal but for λ, seed and their penalties' own numbers.
+
+    Raises InputError where a value cannot be used, CannotShare where they have to be trained one by one.
+    """
+    cfg = workshop.cfg
+    callbacks: list[L.Callback] = [ProgressBar(f"{len(cfgs)} lanes")] if cfg.progress else []
+    trainer = workshop.trainer(folder, callbacks, plugins=[HeldCheckpoint()])
+    seeds = list(dict.fromkeys(c.seed for c in cfgs))
+    models = {seed: workshop.model(trainer, seed) for seed in seeds}
+    penalties = {}
+    for c in cfgs:
+        key = str(c.penalty)
+        penalties[key] = penalties.get(key) or workshop.penalty(c, models[seeds[0]])
+    datamodule = workshop.datamodule
+    one_order = datamodule.batch_rows == len(datamodule.parts["train"])  # every batch is all rows, in order
+    datamodule.order_seeds = seeds[:1] if one_order else seeds
+    module = LanesModule(
+        [models[c.seed] for c in cfgs],
+        workshop.task,
+        [penalties[str(c.penalty)] for c in cfgs],
+        [float(c.lambd) for c in cfgs],
+        [0 if one_order else seeds.index(c.seed) for c in cfgs],
+        workshop.make_optimizer,
+        workshop.schedule,
+        cfg.early_stopping.patience,
+        cfg.early_stopping.min_delta,
+        thinned if cfg.tracking.history == "thin" else range,
+        on_end,
+    )
+    return LanesTraining(cfg, datamodule, module, trainer)
+
+
+def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path) -> int:
+    """How many of these runs can be trained together in half of the memory that is free.
+
+    Raises CannotShare where no two of them can, InputError where a value cannot be used.
+    """
+    trainer = workshop.cfg.trainer
+    if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm != "value":
+        raise CannotShare("clipping by the norm of the whole gradient would mix the lanes")
+    if trainer.devices != 1:
+        raise CannotShare(f"trainer.devices={trainer.devices}: lanes train on one device")
+    other = next((cfg for cfg in cfgs if cfg.penalty != cfgs[0].penalty), cfgs[-1])
+    pair = build_lanes([cfgs[0], other], workshop, folder, on_end=lambda lane: None)
+    batch = workshop.datamodule.tensors("train")[: workshop.datamodule.batch_rows]
+    x, y = pair.trainer.precision_plugin.convert_input(batch)
+    metrics = 20 * 8 * max(cfgs[0].trainer.max_epochs or 0, cfgs[0].trainer.max_steps)
+    free = free_memory(pair.trainer.strategy.root_device)
+    return max(int(free / 2 // (pair.module.bytes_of_a_lane(x, y) + metrics)), 1)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that nobody uses on the device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def make(node: DictConfig, **arguments: object) -> object:

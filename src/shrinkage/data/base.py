@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import lightning.pytorch as L
@@ -11,8 +11,6 @@ import torch
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from shrinkage.errors import InputError
-
-EVALUATION_ROWS = 16_384  # enough to be one batch for small data, and to bound the memory for large
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,28 @@ class ShuffledBatches(Sampler[torch.Tensor]):
         return iter(torch.from_numpy(order).split(self.batch_size))
 
 
+class StackedBatches(Sampler[torch.Tensor]):
+    """One batch of each of several orders at a time, [orders, batch]."""
+
+    def __init__(self, orders: Sequence[ShuffledBatches]) -> None:
+        self.orders = orders
+
+    def set_epoch(self, epoch: int) -> None:
+        for order in self.orders:
+            order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.orders[0])
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return map(torch.stack, zip(*self.orders, strict=True))
+
+
 class DataModule(L.LightningDataModule, ABC):
     """A data set with parts `train`, `val` and perhaps `test`.
 
     seed: fixes the data or their split. batch_size: rows a step, None for all of them. order_seed: fixes the order
-    of the batches.
+    of the batches; `order_seeds` may be given several afterwards, to draw a batch of each at once.
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names; for regression center and
     scale, by which y·scale + center is in the user's units; notes, sentences that the user should read.
@@ -73,7 +88,7 @@ class DataModule(L.LightningDataModule, ABC):
             )
         self.seed, self.batch_size = seed, batch_size
         self.title: str | None = None  # where the data have a better name than their choice in conf/data
-        self.order_seed = order_seed
+        self.order_seeds = [order_seed]
         self.parts: dict[str, Part] = {}
         self.classes: int | None = None
         self.class_names: tuple[str, ...] = ()
@@ -125,16 +140,13 @@ class DataModule(L.LightningDataModule, ABC):
         return TensorDataset(x, y.to(x.dtype) if self.classes is None else y)
 
     def train_dataloader(self) -> DataLoader:
-        order = ShuffledBatches(len(self.parts["train"]), self.batch_rows, self.order_seed)
-        return DataLoader(self.tensors("train"), batch_size=None, sampler=order)
+        """Batches x [batch, …], y [batch]; with several orders [orders, batch, …], one batch of each."""
+        rows = len(self.parts["train"])
+        orders = [ShuffledBatches(rows, self.batch_rows, seed) for seed in self.order_seeds]
+        sampler = orders[0] if len(orders) == 1 else StackedBatches(orders)
+        return DataLoader(self.tensors("train"), batch_size=None, sampler=sampler)
 
-    def evaluation_dataloader(self, part: str) -> DataLoader:
-        """A part in order, in a few large batches."""
-        order = torch.arange(len(self.parts[part])).split(EVALUATION_ROWS)
+    def evaluation_dataloader(self, part: str, rows: int) -> DataLoader:
+        """A part in order, in batches of so many rows."""
+        order = torch.arange(len(self.parts[part])).split(rows)
         return DataLoader(self.tensors(part), batch_size=None, sampler=order)
-
-    def val_dataloader(self) -> DataLoader:
-        return self.evaluation_dataloader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        return self.evaluation_dataloader("test")

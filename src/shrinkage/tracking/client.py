@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Container
 from pathlib import Path
 
 from shrinkage.errors import InputError
@@ -22,8 +23,8 @@ SILENCE_SECONDS = 60.0
 
 
 @functools.cache
-def connect(uri: str, experiment: str, home: Path) -> "Client":
-    """The one writer process of this process for a store; it starts now and is ready later."""
+def connect(uri: str, experiment: str, home: Path, number: int = 0) -> "Client":
+    """The writer process of this number for a store; it starts now and is ready later. One, 0, serves a single run."""
     return Client(uri, experiment, home)
 
 
@@ -45,6 +46,7 @@ class Client:
         self.answers: queue.Queue[dict | None] = queue.Queue()
         self.opened: dict[str, dict] = {}
         self.closed: set[str] = set()
+        self.undelivered: dict[str, str] = {}
         self.is_ready = False
         threading.Thread(target=self.listen, daemon=True).start()
 
@@ -69,11 +71,8 @@ class Client:
         if "failed" in answer:
             raise TrackingError(f"the store {self.uri} failed: {answer['failed']}")
         if "undelivered" in answer:
-            raise TrackingError(
-                f"the store {self.uri} did not take the run ({answer['reason']}); "
-                f"its record lies in {self.journals / answer['undelivered']}.jsonl"
-            )
-        if "opened" in answer:
+            self.undelivered[answer["undelivered"]] = answer["reason"]
+        elif "opened" in answer:
             self.opened[answer["opened"]] = answer
         elif "closed" in answer:
             self.closed.add(answer["closed"])
@@ -106,17 +105,28 @@ class Client:
 
     def run_id(self, journal: Journal) -> str:
         """A run's id in the store, as soon as it is there."""
-        while journal.id not in self.opened:
-            self.hear(SILENCE_SECONDS)
+        self.wait(journal, self.opened)
         return self.opened[journal.id]["run_id"]
 
-    def finish(self, journal: Journal, status: str) -> None:
-        """End a run and wait until all of it is in the store."""
+    def end(self, journal: Journal, status: str) -> None:
+        """End a run; the writer goes on with it."""
         journal.end(status)
         self.follow(journal)
-        while journal.id not in self.closed:
-            self.hear(SILENCE_SECONDS)
+
+    def wait_for(self, journal: Journal) -> None:
+        """Until all of an ended run is in the store."""
+        self.wait(journal, self.closed)
         self.closed.discard(journal.id)
+
+    def wait(self, journal: Journal, answered: Container[str]) -> None:
+        """Until the writer has answered for a journal."""
+        while journal.id not in answered:
+            if journal.id in self.undelivered:
+                raise TrackingError(
+                    f"the store {self.uri} did not take the run ({self.undelivered[journal.id]}); "
+                    f"its record lies in {journal.path}"
+                )
+            self.hear(SILENCE_SECONDS)
 
     def where(self, journal: Journal) -> str:
         """Where a run is and how to look at it."""

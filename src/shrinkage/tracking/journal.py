@@ -34,12 +34,12 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.id = uuid.uuid4().hex
         self.path = folder / f"{self.id}.jsonl"
-        self.file = self.path.open("a", encoding="utf-8")
         self.append("run", id=self.id, time=now(), name=name, tags=tags, parent=parent, adopt=adopt)
 
     def append(self, event: str, **fields: object) -> None:
-        self.file.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
-        self.file.flush()
+        # Opened anew each time: thousands of runs may be going on at once.
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
 
     def params(self, params: dict[str, object]) -> None:
         self.append("params", params={name: str(value) for name, value in params.items()})
@@ -47,8 +47,9 @@ class Journal:
     def tags(self, tags: dict[str, object]) -> None:
         self.append("tags", tags={name: str(value) for name, value in tags.items()})
 
-    def metrics(self, metrics: dict[str, float], step: int) -> None:
-        self.append("metrics", step=step, time=now(), metrics=metrics)
+    def metrics(self, metrics: dict[str, float], step: int, time: int | None = None) -> None:
+        """Measured now, or at a time given."""
+        self.append("metrics", step=step, time=time or now(), metrics=metrics)
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """A local file, to be stored under the folder of the run's artifacts."""
@@ -56,7 +57,6 @@ class Journal:
 
     def end(self, status: str) -> None:
         self.append("end", status=status, time=now())
-        self.file.close()
 
 
 class Reader:

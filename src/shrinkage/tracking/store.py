@@ -1,5 +1,6 @@
 """Where runs are remembered: found, made once, and opened."""
 
+import functools
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,16 @@ MODEL_TRAINING = (
 
 @dataclass(frozen=True)
 class Store:
+    """A tracking URI opened: a client of it, and the id of the experiment in it."""
+
+    uri: str
     client: MlflowClient
     experiment_id: str
+
+    @functools.cache  # noqa: B019 there is one store a process
+    def experiment_of(self, run_id: str) -> str:
+        """The experiment that a run stands in."""
+        return self.client.get_run(run_id).info.experiment_id
 
 
 def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
@@ -36,7 +45,7 @@ def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
     try:
         if path is None:
             client = MlflowClient(tracking_uri=uri)
-            return Store(client, experiment_id(client, uri, experiment, None))
+            return Store(uri, client, experiment_id(client, uri, experiment, None))
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             client = MlflowClient(tracking_uri=uri)
@@ -49,7 +58,7 @@ def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
         raise
     except Exception as error:  # what SQLAlchemy, MLflow or the file system have to say: there is no store to use
         raise InputError(explain(uri, error)) from error
-    return Store(client, identifier)
+    return Store(uri, client, identifier)
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:

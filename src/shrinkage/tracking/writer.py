@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from shrinkage.errors import InputError
 
@@ -56,7 +57,7 @@ class Delivery:
     """One journal on its way into the store."""
 
     def __init__(self, store: Store, path: Path) -> None:
-        self.client, self.experiment_id = store.client, store.experiment_id
+        self.store, self.client, self.experiment_id = store, store.client, store.experiment_id
         self.reader = Reader(path)
         self.run_id: str | None = None
         self.last_time = now()
@@ -65,6 +66,7 @@ class Delivery:
         self.metrics: list[Metric] = []
         self.params: list[Param] = []
         self.tags: list[RunTag] = []
+        self.inputs: list[DatasetInput] = []
 
     def carry(self) -> None:
         """Everything that has been appended since the last call."""
@@ -74,6 +76,8 @@ class Delivery:
         self.flush()
 
     def flush(self) -> None:
+        # From the last step back: MLflow keeps the latest value of each metric beside the curve, and so writes it once.
+        self.metrics.sort(key=lambda metric: -metric.step)
         while self.metrics or self.params or self.tags:
             patiently(
                 self.client.log_batch,
@@ -85,6 +89,9 @@ class Delivery:
             )
             self.metrics = self.metrics[METRICS_A_BATCH:]
             self.params, self.tags = self.params[PARAMS_A_BATCH:], self.tags[TAGS_A_BATCH:]
+        if self.inputs:
+            patiently(self.client.log_inputs, self.run_id, datasets=self.inputs)
+            self.inputs = []
 
     def end(self, status: str, time: int) -> None:
         self.flush()
@@ -98,7 +105,7 @@ class Delivery:
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
             # MLflow's page shows a run under its parent only within one experiment.
-            self.experiment_id = patiently(self.client.get_run, parent).info.experiment_id
+            self.experiment_id = self.store.experiment_of(parent)
         if adopt is None:
             run = patiently(
                 self.client.create_run, self.experiment_id, start_time=time, tags=tags, run_name=cut(name, LONGEST_NAME)
@@ -110,6 +117,8 @@ class Delivery:
             patiently(self.client.set_experiment_tag, run.info.experiment_id, *MODEL_TRAINING)
             self.tags += [RunTag(*tag) for tag in tags.items()]
         self.run_id = run.info.run_id
+        # Not through the client, which would read the whole run back from the store to know this.
+        self.artifacts = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.store.uri)
         reply(opened=id, run_id=self.run_id, experiment_id=run.info.experiment_id)
 
     def on_params(self, params: dict[str, str]) -> None:
@@ -133,11 +142,10 @@ class Delivery:
             source=json.dumps(source),
             profile=json.dumps(profile),
         )
-        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
-        patiently(self.client.log_inputs, self.run_id, datasets=inputs)
+        self.inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
 
     def on_artifact(self, path: str, folder: str) -> None:
-        patiently(self.client.log_artifact, self.run_id, path, folder or None)
+        patiently(self.artifacts.log_artifact, path, folder or None)
 
     def on_end(self, status: str, time: int) -> None:
         self.end(status, time)
@@ -160,29 +168,37 @@ def write(uri: str, experiment: str, artifacts: Path) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     deliveries: dict[str, Delivery] = {}
-    listening = True
+
+    def carry(path: str) -> None:
+        delivery = deliveries[path]
+        try:
+            delivery.carry()
+            if not listening and not delivery.ended:
+                delivery.end("KILLED", delivery.last_time)
+        except Exception as error:  # the others go on; the journal stays where it is
+            reply(undelivered=Path(path).stem, reason=f"{type(error).__name__}: {error}")
+            del deliveries[path]
+            return
+        if delivery.ended:
+            Path(path).unlink()
+            del deliveries[path]
+            reply(closed=Path(path).stem)
+
+    listening, looked = True, time.monotonic()
     while listening:
         try:
             path = paths.get(timeout=POLL_SECONDS)
             if path is None:
                 listening = False
-            elif path not in deliveries and Path(path).exists():  # else its end was seen before this word of it
-                deliveries[path] = Delivery(store, Path(path))
+            elif path in deliveries or Path(path).exists():  # else its end was seen before this word of it
+                deliveries.setdefault(path, Delivery(store, Path(path)))
+                carry(path)
         except queue.Empty:
             pass
-        for path, delivery in list(deliveries.items()):
-            try:
-                delivery.carry()
-                if not listening and not delivery.ended:
-                    delivery.end("KILLED", delivery.last_time)
-            except Exception as error:  # the others go on; the journal stays where it is
-                reply(undelivered=Path(path).stem, reason=f"{type(error).__name__}: {error}")
-                del deliveries[path]
-                continue
-            if delivery.ended:
-                Path(path).unlink()
-                del deliveries[path]
-                reply(closed=Path(path).stem)
+        if not listening or time.monotonic() - looked >= POLL_SECONDS:
+            for path in list(deliveries):
+                carry(path)
+            looked = time.monotonic()
 
 
 def main() -> None:

@@ -1,0 +1,140 @@
+"""The launcher that trains the jobs of a sweep together: hydra/launcher=lanes
+
+Jobs whose configs are equal but for λ, seed and their penalty's own numbers become lanes of one training
+(`shrinkage.fit.fit_lanes`); every other job runs by itself, as Hydra's basic launcher would run it.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from shrinkage import config as typed
+from shrinkage.compose import Composer
+from shrinkage.errors import InputError
+from shrinkage.record import Place
+
+if TYPE_CHECKING:
+    from shrinkage.fit import Outcome
+
+
+@dataclass(frozen=True)
+class Job:
+    """overrides: what it was started with. hydra: Hydra's part of its config. cfg: the rest, resolved."""
+
+    overrides: list[str]
+    hydra: DictConfig
+    cfg: DictConfig
+    place: Place
+
+
+class LanesLauncher(Launcher):
+    """max_lanes: the most jobs that are trained at once, None for as many as fit into the memory."""
+
+    def __init__(self, max_lanes: int | None) -> None:
+        self.max_lanes = max_lanes
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        self.composer = Composer(self.hydra_context, self.config)
+        numbered = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
+        jobs = {number: job for number, lines in numbered.items() if (job := self.lane(number, lines)) is not None}
+        outcomes = self.train_together(jobs)
+        return [
+            self.finish(jobs[number], outcomes[number]) if number in outcomes else self.run(number, overrides)
+            for number, overrides in numbered.items()
+        ]
+
+    def lane(self, number: int, overrides: list[str]) -> Job | None:
+        """A job that may be a lane; None where it is no job of shrinkage, or one that no run can use."""
+        if not self.composer.task(overrides).keys() >= typed.KEYS:
+            return None
+        hydra = self.composer.hydra(overrides, number)
+        cfg = self.composer.resolved(overrides, hydra)
+        try:
+            typed.check(cfg)
+        except InputError:
+            return None  # it runs by itself and says what is wrong
+        folder = Path(hydra.hydra.sweep.dir, hydra.hydra.sweep.subdir).absolute()
+        return Job(overrides, hydra, cfg, Place(typed.root_of(hydra.hydra), folder, list(hydra.hydra.overrides.task)))
+
+    def train_together(self, jobs: dict[int, Job]) -> dict[int, "Outcome"]:
+        """What becomes of the jobs that share a training with others, by their numbers."""
+        outcomes: dict[int, Outcome] = {}
+        kinds: dict[str, list[int]] = {}
+        for number, job in jobs.items():
+            kinds.setdefault(typed.kind_of_lane(job.cfg), []).append(number)
+        groups = [group for group in kinds.values() if len(group) > 1]
+        if not groups:
+            return outcomes
+
+        from shrinkage.fit import fit_lanes
+        from shrinkage.lanes import CannotShare
+
+        try:
+            for group in groups:
+                cfgs, places = [jobs[number].cfg for number in group], [jobs[number].place for number in group]
+                try:
+                    found = fit_lanes(cfgs, places, self.max_lanes)
+                except CannotShare as reason:
+                    print(f"note: {len(group)} jobs are trained one by one: {reason}", file=sys.stderr)
+                else:
+                    outcomes |= zip(group, found, strict=True)
+        except SystemExit:
+            for outcome in outcomes.values():
+                outcome.record.settle()
+            raise
+        return outcomes
+
+    def run(self, number: int, overrides: list[str]) -> JobReturn:
+        """One job by itself."""
+        returned = run_job(
+            hydra_context=self.hydra_context,
+            task_function=self.task_function,
+            config=self.composer.whole(overrides, number),
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        return returned
+
+    def finish(self, job: Job, outcome: "Outcome") -> JobReturn:
+        """What `run_job` leaves behind and returns, for a job that has been trained already.
+
+        `run_job` itself would spend more on copying configs than the training of a lane takes.
+        """
+        job.hydra.hydra.runtime.output_dir = str(job.place.folder)
+        returned = JobReturn(
+            overrides=job.place.overrides,
+            cfg=self.composer.task(job.overrides),
+            hydra_cfg=job.hydra,
+            working_dir=str(Path.cwd()),
+            task_name=job.hydra.hydra.job.name,
+        )
+        if job.hydra.hydra.output_subdir is not None:
+            folder = job.place.folder / job.hydra.hydra.output_subdir
+            folder.mkdir(parents=True, exist_ok=True)
+            files = {"config": returned.cfg, "hydra": returned.hydra_cfg, "overrides": returned.overrides}
+            for name, tree in files.items():
+                (folder / f"{name}.yaml").write_text(typed.yaml_text(tree), encoding="utf-8")
+        callbacks, whole = self.hydra_context.callbacks, self.composer.whole(job.overrides, job.hydra.hydra.job.num)
+        callbacks.on_job_start(config=whole, task_function=self.task_function)
+        try:
+            returned.return_value = outcome.get()
+            returned.status = JobStatus.COMPLETED
+        except Exception as error:
+            returned.return_value = error
+            returned.status = JobStatus.FAILED
+        callbacks.on_job_end(config=whole, job_return=returned)
+        return returned

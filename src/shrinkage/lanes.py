@@ -1,0 +1,340 @@
+"""The training of `module.py` for K lanes at once: runs that differ in λ, seed or a penalty's own numbers.
+
+The model's parameters are stacked, [K, …], and `torch.vmap` takes one lane's objective over all of them. The gradient
+of the lanes' sum is each lane's own gradient, so that any optimiser that works entry by entry serves unchanged.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves, tree_map
+
+from shrinkage import objective
+from shrinkage.errors import InputError
+from shrinkage.module import PenalisedModule, defined, divergence
+from shrinkage.penalties.base import Params, Penalty
+from shrinkage.tasks import Task
+from shrinkage.tracking.journal import now
+
+# Optimisers that treat every entry of a parameter by itself, so that stacked lanes do not feel one another.
+ELEMENTWISE = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.Adamax,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.RMSprop,
+    torch.optim.Rprop,
+    torch.optim.ASGD,
+)
+EVALUATION_ROWS = 262_144  # rows × lanes of a part that are evaluated at once
+COMPACT_SHARE = 7 / 8  # ended lanes leave the stack when no more than this share of it is still training
+
+
+class CannotShare(Exception):
+    """Why runs cannot be lanes of one training; each has to be trained by itself."""
+
+
+@dataclass
+class Lane:
+    """What one lane leaves behind, as if it had been trained alone.
+
+    index: which of the lanes. history: (step, milliseconds since 1970, metrics). measured: the metrics of the weights
+    that it ends with. best: the checkpoint of its smallest val/loss. last: Lightning's checkpoint of its end. error:
+    why it diverged. Where training was interrupted, best and last are None.
+    """
+
+    index: int
+    history: list[tuple[int, int, dict[str, float]]]
+    measured: dict[str, float]
+    best: dict | None = None
+    best_measured: dict[str, float] = field(default_factory=dict)
+    last: dict | None = None
+    test: dict[str, float] = field(default_factory=dict)
+    error: InputError | None = None
+
+
+class HeldCheckpoint(TorchCheckpointIO):
+    """Keeps what `Trainer.save_checkpoint` hands over, so that it can be cut into lanes."""
+
+    def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object | None = None) -> None:
+        self.checkpoint = checkpoint
+
+
+def why(error: Exception) -> str:
+    """PyTorch's refusal to vectorise a step, in the words of someone who chose a model."""
+    words = str(error)
+    if "randomness" in words:
+        return "the model draws random numbers while it trains (dropout), which lanes would have to share"
+    if "running_mean" in words:
+        return "batch normalisation keeps running statistics, which lanes cannot keep apart"
+    if "data-dependent control flow" in words or ".item()" in words:
+        return "the model or penalty branches on its data (data-dependent control flow)"
+    return f"PyTorch cannot vectorise the step: {words.splitlines()[0][:200]}"
+
+
+def stacked(models: Sequence[nn.Module]) -> nn.Module:
+    """A copy of the first model whose every parameter holds that of all of them, [K, …]; for `functional_call`."""
+    model = copy.deepcopy(models[0])
+    each = [dict(lane.named_parameters()) for lane in models]
+    for name, parameter in model.named_parameters():
+        parameter.data = torch.stack([lane[name].detach() for lane in each])
+    return model
+
+
+def varied(penalties: Sequence[Penalty]) -> dict[str, list[float]]:
+    """The penalties' own numbers that are not the same in all of them."""
+    columns = {f.name: [getattr(penalty, f.name) for penalty in penalties] for f in fields(penalties[0])}
+    return {name: column for name, column in columns.items() if any(value != column[0] for value in column)}
+
+
+def with_numbers(penalty: Penalty, numbers: Mapping[str, Tensor]) -> Penalty:
+    """The penalty with some of its numbers replaced by tensors, past its constructor's check of each lane's own."""
+    replaced = copy.copy(penalty)
+    for name, value in numbers.items():
+        object.__setattr__(replaced, name, value)
+    return replaced
+
+
+class LanesModule(PenalisedModule):
+    """Minimises data loss + λₖ·Ωₖ(wₖ) for every lane k, each measured, stopped and failed by itself.
+
+    models: the initial model of each lane. order: which of the batch orders each lane follows, all 0 where they share
+    one. patience and min_delta are those of early stopping, patience None for none. points: which of so many measured
+    moments a lane's history keeps. on_end: told of every lane when it ends, of one that stops early or diverges before
+    the others.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        task: Task,
+        penalties: Sequence[Penalty],
+        lambd: Sequence[float],
+        order: Sequence[int],
+        make_optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Callable[[int, int], float],
+        patience: int | None,
+        min_delta: float,
+        points: Callable[[int], Sequence[int]],
+        on_end: Callable[[Lane], None],
+    ) -> None:
+        super().__init__(stacked(models), task, penalties[0], 0.0, make_optimizer, schedule)
+        # λ and the penalties' numbers stay in double precision, as Python's own numbers are for one lane.
+        self.lambd = torch.tensor(lambd, dtype=torch.float64)
+        numbers = {name: torch.tensor(column, dtype=torch.float64) for name, column in varied(penalties).items()}
+        self.numbers: dict[str, Tensor] = numbers
+        self.order = torch.tensor(order)
+        self.patience, self.min_delta = patience, min_delta
+        self.points, self.on_end = points, on_end
+        self.index = torch.arange(len(lambd))
+        self.running = torch.ones(len(lambd), dtype=torch.bool)
+        self.log_of_all: list[tuple[int, int, Tensor]] = []  # step, time, [metrics, K]
+        self.names: list[str] = []
+        self.best_loss = torch.full((len(lambd),), torch.inf, dtype=torch.float64)
+        self.best_epoch = torch.zeros(len(lambd), dtype=torch.int64)
+        self.best_values = torch.empty(0)
+        self.best_weights: dict[str, Tensor] = {}
+        self.stopping_best, self.waited = self.best_loss.clone(), torch.zeros(len(lambd), dtype=torch.int64)
+        self.evaluated: Params | None = None
+
+    def on_fit_start(self) -> None:
+        self.lambd, self.order = self.lambd.to(self.device), self.order.to(self.device)
+        self.numbers = {name: column.to(self.device) for name, column in self.numbers.items()}
+
+    # What one lane does, over all of them.
+
+    def each(self, function: Callable, *trees: object) -> object:
+        """function(penaltyₖ, λₖ, *treesₖ) of every lane k; the trees' tensors are stacked, and so is the result."""
+
+        def one(numbers: Mapping[str, Tensor], lambd: Tensor, *lane: object) -> object:
+            return function(with_numbers(self.penalty, numbers), lambd, *lane)
+
+        return torch.vmap(one)(self.numbers, self.lambd, *trees)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+
+        def one(penalty: Penalty, lambd: Tensor, weights: Params, x: Tensor = x, y: Tensor = y) -> Tensor:
+            penalised = {name: weights[name] for name in self.penalised}
+            return self.loss(penalty, lambd, penalised, functional_call(self.model, weights, (x,)), y)
+
+        weights = dict(self.model.named_parameters())
+        if len(y.shape) == 1:  # [batch]: one order for all
+            return self.each(one, weights).sum()
+        return self.each(one, weights, x[self.order], y[self.order]).sum()
+
+    def statistics(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        def one(weights: Params) -> dict[str, Tensor]:
+            return self.task.statistics(functional_call(self.model, weights, (x,)), y)
+
+        return torch.vmap(one)(self.evaluated or objective.detached(dict(self.model.named_parameters())))
+
+    @property
+    def evaluation_rows(self) -> int:
+        return max(EVALUATION_ROWS // len(self.running), 1)
+
+    def bytes_of_a_lane(self, x: Tensor, y: Tensor) -> int:
+        """The memory that one lane takes in training, measured in a step on a batch of each lane's kind.
+
+        Raises CannotShare where the step cannot be taken for many lanes at once.
+        """
+        optimizer = self.make_optimizer(self.model.parameters())
+        if type(optimizer) not in ELEMENTWISE:
+            raise CannotShare(f"{type(optimizer).__name__} does not treat every weight by itself")
+        saved: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                loss = self.training_step((x, y), 0)
+            loss.backward()
+            if self.penalty.mode != "loss":
+                self.update(objective.decayed if self.penalty.mode == "decay" else objective.proxed, 0.0)
+        except (RuntimeError, NotImplementedError) as error:
+            raise CannotShare(why(error)) from error
+        optimizer.step()
+        state = [leaf for leaf in tree_leaves(optimizer.state_dict()["state"]) if isinstance(leaf, Tensor)]
+        weights = sum(parameter.nbytes for parameter in self.model.parameters())
+        # The weights, their gradient, the best ones, and a copy in the making; and what a step and its optimiser keep.
+        total = 4 * weights + sum(saved.values()) + sum(tensor.nbytes for tensor in state)
+        return total // len(self.index)
+
+    # Each lane's own course.
+
+    def measure(self, step: int) -> None:
+        measured = self.measurements()
+        self.names = list(measured)
+        values = torch.stack(list(measured.values()))
+        self.log_of_all.append((step, now(), values))
+        self.measured = {name: value.nanmean().item() for name, value in measured.items()}  # for the progress bar
+        watched = values[[self.names.index(name) for name in ("train/loss", "train/objective", "val/loss")]]
+        self.end(self.running & ~watched.isfinite().all(dim=0))
+
+    def on_train_epoch_end(self) -> None:
+        self.measure(self.steps_finished)
+        values = self.log_of_all[-1][2]
+        loss = values[self.names.index("val/loss")]
+        better = self.running & (loss < self.best_loss)
+        if not self.best_weights:
+            self.best_weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+            self.best_values = values.clone()
+        elif better.any():
+            for name, parameter in self.model.named_parameters():
+                self.best_weights[name][better] = parameter.detach()[better]
+            self.best_values[:, better] = values[:, better]
+        self.best_loss = torch.where(better, loss, self.best_loss)
+        self.best_epoch[better] = self.trainer.current_epoch + 1
+        if self.patience is not None:
+            # The rule of Lightning's EarlyStopping.
+            progress = loss + self.min_delta < self.stopping_best
+            self.stopping_best = torch.where(progress, loss, self.stopping_best)
+            self.waited = torch.where(progress, 0, self.waited + 1)
+            self.end(self.running & (self.waited >= self.patience))
+        if not self.running.any():
+            self.trainer.should_stop = True
+        elif self.running.double().mean() <= COMPACT_SHARE:
+            self.compact()
+
+    def on_train_end(self) -> None:
+        self.end(self.running.clone())
+
+    def end(self, which: Tensor) -> None:
+        """Hand over the lanes of a mask [K] with all that they leave behind."""
+        positions = which.nonzero()[:, 0].tolist()
+        if not positions:
+            return
+        self.running &= ~which
+        self.trainer.save_checkpoint("held")
+        checkpoint = self.trainer.strategy.checkpoint_io.checkpoint
+        tests = self.test(which)
+        for number, (position, lane) in enumerate(zip(positions, self.lanes(positions), strict=True)):
+            words = divergence(lane.measured, self.trainer.current_epoch + 1, self.initial_lr, self.lambd[position])
+            if words:
+                lane.error = InputError(words)
+            else:
+                lane.best, lane.best_measured = self.best(position)
+                own = {name: self.cut(checkpoint[name], position) for name in ("state_dict", "optimizer_states")}
+                lane.last = checkpoint | own
+                lane.test = {f"test/{name}": value[number].item() for name, value in tests.items()}
+                if self.patience is not None:
+                    lane.measured = lane.best_measured
+            self.on_end(lane)
+
+    def lanes(self, positions: list[int]) -> list[Lane]:
+        """Lanes of the stack with their history so far."""
+        chosen = [self.log_of_all[number] for number in self.points(len(self.log_of_all))]
+        values = torch.stack([values[:, positions] for _, _, values in chosen]).permute(2, 0, 1).tolist()
+        lanes = []
+        for position, rows in zip(positions, values, strict=True):
+            history = [
+                (step, time, defined(self.names, row)) for (step, time, _), row in zip(chosen, rows, strict=True)
+            ]
+            lanes.append(Lane(int(self.index[position]), history, history[-1][2]))
+        return lanes
+
+    def interrupted(self) -> list[Lane]:
+        """The lanes that have not ended, as they stand."""
+        return self.lanes(self.running.nonzero()[:, 0].tolist()) if self.log_of_all else []
+
+    def test(self, which: Tensor) -> dict[str, Tensor]:
+        """The test part's metrics of some lanes, with the weights that they end with."""
+        if "test" not in self.trainer.datamodule.parts:
+            return {}
+        last = objective.detached(dict(self.model.named_parameters()))
+        weights = last if self.patience is None or not self.best_weights else self.best_weights
+        self.evaluated = {name: w[which.to(w.device)] for name, w in weights.items()}
+        try:
+            return self.evaluate("test")
+        finally:
+            self.evaluated = None
+
+    def best(self, position: int) -> tuple[dict, dict[str, float]]:
+        weights = self.model.state_dict() | self.best_weights
+        best = {
+            "epoch": int(self.best_epoch[position]),
+            "val/loss": self.best_loss[position].item(),
+            "state_dict": self.cut(weights, position),
+        }
+        return best, defined(self.names, self.best_values[:, position].tolist())
+
+    def cut(self, tree: object, position: int) -> object:
+        """A lane's own part of a tree in which every tensor with a dimension of lanes is stacked."""
+        lanes = len(self.running)
+
+        def own(leaf: object) -> object:
+            stack = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == lanes
+            return leaf[position].clone() if stack else leaf
+
+        return tree_map(own, tree)
+
+    @torch.no_grad()
+    def compact(self) -> None:
+        """Take the lanes that have ended out of the stack, so that they cost nothing any more."""
+        keep, lanes = self.running.nonzero()[:, 0], len(self.running)
+
+        def kept(leaf: object) -> object:
+            stack = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == lanes
+            return leaf[keep.to(leaf.device)] if stack else leaf
+
+        (optimizer,) = self.trainer.optimizers
+        for parameter in self.model.parameters():
+            parameter.data, parameter.grad = kept(parameter.data), None
+            optimizer.state[parameter] = tree_map(kept, dict(optimizer.state[parameter]))
+        self.log_of_all = [(step, time, values[:, keep]) for step, time, values in self.log_of_all]
+        self.best_values = self.best_values[:, keep]
+        for name in ("lambd", "numbers", "order", "index", "best_loss", "best_epoch", "best_weights"):
+            setattr(self, name, tree_map(kept, getattr(self, name)))
+        for name in ("stopping_best", "waited", "running"):
+            setattr(self, name, kept(getattr(self, name)))

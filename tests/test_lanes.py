@@ -1,0 +1,189 @@
+"""Lanes against runs made alone: the same weights, metrics, best epochs and ends."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import choices, config
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from shrinkage.config import thinned
+from shrinkage.errors import InputError
+from shrinkage.lanes import CannotShare, Lane
+from shrinkage.training import Training, Workshop, best_metrics, build, build_lanes, lanes_that_fit
+
+OPTIMIZERS = {
+    "sgd": ["optimizer=sgd", "optimizer.lr=0.02"],
+    "momentum": ["optimizer=sgd", "optimizer.lr=0.01", "optimizer.momentum=0.8"],
+    "nesterov": ["optimizer=sgd", "optimizer.lr=0.01", "optimizer.momentum=0.8", "optimizer.nesterov=true"],
+    "adam": ["optimizer=adam", "optimizer.lr=0.01"],
+}
+SUBGRADIENT = {"l1", "elastic_net"}  # in modes loss and decay a rounding flips a sign
+
+
+def vary(cfg: DictConfig, **numbers: float) -> DictConfig:
+    """The config with some of its numbers changed."""
+    changed = OmegaConf.create(OmegaConf.to_container(cfg))
+    for key, value in numbers.items():
+        OmegaConf.update(changed, key.replace("__", "."), value)
+    return changed
+
+
+def alone(cfg: DictConfig) -> Training:
+    with tempfile.TemporaryDirectory() as folder:
+        training = build(cfg, Path(folder))
+        training.run()
+    return training
+
+
+def together(cfgs: list[DictConfig]) -> list[Lane]:
+    lanes: dict[int, Lane] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        build_lanes(cfgs, Workshop(cfgs[0]), Path(folder), lambda lane: lanes.setdefault(lane.index, lane)).run()
+    return [lanes[index] for index in range(len(cfgs))]
+
+
+def assert_equal(lane: Lane, training: Training, tolerance: float) -> None:
+    """Relative to a tensor's largest entry; metrics near rounding are compared absolutely."""
+
+    def close(ours: dict[str, float], theirs: dict[str, float]) -> None:
+        assert ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
+
+    history = training.module.history
+    assert [step for step, _, _ in lane.history] == [step for step, _ in history]
+    for (_, _, ours), (_, theirs) in zip(lane.history, history, strict=True):
+        close(ours, theirs)
+    close(lane.measured, training.module.measured)
+    close(lane.test, training.test)
+    close(best_metrics(lane.best["epoch"], lane.best_measured), training.best_metrics())
+    for name, weight in training.checkpoints.best["state_dict"].items():
+        error = (lane.best["state_dict"][name] - weight).abs().max()
+        assert error <= tolerance * weight.abs().max()
+    if training.cfg.early_stopping.patience is None:
+        for name, weight in training.module.state_dict().items():
+            error = (lane.last["state_dict"][name] - weight).abs().max()
+            assert error <= tolerance * weight.abs().max()
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float]], str]:
+    """Overrides of a config, what each of its lanes changes, and the precision."""
+    data, epochs = draw(st.sampled_from([("d2l", 5), ("diabetes", 2), ("breast_cancer", 1), ("digits", 1)]))
+    model = draw(st.sampled_from([["model=linear"], ["model=mlp", "model.widths=[7,5]"]]))
+    penalty, optimizer = draw(st.sampled_from(choices("penalty"))), draw(st.sampled_from(sorted(OPTIMIZERS)))
+    modes = {"none": ["loss"], "adamw": ["decay"]}.get(penalty, ["loss", "decay", "prox"])
+    mode = draw(st.sampled_from([mode for mode in modes if not (mode == "prox" and optimizer == "adam")]))
+    precision = draw(st.sampled_from(["64-true", "32-true"]))
+    patience = draw(st.sampled_from(["null", "1"])) if precision == "64-true" else "null"
+    # Over all rows of a standardised regression the bias's gradient is pure rounding, which Adam makes a step of.
+    size = draw(st.sampled_from(["5" if data == "d2l" else "20", *([] if data == "diabetes" else ["null"])]))
+    overrides = [f"data={data}", f"data.batch_size={size}", *model, f"penalty={penalty}", *OPTIMIZERS[optimizer]]
+    overrides += [f"penalty.mode={mode}", f"penalty.scope={draw(st.sampled_from(['weights', 'all']))}"]
+    overrides += [f"schedule={draw(st.sampled_from(choices('schedule')))}", f"trainer.precision={precision}"]
+    overrides += [f"early_stopping.patience={patience}", f"trainer.max_epochs={epochs * (3 if patience == '1' else 1)}"]
+    if draw(st.booleans()):
+        overrides += ["trainer.gradient_clip_val=0.05", "trainer.gradient_clip_algorithm=value"]
+    if penalty in SUBGRADIENT and mode != "prox":
+        overrides.append("trainer.max_steps=20")
+    lane = {"lambd": st.floats(0, 0.5), "seed": st.integers(0, 2)}
+    if penalty == "elastic_net":
+        lane["penalty__l1_ratio"] = st.floats(0, 1)
+    lanes = draw(st.lists(st.fixed_dictionaries(lane), min_size=1, max_size=3))
+    return overrides, lanes, precision
+
+
+@given(cases())
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_each_lane_equals_the_run_made_alone(case: tuple[list[str], list[dict[str, float]], str]) -> None:
+    overrides, lanes, precision = case
+    cfg = config(*overrides, "tracking.history=all")
+    cfgs = [vary(cfg, **numbers) for numbers in lanes]
+    for lane, each in zip(together(cfgs), cfgs, strict=True):
+        assert_equal(lane, alone(each), 1e-10 if precision == "64-true" else 1e-5)
+
+
+@pytest.mark.parametrize("penalty", choices("penalty"))
+def test_every_penalty_can_be_a_lane(penalty: str, tmp_path: Path) -> None:
+    cfg = config(f"penalty={penalty}", "trainer.precision=64-true", "trainer.max_epochs=2", "tracking.history=all")
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
+    assert lanes_that_fit(cfgs, Workshop(cfg), tmp_path) > 1
+    for lane, each in zip(together(cfgs), cfgs, strict=True):
+        assert_equal(lane, alone(each), 1e-10)
+
+
+def test_lanes_that_stop_early_leave_the_others_alone() -> None:
+    """Lanes end at different epochs, so that the stack is compacted on the way, under momentum."""
+    cfg = config(
+        "data.num_train=10",
+        "model.init=torch",
+        "optimizer.lr=0.003",
+        "optimizer.momentum=0.9",
+        "trainer.max_epochs=60",
+        "trainer.precision=64-true",
+        "early_stopping.patience=2",
+        "early_stopping.min_delta=1e-5",
+        "tracking.history=all",
+    )
+    cfgs = [vary(cfg, lambd=lambd, seed=seed) for lambd in (0, 0.5, 3, 10, 30) for seed in (0, 1)]
+    lanes = together(cfgs)
+    assert len({len(lane.history) for lane in lanes}) > 3 and max(len(lane.history) for lane in lanes) > 20
+    for lane, each in zip(lanes, cfgs, strict=True):
+        assert_equal(lane, alone(each), 1e-10)
+
+
+def test_a_lane_that_blows_up_fails_alone_and_says_what_a_run_says() -> None:
+    cfg = config("optimizer.lr=0.05", "trainer.max_epochs=100", "tracking.history=all", "trainer.precision=64-true")
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.1, 500, 1, 700)]
+    quiet, first, other, second = together(cfgs)
+    for lane, each in ((first, cfgs[1]), (second, cfgs[3])):
+        with pytest.raises(InputError) as caught:
+            alone(each)
+        assert str(lane.error) == str(caught.value) and lane.last is None
+    for lane, each in ((quiet, cfgs[0]), (other, cfgs[2])):
+        assert lane.error is None
+        assert_equal(lane, alone(each), 1e-10)
+
+
+class Noisy(nn.Linear):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return y * 2 if y.sum() > 0 else y
+
+
+class Normed(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(nn.Linear(inputs, 3), nn.BatchNorm1d(3), nn.Linear(3, outputs))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["model=mlp", "model.dropout=0.5"], "random numbers"),
+        (["trainer.gradient_clip_val=1"], "norm"),
+        (["optimizer._target_=torch.optim.LBFGS", "~optimizer.momentum", "~optimizer.nesterov"], "LBFGS"),
+        (["+model.kind=normed"], "running statistics"),
+        (["+model.kind=noisy"], "branches on its data"),
+    ],
+)
+def test_what_cannot_share_a_training_says_why(overrides: list[str], reason: str, tmp_path: Path) -> None:
+    cfg = config(*overrides)
+    if "kind" in cfg.model:
+        cfg.model = {"_target_": f"{__name__}.{cfg.model.kind.title()}"}
+    with pytest.raises(CannotShare, match=reason):
+        lanes_that_fit([cfg, vary(cfg, lambd=1)], Workshop(cfg), tmp_path)
+
+
+@given(st.integers(0, 3000))
+def test_a_thinned_curve_keeps_twenty_points_or_all(count: int) -> None:
+    chosen = thinned(count)
+    assert len(chosen) == min(count, 20) and sorted(set(chosen)) == chosen
+    assert not chosen or (chosen[0] == 0 and chosen[-1] == count - 1)
+    gaps = [after - before for before, after in zip(chosen, chosen[1:], strict=False)]
+    assert all(after >= before - 1 for before, after in zip(gaps, gaps[1:], strict=False))
