@@ -1,5 +1,6 @@
 """Lanes against runs made alone: the same weights, metrics, best epochs and ends."""
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -185,5 +186,5 @@ def test_a_thinned_curve_keeps_twenty_points_or_all(count: int) -> None:
     chosen = thinned(count)
     assert len(chosen) == min(count, 20) and sorted(set(chosen)) == chosen
     assert not chosen or (chosen[0] == 0 and chosen[-1] == count - 1)
-    gaps = [after - before for before, after in zip(chosen, chosen[1:], strict=False)]
-    assert all(after >= before - 1 for before, after in zip(gaps, gaps[1:], strict=False))
+    gaps = [after - before for before, after in itertools.pairwise(chosen)]
+    assert all(after >= before - 1 for before, after in itertools.pairwise(gaps))

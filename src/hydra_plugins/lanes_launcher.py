@@ -78,6 +78,13 @@ class LanesLauncher(Launcher):
         groups = [group for group in kinds.values() if len(group) > 1]
         if not groups:
             return outcomes
+        if len(kinds) > 1:
+            sizes = ", ".join(str(len(group)) for group in kinds.values())
+            print(
+                f"note: {len(jobs)} jobs train in {len(kinds)} groups ({sizes} jobs), since they differ in more than "
+                "λ, seed and their penalty's numbers",
+                file=sys.stderr,
+            )
 
         from shrinkage.fit import fit_lanes
         from shrinkage.lanes import CannotShare

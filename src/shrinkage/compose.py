@@ -47,6 +47,8 @@ class Composer:
             whole = self.loader.load_sweep_config(self.master, list(overrides))
             own = [name for name in whole if name != "hydra"]
             task, hydra = OmegaConf.masked_copy(whole, own), OmegaConf.masked_copy(whole, ["hydra"])
+            for part in (task, hydra):
+                OmegaConf.copy_cache(whole, part)  # the sweep's own ${now:…}
             text = OmegaConf.to_yaml(task).replace("${hydra:runtime.choices.", "")
             resolved = None if "${" in text else pickle.dumps(resolve(task, hydra))
             self.kinds[key] = Kind(pickle.dumps(whole), pickle.dumps(task), pickle.dumps(hydra), resolved)

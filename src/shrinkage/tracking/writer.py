@@ -6,6 +6,7 @@ JSON object a line. When its input ends without a run's end (the training proces
 """
 
 import json
+import os
 import queue
 import signal
 import sys
@@ -38,7 +39,10 @@ RETRY_SECONDS = (0.1, 0.3, 1, 3, 10)
 
 
 def reply(**fields: object) -> None:
-    print(json.dumps(fields), flush=True)
+    try:
+        print(json.dumps(fields), flush=True)
+    except BrokenPipeError:  # the training process was killed; its runs are ended all the same
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 it lives as long as the process
 
 
 def patiently(call: Callable[..., T], *args: object, **kwargs: object) -> T:

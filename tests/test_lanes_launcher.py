@@ -1,0 +1,154 @@
+"""hydra/launcher=lanes: Hydra's own conformance suite, and whole sweeps through the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CONF, ROOT, states, train_py, wait_for
+from hydra import version
+from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, LauncherTestSuite
+from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
+from test_sweep import family, statuses
+
+SUITE = [("lanes", [f"hydra.searchpath=[file://{CONF}]"])]
+
+
+@pytest.fixture(autouse=True)
+def the_behaviour_that_the_suite_expects() -> None:
+    """A job's folder is its working folder, as before Hydra 1.2."""
+    version.setbase("1.1")
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), SUITE)
+class TestLauncher(LauncherTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [(SUITE[0][0], [*SUITE[0][1], "hydra.sweeper.max_batch_size=2"])]
+)
+class TestBatches(BatchedSweeperTestSuite):
+    pass
+
+
+def sweep(store: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return train_py("-m", "hydra/launcher=lanes", *arguments, cwd=store.parent, store=store)
+
+
+def test_a_lane_has_the_record_that_a_run_has(store: Path, tmp_path: Path) -> None:
+    """λ = 0 and 3 as lanes, then as jobs of their own: the same params, tags, metrics and artifacts."""
+    arguments = (
+        "tracking.history=all",
+        "lambd=0,3",
+        "penalty=l2,l1",
+        "seed=1",
+        "trainer.max_epochs=30",
+        "data=diabetes",
+    )
+    done = sweep(store, *arguments)
+    assert done.returncode == 0, done.stderr
+    _, lanes = family(store)
+    other = tmp_path / "other"
+    other.mkdir()
+    done = train_py("-m", *arguments, cwd=other, store=other / "mlflow.db")
+    assert done.returncode == 0, done.stderr
+    _, jobs = family(other / "mlflow.db")
+    lanes, jobs = ({run.info.run_name: run for run in found} for found in (lanes, jobs))
+    assert lanes.keys() == jobs.keys() and len(jobs) == 4
+    clients = [MlflowClient(f"sqlite:///{path}") for path in (store, other / "mlflow.db")]
+    own = {"mlflow.parentRunId", "shrinkage.journal"}
+    for name, lane in lanes.items():
+        job = jobs[name]
+        assert lane.info.status == job.info.status == "FINISHED"
+        for part in ("params", "tags"):
+            ours, theirs = ({k: v for k, v in getattr(run.data, part).items() if k not in own} for run in (lane, job))
+            assert ours == theirs
+        assert lane.data.tags.keys() == job.data.tags.keys()
+        assert lane.data.metrics == pytest.approx(job.data.metrics, rel=1e-4, abs=1e-6)
+        assert [d.dataset.digest for d in lane.inputs.dataset_inputs] == [
+            d.dataset.digest for d in job.inputs.dataset_inputs
+        ]
+        files, steps = [], []
+        for client, run in zip(clients, (lane, job), strict=True):
+            files.append(
+                [f.path for folder in ("", "checkpoints") for f in client.list_artifacts(run.info.run_id, folder)]
+            )
+            steps.append([point.step for point in client.get_metric_history(run.info.run_id, "val/r2")])
+        assert files[0] == files[1] and "checkpoints/last.ckpt" in files[0] and steps[0] == steps[1]
+    (folder,) = (tmp_path / "multirun").glob("*/*")
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"0", "1", "2", "3"}
+    for job in range(4):
+        assert {path.name for path in (folder / str(job) / ".hydra").iterdir()} == {
+            "config.yaml",
+            "hydra.yaml",
+            "overrides.yaml",
+        }
+        overrides = OmegaConf.load(folder / str(job) / ".hydra" / "overrides.yaml")
+        assert OmegaConf.load(folder / str(job) / ".hydra" / "config.yaml").lambd == int(overrides[1][-1])
+
+
+def test_groups_failures_and_single_jobs_in_one_sweep(store: Path) -> None:
+    """Two models make two groups, λ = −1 fails by itself in each, and so does a λ that diverges."""
+    done = sweep(
+        store, "lambd=0,-1,1,900", "model=linear,mlp", "penalty=l2", "trainer.max_epochs=25", "optimizer.lr=0.05"
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    parent, children = family(store)
+    assert parent.info.status == "FAILED" and statuses(children) == {"FINISHED": 4, "FAILED": 4}
+    for run in children:
+        error = {"-1": "λ must be ≥ 0", "900": "diverged"}.get(run.data.params["lambd"])
+        assert error is None or error in run.data.tags["error"]
+        history = MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, "val/loss")
+        assert error is not None or ([history[0].step, history[-1].step] == [0, 25] and len(history) == 20)
+    assert "4 of 8 runs FINISHED" in done.stdout
+    assert done.stderr.count("FAILED: ") == 4 and "2 groups" in done.stderr
+
+
+def test_dropout_runs_one_by_one_and_says_so(store: Path) -> None:
+    done = sweep(store, "lambd=0,1", "model=mlp", "model.dropout=0.5", "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert "2 jobs are trained one by one: the model draws random numbers" in done.stderr
+    parent, children = family(store)
+    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 2}
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_an_interrupt_kills_the_lanes_that_train_and_keeps_the_finished(store: Path, signum: int, code: int) -> None:
+    """Where λ has zeroed the weights, only the bias still improves the loss, too slowly; the others go on for ever."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            ROOT / "train.py",
+            "-m",
+            "hydra/launcher=lanes",
+            "penalty.mode=prox",
+            "lambd=0,0.001,1e9",
+            "data.num_train=1000",
+            "data.batch_size=null",
+            "optimizer.lr=1e-6",
+            "early_stopping.patience=3",
+            "early_stopping.min_delta=1e-8",
+            "trainer.max_epochs=1000000",
+        ],
+        cwd=store.parent,
+        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: ("FINISHED", True) in states(store), 120)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == code, errors
+    wait_for(lambda: "RUNNING" not in dict(states(store)), 30)
+    parent, children = family(store)
+    assert parent.info.status == "KILLED"
+    assert {run.data.params["lambd"]: run.info.status for run in children}["1000000000.0"] == "FINISHED"
+    assert statuses(children) == {"FINISHED": 1, "KILLED": 2}
+    for run in children:
+        if run.info.status == "KILLED" and signum != signal.SIGKILL:
+            assert run.data.metrics["val/loss"] > 0
