@@ -63,7 +63,7 @@ def train(cfg: DictConfig) -> float:
             from shrinkage.tracking.logger import JournalLogger
             from shrinkage.training import build
 
-            training = build(cfg, record.place.folder, label="" if sweep else record.name)
+            training = build(cfg, record.place.folder, record.name, sweep.tell if sweep else None)
             record.begin(training.datamodule.describe(cfg.choices.data))
             if record.journal is not None:
                 training.trainer.logger = JournalLogger(record.journal)
@@ -176,10 +176,13 @@ def train_lanes(outcomes: Sequence[Outcome], workshop: "Workshop") -> None:
         datasets = workshop.datamodule.describe(workshop.cfg.choices.data)
         for record in records:
             record.begin(datasets)
-        training = build_lanes([record.cfg for record in records], workshop, records[0].place.folder, on_end)
+        tell = records[0].sweep.tell if records[0].sweep else None
+        training = build_lanes([record.cfg for record in records], workshop, records[0].place.folder, on_end, tell)
         try:
             training.run()
         except BaseException:
             for lane in training.module.interrupted():
                 records[lane.index].curves(lane.history)
             raise
+        if tell is not None:
+            tell("recording")

@@ -1,7 +1,8 @@
 """What a job knows of the sweep that it belongs to.
 
 Jobs may run in other processes and any may die, so they and the sweep meet in a folder that one environment variable
-names: `sweep.json` there has the parent run, and every job adds a line to `results.jsonl` when it ends.
+names: `sweep.json` there has the parent run, every job adds a line to `results.jsonl` when it ends, and `progress` has
+the last word of a job that takes long.
 """
 
 import json
@@ -29,6 +30,15 @@ class Membership:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "sweep.json").write_text(json.dumps({"parent": self.parent}))
         os.environ[VARIABLE] = str(self.folder)
+
+    def tell(self, words: str) -> None:
+        """How far this job has come; where several run at once, the last word counts."""
+        (self.folder / "progress").write_text(words, encoding="utf-8")
+
+    def told(self) -> str:
+        """How far the jobs have come, in words."""
+        path = self.folder / "progress"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def report(self, **result: object) -> None:
         """Tell the sweep how this job ended; one write of one line, so that jobs may do it at the same moment."""

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 import lightning.pytorch as L
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,9 +13,13 @@ LABEL = 24  # characters, so that the bar has room beside it
 
 
 class ProgressBar(L.Callback):
-    """Epochs (or steps, where trainer.max_steps counts the run), losses and the time left, on a terminal's stderr."""
+    """Steps, losses and the time left, on a terminal's stderr.
 
-    def __init__(self, label: str) -> None:
+    tell: who shows the progress in words instead of a bar; a sweep, that has one bar for all its jobs.
+    """
+
+    def __init__(self, label: str, tell: Callable[[str], None] | None = None) -> None:
+        self.tell = tell
         self.label = label if len(label) <= LABEL else label[: LABEL - 1] + "…"
         self.progress: Progress | None = None
 
@@ -26,6 +31,12 @@ class ProgressBar(L.Callback):
         if now - self.shown < REFRESH or not sys.stderr.isatty():
             return
         self.shown = now
+        losses = " ".join(f"{part} {module.measured[f'{part}/loss']:.3g}" for part in ("train", "val"))
+        steps = trainer.estimated_stepping_batches
+        total = None if steps == float("inf") else int(steps)
+        if self.tell is not None:
+            self.tell(f"{self.label} {trainer.global_step}/{total or '?'} {losses}")
+            return
         if self.progress is None:
             from rich.console import Console
 
@@ -39,10 +50,8 @@ class ProgressBar(L.Callback):
                 auto_refresh=False,
                 transient=True,
             )
-            total = trainer.estimated_stepping_batches
-            self.bar = self.progress.add_task(self.label, total=None if total == float("inf") else total, losses="")
+            self.bar = self.progress.add_task(self.label, total=total, losses="")
             self.progress.start()
-        losses = " ".join(f"{part} {module.measured[f'{part}/loss']:.3g}" for part in ("train", "val"))
         self.progress.update(self.bar, completed=trainer.global_step, losses=losses, refresh=True)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -131,7 +131,8 @@ class Sweep(Callback):
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("sweep", total=self.total)
             while not self.done.wait(0.5):
-                progress.update(bar, completed=len(self.membership.results()))
+                words = self.membership.told()
+                progress.update(bar, completed=len(self.membership.results()), description=words or "sweep")
 
 
 def number_of_jobs(config: DictConfig) -> int | None:

@@ -157,8 +157,8 @@ class Workshop:
         return penalty
 
 
-def build(cfg: DictConfig, folder: Path, label: str = "") -> Training:
-    """The objects of one run; checkpoints go to `folder`, and the label stands before the progress bar.
+def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], None] | None = None) -> Training:
+    """The objects of one run; checkpoints go to `folder`, and label and tell are those of the progress bar.
 
     Raises InputError where a value cannot be used.
     """
@@ -170,7 +170,7 @@ def build(cfg: DictConfig, folder: Path, label: str = "") -> Training:
             EarlyStopping("val/loss", patience=cfg.early_stopping.patience, min_delta=cfg.early_stopping.min_delta)
         )
     if cfg.progress:
-        callbacks.append(ProgressBar(label))
+        callbacks.append(ProgressBar(label, tell))
     trainer = workshop.trainer(folder, callbacks)
     model = workshop.model(trainer, cfg.seed)
     penalty = workshop.penalty(cfg, model)
@@ -181,14 +181,18 @@ def build(cfg: DictConfig, folder: Path, label: str = "") -> Training:
 
 
 def build_lanes(
-    cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path, on_end: Callable[[Lane], None]
+    cfgs: Sequence[DictConfig],
+    workshop: Workshop,
+    folder: Path,
+    on_end: Callable[[Lane], None],
+    tell: Callable[[str], None] | None = None,
 ) -> LanesTraining:
     """The objects of runs that are equal but for λ, seed and their penalties' own numbers.
 
     Raises InputError where a value cannot be used, CannotShare where they have to be trained one by one.
     """
     cfg = workshop.cfg
-    callbacks: list[L.Callback] = [ProgressBar(f"{len(cfgs)} lanes")] if cfg.progress else []
+    callbacks: list[L.Callback] = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
     trainer = workshop.trainer(folder, callbacks, plugins=[HeldCheckpoint()])
     seeds = list(dict.fromkeys(c.seed for c in cfgs))
     models = {seed: workshop.model(trainer, seed) for seed in seeds}
