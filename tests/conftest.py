@@ -1,16 +1,20 @@
 """What the tests share: configs composed as train.py composes them, and stores of their own."""
 
 import contextlib
+import io
 import os
+import runpy
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
@@ -54,6 +58,28 @@ def train_py(*arguments: str, cwd: Path, store: Path, **environment: str) -> sub
         text=True,
         timeout=300,
     )
+
+
+def train_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """The same command line run in this process, untracked: what has been imported need not be again."""
+    output, errors, before = io.StringIO(), io.StringIO(), Path.cwd()
+    GlobalHydra.instance().clear()
+    try:
+        os.chdir(cwd)
+        with (
+            mock.patch.object(sys, "argv", ["train.py", "tracking=none", *arguments]),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+        ):
+            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        code = 0
+    except SystemExit as end:  # as the interpreter takes it: a message means 1
+        code = end.code if isinstance(end.code, int) else 1
+        errors.write(end.code if isinstance(end.code, str) else "")
+    finally:
+        os.chdir(before)
+        GlobalHydra.instance().clear()
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 def runs(store: Path) -> list[Run]:

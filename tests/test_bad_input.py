@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import states, train_py
+from conftest import states, train_here, train_py
 
 from shrinkage.tracking.store import open_store
 
@@ -35,23 +35,33 @@ def refused(done, *words: str) -> None:
         (["early_stopping.patience=0"], ["early_stopping.patience=0"]),
         (["hydra.run.dir=/proc/nowhere"], ["hydra.run.dir=/proc/nowhere: cannot be written"]),
         (["-m", "hydra.sweep.dir=/proc/nowhere", "seed=0,1"], ["hydra.sweep.dir=/proc/nowhere: cannot be written"]),
-        (["data.batch_size=0"], ["data.batch_size=0: must be a whole number ≥ 1"]),
-        (["+optimizer.weight_decay=0.1"], ["optimizer.weight_decay=0.1: λ has one home"]),
-        (["penalty=none", "penalty.mode=prox"], ["penalty.mode=prox: NoPenalty can act as loss"]),
-        (["trainer.precision=12-true"], ["12-true"]),
-        (["optimizer.nesterov=true"], ["momentum"]),
         (
             ["tracking.uri=sqlite:////proc/nowhere/mlflow.db"],
             ["the store sqlite:////proc/nowhere/mlflow.db cannot be used"],
         ),
-        (["data=table", "data.target=y"], ["data.path is not set"]),
-        (["data=table", "data.path=nowhere.csv", "data.target=y"], ["data.path=nowhere.csv: there is no such file"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value[0], str) else None,
 )
 def test_a_value_that_no_run_can_use(arguments: list[str], words: list[str], tmp_path: Path, store: Path) -> None:
     refused(train_py(*arguments, cwd=tmp_path, store=store), *words)
     assert states(store) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data.batch_size=0"], ["data.batch_size=0: must be a whole number ≥ 1"]),
+        (["+optimizer.weight_decay=0.1"], ["optimizer.weight_decay=0.1: λ has one home"]),
+        (["penalty=none", "penalty.mode=prox"], ["penalty.mode=prox: NoPenalty can act as loss"]),
+        (["trainer.precision=12-true"], ["12-true"]),
+        (["optimizer.nesterov=true"], ["momentum"]),
+        (["data=table", "data.target=y"], ["data.path is not set"]),
+        (["data=table", "data.path=nowhere.csv", "data.target=y"], ["data.path=nowhere.csv: there is no such file"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value[0], str) else None,
+)
+def test_a_value_that_is_found_out_later(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    refused(train_here(*arguments, cwd=tmp_path), *words)
 
 
 def write_table(path: Path, kind: str) -> None:
@@ -76,7 +86,6 @@ def write_table(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "target", "words"),
     [
-        ("good", "z", ["data.target=z", "no such column, it has x, y"]),
         ("empty", "y", ["the file is empty"]),
         ("one row", "y", ["1 row", "at least 2 must be left"]),
         ("constant", "y", ["data.target=y: it is 7 in every row"]),
@@ -85,10 +94,15 @@ def write_table(path: Path, kind: str) -> None:
         ("names", "y", ["text column 'name' has 2,400 different values"]),
     ],
 )
-def test_a_file_that_no_run_can_use(kind: str, target: str, words: list[str], tmp_path: Path, store: Path) -> None:
+def test_a_file_that_no_run_can_use(kind: str, target: str, words: list[str], tmp_path: Path) -> None:
     write_table(tmp_path / "data.csv", kind)
-    done = train_py("data=table", "data.path=data.csv", f"data.target={target}", cwd=tmp_path, store=store)
-    refused(done, *words)
+    refused(train_here("data=table", "data.path=data.csv", f"data.target={target}", cwd=tmp_path), *words)
+
+
+def test_a_missing_column_leaves_no_run(tmp_path: Path, store: Path) -> None:
+    write_table(tmp_path / "data.csv", "good")
+    done = train_py("data=table", "data.path=data.csv", "data.target=z", cwd=tmp_path, store=store)
+    refused(done, "data.target=z", "no such column, it has x, y")
     assert states(store) == []
 
 

@@ -206,6 +206,7 @@ def test_a_run_whose_artifact_is_gone_keeps_its_journal(tmp_path: Path, store: P
     journal = client.begin("a run", {}, parent=None)
     journal.artifact(tmp_path / "nowhere.txt")
     with pytest.raises(TrackingError, match=f"its record lies in .*{journal.id}"):
-        client.finish(journal, "FINISHED")
+        client.end(journal, "FINISHED")
+        client.wait_for(journal)
     assert journal.path.exists()
     client.process.stdin.close()

@@ -63,8 +63,10 @@ def test_one_impossible_job_fails_alone(launcher: str, tmp_path: Path, store: Pa
     assert "FAILED: l2 λ=-1 seed=0" in done.stderr and "2 of 3 runs FINISHED" in done.stdout
 
 
-@LAUNCHERS
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("launcher", "signum", "code"),
+    [("basic", signal.SIGINT, 130), ("basic", signal.SIGTERM, 143), ("joblib", signal.SIGTERM, 143)],
+)
 def test_an_interrupted_sweep(launcher: str, signum: int, code: int, tmp_path: Path, store: Path) -> None:
     """The first job is short, the others would take for ever."""
     process = subprocess.Popen(
