@@ -1,4 +1,7 @@
-"""The chapter's problem as a plain Lightning script with its own MLFlowLogger: the same metrics after every epoch."""
+"""The chapter's problem as a plain Lightning loop over λ's with MLFlowLogger: the same metrics after every epoch.
+
+python plain_lightning.py EPOCHS STORE FOLDER [λ,λ,…]
+"""
 
 import sys
 
@@ -51,13 +54,15 @@ class Ridge(L.LightningModule):
 
 L.seed_everything(0)
 train, val = data(20), data(100)
-trainer = L.Trainer(
-    max_epochs=int(sys.argv[1]),
-    accelerator="cpu",
-    logger=MLFlowLogger("plain", tracking_uri=sys.argv[2]),
-    log_every_n_steps=1,
-    enable_progress_bar=False,
-    default_root_dir=sys.argv[3],
-)
-trainer.fit(Ridge(3.0), DataLoader(train, batch_size=5, shuffle=True), DataLoader(val, batch_size=100))
-print(trainer.callback_metrics)
+epochs, uri, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+for run, lambd in enumerate(map(float, (sys.argv[4] if len(sys.argv) > 4 else "3").split(","))):
+    L.seed_everything(run)
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=MLFlowLogger("plain", run_name=f"l2 {lambd}", tracking_uri=uri),
+        log_every_n_steps=1,
+        enable_progress_bar=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(Ridge(lambd), DataLoader(train, batch_size=5, shuffle=True), DataLoader(val, batch_size=100))

@@ -8,33 +8,22 @@ beforehand.
 """
 
 import argparse
-import os
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from one_run import seconds
 
 HERE = Path(__file__).parent
 TRAIN = str(HERE.parent / "train.py")
 
 
-def seconds(command: list[str], folder: Path) -> float:
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    started = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
-    return time.perf_counter() - started
-
-
 def plain(lambdas: int, epochs: int, folder: Path) -> list[str]:
     values = ",".join(str(number) for number in range(lambdas))
     store = f"sqlite:///{folder / 'mlflow.db'}"
-    return [sys.executable, str(HERE / "plain_sweep.py"), str(epochs), store, str(folder), values]
+    return [sys.executable, str(HERE / "plain_lightning.py"), str(epochs), store, str(folder), values]
 
 
 def ours(launcher: str, lambdas: int, epochs: int, *more: str) -> list[str]:

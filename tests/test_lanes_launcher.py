@@ -92,9 +92,15 @@ def test_a_lane_has_the_record_that_a_run_has(store: Path, tmp_path: Path) -> No
 
 
 def test_groups_failures_and_single_jobs_in_one_sweep(store: Path) -> None:
-    """Two models make two groups, λ = −1 fails by itself in each, and so does a λ that diverges."""
+    """Two models make two groups, trained in parts of two and one; λ = −1 fails by itself, and so does divergence."""
     done = sweep(
-        store, "lambd=0,-1,1,900", "model=linear,mlp", "penalty=l2", "trainer.max_epochs=25", "optimizer.lr=0.05"
+        store,
+        "lambd=0,-1,1,900",
+        "model=linear,mlp",
+        "penalty=l2",
+        "trainer.max_epochs=25",
+        "optimizer.lr=0.05",
+        "hydra.launcher.max_lanes=2",
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     parent, children = family(store)
