@@ -24,6 +24,7 @@ from shrinkage.tracking.journal import Journal
 from shrinkage.tracking.location import home, store_uri
 
 PATIENCE_SECONDS = 2.0
+IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
 
 
 class Sweep(Callback):
@@ -60,7 +61,9 @@ class Sweep(Callback):
         """The parent's run id in the store, which must be there before the first child."""
         root = root_of(config.hydra)
         uri = store_uri(config.tracking.uri, root)
-        self.client = connect(uri, config.tracking.experiment, home(uri, root))
+        self.client = connect(uri, config.tracking.experiment, home(uri, root), 0)
+        if config.hydra.runtime.choices["hydra/launcher"] in IN_THIS_PROCESS:
+            import shrinkage.training  # noqa: F401 it takes as long as the writer, which opens the store meanwhile
         self.client.wait_until_ready()
         self.journal = self.client.begin(
             " ".join(["sweep", *self.overrides])[:250],

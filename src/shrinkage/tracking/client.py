@@ -23,7 +23,7 @@ SILENCE_SECONDS = 60.0
 
 
 @functools.cache
-def connect(uri: str, experiment: str, home: Path, number: int = 0) -> "Client":
+def connect(uri: str, experiment: str, home: Path, number: int) -> "Client":
     """The writer process of this number for a store; it starts now and is ready later. One, 0, serves a single run."""
     return Client(uri, experiment, home)
 
