@@ -50,11 +50,17 @@ class LanesLauncher(Launcher):
         self.composer = Composer(self.hydra_context, self.config)
         numbered = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
         jobs = {number: job for number, lines in numbered.items() if (job := self.lane(number, lines)) is not None}
-        outcomes = self.train_together(jobs)
-        return [
-            self.finish(jobs[number], outcomes[number]) if number in outcomes else self.run(number, overrides)
-            for number, overrides in numbered.items()
-        ]
+        outcomes: dict[int, Outcome] = {}
+        try:
+            self.train_together(jobs, outcomes)
+            return [
+                self.finish(jobs[number], outcomes[number]) if number in outcomes else self.run(number, overrides)
+                for number, overrides in numbered.items()
+            ]
+        except SystemExit:
+            for outcome in outcomes.values():  # of those that have ended the sweep hears all the same
+                outcome.record.settle()
+            raise
 
     def lane(self, number: int, overrides: list[str]) -> Job | None:
         """A job that may be a lane; None where it is no job of shrinkage, or one that no run can use."""
@@ -69,15 +75,14 @@ class LanesLauncher(Launcher):
         folder = Path(hydra.hydra.sweep.dir, hydra.hydra.sweep.subdir).absolute()
         return Job(overrides, hydra, cfg, Place(typed.root_of(hydra.hydra), folder, list(hydra.hydra.overrides.task)))
 
-    def train_together(self, jobs: dict[int, Job]) -> dict[int, "Outcome"]:
-        """What becomes of the jobs that share a training with others, by their numbers."""
-        outcomes: dict[int, Outcome] = {}
+    def train_together(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
+        """Train the jobs that can share a training with others; adds what becomes of them, by their numbers."""
         kinds: dict[str, list[int]] = {}
         for number, job in jobs.items():
             kinds.setdefault(typed.kind_of_lane(job.cfg), []).append(number)
         groups = [group for group in kinds.values() if len(group) > 1]
         if not groups:
-            return outcomes
+            return
         if len(kinds) > 1:
             sizes = ", ".join(str(len(group)) for group in kinds.values())
             print(
@@ -89,20 +94,14 @@ class LanesLauncher(Launcher):
         from shrinkage.fit import fit_lanes
         from shrinkage.lanes import CannotShare
 
-        try:
-            for group in groups:
-                cfgs, places = [jobs[number].cfg for number in group], [jobs[number].place for number in group]
-                try:
-                    found = fit_lanes(cfgs, places, self.max_lanes)
-                except CannotShare as reason:
-                    print(f"note: {len(group)} jobs are trained one by one: {reason}", file=sys.stderr)
-                else:
-                    outcomes |= zip(group, found, strict=True)
-        except SystemExit:
-            for outcome in outcomes.values():
-                outcome.record.settle()
-            raise
-        return outcomes
+        for group in groups:
+            cfgs, places = [jobs[number].cfg for number in group], [jobs[number].place for number in group]
+            try:
+                found = fit_lanes(cfgs, places, self.max_lanes)
+            except CannotShare as reason:
+                print(f"note: {len(group)} jobs are trained one by one: {reason}", file=sys.stderr)
+            else:
+                outcomes |= zip(group, found, strict=True)
 
     def run(self, number: int, overrides: list[str]) -> JobReturn:
         """One job by itself."""
