@@ -149,6 +149,25 @@ def test_a_lane_that_blows_up_fails_alone_and_says_what_a_run_says() -> None:
         assert_equal(lane, alone(each), 1e-10)
 
 
+class Scaled(nn.Linear):
+    """Has a buffer as long as there are lanes in the test, which is no stack of theirs."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("scale", torch.tensor([2.0, 3.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * self.scale.sum()
+
+
+def test_buffers_are_shared_and_kept() -> None:
+    cfg = config("trainer.precision=64-true", "trainer.max_epochs=3", "tracking.history=all", "optimizer.lr=0.001")
+    cfg.model = {"_target_": f"{__name__}.Scaled"}
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
+    for lane, each in zip(together(cfgs), cfgs, strict=True):
+        assert_equal(lane, alone(each), 1e-10)
+
+
 class Noisy(nn.Linear):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs)

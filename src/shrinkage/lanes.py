@@ -265,8 +265,12 @@ class LanesModule(PenalisedModule):
                 lane.error = InputError(words)
             else:
                 lane.best, lane.best_measured = self.best(position)
-                own = {name: self.cut(checkpoint[name], position) for name in ("state_dict", "optimizer_states")}
-                lane.last = checkpoint | own
+                weights = {name: w[position].clone() for name, w in self.named_parameters()}
+                states = tree_map(self.chosen(position), checkpoint["optimizer_states"])
+                lane.last = checkpoint | {
+                    "state_dict": checkpoint["state_dict"] | objective.detached(weights),
+                    "optimizer_states": states,
+                }
                 lane.test = {f"test/{name}": value[number].item() for name, value in tests.items()}
                 if self.patience is not None:
                     lane.measured = lane.best_measured
@@ -301,33 +305,33 @@ class LanesModule(PenalisedModule):
             self.evaluated = None
 
     def best(self, position: int) -> tuple[dict, dict[str, float]]:
-        weights = self.model.state_dict() | self.best_weights
+        """The best checkpoint of a lane, and the metrics that it had then."""
         best = {
             "epoch": int(self.best_epoch[position]),
             "val/loss": self.best_loss[position].item(),
-            "state_dict": self.cut(weights, position),
+            "state_dict": self.model.state_dict()
+            | {name: w[position].clone() for name, w in self.best_weights.items()},
         }
         return best, defined(self.names, self.best_values[:, position].tolist())
 
-    def cut(self, tree: object, position: int) -> object:
-        """A lane's own part of a tree in which every tensor with a dimension of lanes is stacked."""
+    def chosen(self, which: int | Tensor) -> Callable[[object], object]:
+        """Takes one lane, or the lanes of a list of positions, out of a tensor with a dimension of lanes.
+
+        An optimiser's state has that dimension wherever it is not one number for all.
+        """
         lanes = len(self.running)
 
         def own(leaf: object) -> object:
             stack = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == lanes
-            return leaf[position].clone() if stack else leaf
+            return leaf[which].clone() if stack else leaf
 
-        return tree_map(own, tree)
+        return own
 
     @torch.no_grad()
     def compact(self) -> None:
         """Take the lanes that have ended out of the stack, so that they cost nothing any more."""
-        keep, lanes = self.running.nonzero()[:, 0], len(self.running)
-
-        def kept(leaf: object) -> object:
-            stack = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == lanes
-            return leaf[keep.to(leaf.device)] if stack else leaf
-
+        keep = self.running.nonzero()[:, 0]
+        kept = self.chosen(keep)
         (optimizer,) = self.trainer.optimizers
         for parameter in self.model.parameters():
             parameter.data, parameter.grad = kept(parameter.data), None
