@@ -40,6 +40,9 @@ class Membership:
         path = self.folder / "progress"
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
+    def forget_progress(self) -> None:
+        (self.folder / "progress").unlink(missing_ok=True)
+
     def report(self, **result: object) -> None:
         """Tell the sweep how this job ended; one write of one line, so that jobs may do it at the same moment."""
         with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:

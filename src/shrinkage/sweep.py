@@ -82,6 +82,7 @@ class Sweep(Callback):
             return
         self.ended = True
         self.done.set()
+        self.membership.forget_progress()
         results = self.membership.results()
         finished, failed, killed = (
             [result for result in results if result["status"] == status] for status in ("FINISHED", "FAILED", "KILLED")
