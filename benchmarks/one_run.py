@@ -27,6 +27,15 @@ def seconds(command: list[str], folder: Path) -> float:
     return time.perf_counter() - started
 
 
+def print_times(times: dict[str, list[float]], title: str) -> dict[str, float]:
+    """The median of each command, printed with the spread."""
+    medians = {key: statistics.median(values) for key, values in times.items()}
+    print(f"{title}, seconds of wall clock (median, smallest to largest)")
+    for key, values in times.items():
+        print(f"  {key:32} {medians[key]:7.2f}  ({min(values):.2f} to {max(values):.2f})")
+    return medians
+
+
 def import_costs(top: int) -> list[tuple[float, str]]:
     """The packages whose own modules take longest to import, in seconds, for all that a run imports."""
     code = "import shrinkage.fit, shrinkage.training"
@@ -60,10 +69,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for key, command in commands.items():
                 times[key].append(seconds(command, folder))
-    medians = {key: statistics.median(values) for key, values in times.items()}
-    print(f"{options.epochs} epochs, {options.rounds} rounds, seconds of wall clock (median, smallest to largest)")
-    for key, values in times.items():
-        print(f"  {key:32} {medians[key]:6.2f}  ({min(values):.2f} to {max(values):.2f})")
+    medians = print_times(times, f"{options.epochs} epochs, {options.rounds} rounds")
     print("ratios of medians")
     for key, base in (
         ("shrinkage", "plain Lightning + MLFlowLogger"),

@@ -9,12 +9,11 @@ beforehand.
 
 import argparse
 import sqlite3
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from one_run import seconds
+from one_run import print_times, seconds
 
 HERE = Path(__file__).parent
 TRAIN = str(HERE.parent / "train.py")
@@ -44,10 +43,7 @@ def compare(lambdas: int, epochs: int, rounds: int, folder: Path) -> None:
     for _ in range(rounds):
         for key, command in commands.items():
             times[key].append(seconds(command, folder))
-    medians = {key: statistics.median(values) for key, values in times.items()}
-    print(f"{lambdas} λ's, {epochs} epochs, {rounds} rounds, seconds of wall clock (median, smallest to largest)")
-    for key, values in times.items():
-        print(f"  {key:32} {medians[key]:7.2f}  ({min(values):.2f} to {max(values):.2f})")
+    medians = print_times(times, f"{lambdas} λ's, {epochs} epochs, {rounds} rounds")
     for key in list(commands)[2:]:
         print(f"  lanes are {medians[key] / medians['lanes']:.1f} times as fast as {key}")
 

@@ -60,6 +60,19 @@ def train_py(*arguments: str, cwd: Path, store: Path, **environment: str) -> sub
     )
 
 
+def start_train_py(*arguments: str, cwd: Path, store: Path) -> subprocess.Popen:
+    """The same, and not waited for; in a session of its own, so that its process group can be signalled."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=cwd,
+        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def train_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     """The same command line run in this process, untracked: what has been imported need not be again."""
     output, errors, before = io.StringIO(), io.StringIO(), Path.cwd()

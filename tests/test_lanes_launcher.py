@@ -1,13 +1,11 @@
 """hydra/launcher=lanes: Hydra's own conformance suite, and whole sweeps through the command line."""
 
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import CONF, ROOT, states, train_py, wait_for
+from conftest import CONF, start_train_py, states, train_py, wait_for
 from hydra import version
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, LauncherTestSuite
 from mlflow.tracking import MlflowClient
@@ -125,26 +123,19 @@ def test_dropout_runs_one_by_one_and_says_so(store: Path) -> None:
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_an_interrupt_kills_the_lanes_that_train_and_keeps_the_finished(store: Path, signum: int, code: int) -> None:
     """Where λ has zeroed the weights, only the bias still improves the loss, too slowly; the others go on for ever."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            ROOT / "train.py",
-            "-m",
-            "hydra/launcher=lanes",
-            "penalty.mode=prox",
-            "lambd=0,0.001,1e9",
-            "data.num_train=1000",
-            "data.batch_size=null",
-            "optimizer.lr=1e-6",
-            "early_stopping.patience=3",
-            "early_stopping.min_delta=1e-8",
-            "trainer.max_epochs=1000000",
-        ],
+    process = start_train_py(
+        "-m",
+        "hydra/launcher=lanes",
+        "penalty.mode=prox",
+        "lambd=0,0.001,1e9",
+        "data.num_train=1000",
+        "data.batch_size=null",
+        "optimizer.lr=1e-6",
+        "early_stopping.patience=3",
+        "early_stopping.min_delta=1e-8",
+        "trainer.max_epochs=1000000",
         cwd=store.parent,
-        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        store=store,
     )
     wait_for(lambda: ("FINISHED", True) in states(store), 120)
     process.send_signal(signum)

@@ -1,15 +1,13 @@
 """What a run leaves in a real SQLite store, read back through MLflow; and what becomes of it under many hands."""
 
 import math
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, config, runs, states, train_py, wait_for
+from conftest import ROOT, config, runs, start_train_py, states, train_py, wait_for
 from mlflow.tracking import MlflowClient
 
 from shrinkage.fit import Refused, fit
@@ -91,17 +89,8 @@ def test_nothing_is_left_behind(l1_run: tuple[subprocess.CompletedProcess, Path]
 
 
 def many_at_once(count: int, folder: Path, store: Path) -> None:
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
     processes = [
-        subprocess.Popen(
-            [sys.executable, ROOT / "train.py", "trainer.max_epochs=3", f"seed={seed}"],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed in range(count)
+        start_train_py("trainer.max_epochs=3", f"seed={seed}", cwd=folder, store=store) for seed in range(count)
     ]
     for process in processes:
         _, errors = process.communicate(timeout=300)
@@ -126,14 +115,7 @@ def test_six_first_runs_then_eight_at_once_lose_nothing(tmp_path: Path, store: P
     [(signal.SIGINT, 130, "KILLED"), (signal.SIGTERM, 143, "KILLED"), (signal.SIGKILL, -9, "KILLED")],
 )
 def test_a_run_that_is_stopped_is_killed(tmp_path: Path, store: Path, signum: int, code: int, status: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", "trainer.max_epochs=100000"],
-        cwd=tmp_path,
-        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_train_py("trainer.max_epochs=100000", cwd=tmp_path, store=store)
     wait_for(lambda: states(store) == [("RUNNING", True)], 120)
     process.send_signal(signum)
     output, errors = process.communicate(timeout=60)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, runs, states, train_py, wait_for
+from conftest import ROOT, runs, start_train_py, states, train_py, wait_for
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -69,21 +69,13 @@ def test_one_impossible_job_fails_alone(launcher: str, tmp_path: Path, store: Pa
 )
 def test_an_interrupted_sweep(launcher: str, signum: int, code: int, tmp_path: Path, store: Path) -> None:
     """The first job is short, the others would take for ever."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            ROOT / "train.py",
-            "-m",
-            "trainer.max_epochs=2,1000001,1000002",
-            f"hydra/launcher={launcher}",
-            *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []),
-        ],
+    process = start_train_py(
+        "-m",
+        "trainer.max_epochs=2,1000001,1000002",
+        f"hydra/launcher={launcher}",
+        *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []),
         cwd=tmp_path,
-        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        store=store,
     )
 
     wait_for(lambda: {("RUNNING", True), ("FINISHED", True)} <= set(states(store)), 120)

@@ -49,7 +49,9 @@ class LanesLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         self.composer = Composer(self.hydra_context, self.config)
         numbered = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
-        jobs = {number: job for number, lines in numbered.items() if (job := self.lane(number, lines)) is not None}
+        ours = self.config.keys() >= typed.KEYS  # else the jobs are another application's
+        found = {number: self.lane(number, overrides) for number, overrides in numbered.items()} if ours else {}
+        jobs = {number: job for number, job in found.items() if job is not None}
         outcomes: dict[int, Outcome] = {}
         try:
             self.train_together(jobs, outcomes)
@@ -63,9 +65,7 @@ class LanesLauncher(Launcher):
             raise
 
     def lane(self, number: int, overrides: list[str]) -> Job | None:
-        """A job that may be a lane; None where it is no job of shrinkage, or one that no run can use."""
-        if not self.composer.task(overrides).keys() >= typed.KEYS:
-            return None
+        """A job that may be a lane; None where no run can use it."""
         hydra = self.composer.hydra(overrides, number)
         cfg = self.composer.resolved(overrides, hydra)
         try:
