@@ -49,7 +49,7 @@ def together(cfgs: list[DictConfig]) -> list[Lane]:
 
 
 def assert_equal(lane: Lane, training: Training, tolerance: float) -> None:
-    """Relative to a tensor's largest entry; metrics near rounding are compared absolutely."""
+    """Relative to the model's largest entry; metrics near rounding are compared absolutely."""
 
     def close(ours: dict[str, float], theirs: dict[str, float]) -> None:
         assert ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
@@ -60,14 +60,14 @@ def assert_equal(lane: Lane, training: Training, tolerance: float) -> None:
         close(ours, theirs)
     close(lane.measured, training.module.measured)
     close(lane.test, training.test)
+    close(lane.conclusion, training.conclusion)
     close(best_metrics(lane.best["epoch"], lane.best_measured), training.best_metrics())
-    for name, weight in training.checkpoints.best["state_dict"].items():
-        error = (lane.best["state_dict"][name] - weight).abs().max()
-        assert error <= tolerance * weight.abs().max()
+    states = [(lane.best["state_dict"], training.checkpoints.best["state_dict"])]
     if training.cfg.early_stopping.patience is None:
-        for name, weight in training.module.state_dict().items():
-            error = (lane.last["state_dict"][name] - weight).abs().max()
-            assert error <= tolerance * weight.abs().max()
+        states.append((lane.last["state_dict"], training.module.state_dict()))
+    for ours, theirs in states:
+        largest = max(weight.abs().max() for weight in theirs.values())
+        assert all((ours[name] - weight).abs().max() <= tolerance * largest for name, weight in theirs.items())
 
 
 @st.composite
@@ -88,6 +88,8 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float]], str]:
     overrides += [f"early_stopping.patience={patience}", f"trainer.max_epochs={epochs * (3 if patience == '1' else 1)}"]
     if draw(st.booleans()):
         overrides += ["trainer.gradient_clip_val=0.05", "trainer.gradient_clip_algorithm=value"]
+    overrides += [f"polish={draw(st.sampled_from([0, 0, 3]))}"]
+    overrides += [f"certificate={draw(st.sampled_from(['end', 'epoch']))}"]
     if penalty in SUBGRADIENT and mode != "prox":
         overrides.append("trainer.max_steps=20")
     lane = {"lambd": st.floats(0, 0.5), "seed": st.integers(0, 2)}
@@ -134,6 +136,24 @@ def test_lanes_that_stop_early_leave_the_others_alone() -> None:
     assert len({len(lane.history) for lane in lanes}) > 3 and max(len(lane.history) for lane in lanes) > 20
     for lane, each in zip(lanes, cfgs, strict=True):
         assert_equal(lane, alone(each), 1e-10)
+
+
+def test_lanes_stop_at_their_own_gap() -> None:
+    cfg = config(
+        "data=diabetes",
+        "data.batch_size=null",
+        "optimizer.lr=0.2",
+        "trainer.max_epochs=200",
+        "trainer.until_gap=1e-4",
+        "trainer.precision=64-true",
+        "tracking.history=all",
+    )
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.03, 0.1, 0.3, 1.0, 3.0)]
+    lanes = together(cfgs)
+    assert len({len(lane.history) for lane in lanes}) > 3
+    for lane, each in zip(lanes, cfgs, strict=True):
+        assert lane.conclusion["optimum/gap"] <= lane.conclusion["optimum/duality_gap"] <= 1e-4
+        assert_equal(lane, alone(each), 1e-9)
 
 
 def test_a_lane_that_blows_up_fails_alone_and_says_what_a_run_says() -> None:

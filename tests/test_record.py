@@ -29,6 +29,7 @@ def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> N
     client = MlflowClient(f"sqlite:///{store}")
     assert run.info.status == "FINISHED" and run.info.run_name == "diabetes l1 λ=0.1 seed=0 trainer.max_epochs=4"
     assert run.info.run_id in done.stdout and "FINISHED" in done.stdout
+    assert "above its optimum" in done.stdout
 
     params = run.data.params
     assert [params[group] for group in ("data", "model", "penalty", "optimizer")] == ["diabetes", "linear", "l1", "sgd"]
@@ -47,6 +48,7 @@ def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> N
         history = client.get_metric_history(run.info.run_id, name)
         assert [point.step for point in history] == [0, 1, 2, 3, 4], name
     once = ["test/loss", "test/r2", "test/rmse", "test/mae", "best/epoch", "best/val/loss", "lambd", "log10_lambd"]
+    once += [f"optimum/{name}" for name in ("duality_gap", "kkt", "objective", "gap", "same_support", "lambda_max")]
     assert all(len(client.get_metric_history(run.info.run_id, name)) == 1 for name in once)
     assert metrics["train/penalty"] == pytest.approx(0.1 * metrics["weight/l1"], rel=1e-6)
 

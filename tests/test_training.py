@@ -3,9 +3,11 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import choices, config
+from sklearn.linear_model import Ridge
 
 from shrinkage.errors import InputError
 from shrinkage.training import Training, build, make
@@ -123,3 +125,64 @@ def test_the_chapters_numbers() -> None:
         assert median(run["train/loss"] for run in runs) == pytest.approx(train, rel=0.5)
         assert median(run["val/loss"] for run in runs) == pytest.approx(val, rel=0.15)
         assert median(run["weight/half_squared_l2"] for run in runs) == pytest.approx(half, rel=0.15)
+
+
+def test_decay_under_momentum_is_certified_against_the_optimum_that_it_tends_to(tmp_path: Path) -> None:
+    training = trained(
+        tmp_path,
+        "data=diabetes",
+        "data.batch_size=null",
+        "lambd=0.1",
+        "penalty.mode=decay",
+        "optimizer.lr=0.1",
+        "optimizer.momentum=0.5",
+        "trainer.max_epochs=2000",
+        "trainer.until_gap=1e-10",
+        "trainer.precision=64-true",
+    )
+    train = training.datamodule.parts["train"]
+    exact = Ridge(alpha=len(train) * 0.1 * (1 - 0.5)).fit(train.x, train.y)
+    assert training.conclusion["optimum/duality_gap"] <= 1e-10
+    np.testing.assert_allclose(training.module.model.weight.detach().numpy()[0], exact.coef_, rtol=0, atol=1e-4)
+    assert training.conclusion["optimum/weight_distance"] == pytest.approx(
+        np.linalg.norm(training.module.model.weight.detach().numpy()[0] - exact.coef_), abs=1e-9
+    )
+    assert "converged" in training.verdict() and "λ(1 − μ) = 0.05" in training.verdict()
+
+
+@pytest.mark.parametrize("mode", ["loss", "decay", "prox"])
+def test_the_memory_is_what_is_left_of_the_start(tmp_path: Path, mode: str) -> None:
+    """Measured in the directions that no training row has."""
+    training = build(
+        config(f"penalty.mode={mode}", "schedule=cosine", "model.init=glorot", "trainer.precision=64-true"), tmp_path
+    )
+    start = training.module.model.weight.detach().clone()[0]
+    training.run()
+    rows = torch.from_numpy(training.datamodule.parts["train"].x)
+    outside = torch.eye(200, dtype=torch.float64) - torch.linalg.pinv(rows) @ rows
+    left = outside @ training.module.model.weight.detach()[0]
+    torch.testing.assert_close(left, training.conclusion["init/memory"] * (outside @ start))
+    assert 0 < training.conclusion["init/memory"] < 1 and "of the initial weights is left" in training.verdict()
+
+
+def test_polish_reaches_the_support_of_the_optimum(tmp_path: Path) -> None:
+    problem = ["data.num_train=200", "data.num_inputs=50", "penalty=l1", "lambd=0.008", "trainer.max_epochs=100"]
+    plain, polished = (trained(tmp_path / str(steps), *problem, f"polish={steps}") for steps in (0, 20))
+    assert plain.conclusion["optimum/same_support"] == 0 and polished.conclusion["optimum/same_support"] == 1
+    assert polished.conclusion["optimum/gap"] < 1e-7 and "polish" in polished.verdict()
+    assert polished.module.history[-1][0] == 120
+    last = torch.load(tmp_path / "20/checkpoints/last.ckpt", weights_only=True)
+    torch.testing.assert_close(last["state_dict"]["model.weight"], polished.module.model.weight.detach())
+
+
+def test_what_has_no_certificate_says_why(tmp_path: Path) -> None:
+    for overrides, words in (
+        (["model=mlp", "model.widths=[3]"], "MLP is not convex"),
+        (["penalty=adamw", "lambd=0.05"], "‖w‖_∞ ≤ 1/λ = 20"),
+    ):
+        training = trained(tmp_path, *overrides, "certificate=exact", "trainer.until_gap=1e-6", "trainer.max_epochs=1")
+        assert words in training.verdict() and not {key for key in training.conclusion if key.startswith("optimum")}
+        (sentence,) = training.advice()
+        assert words in sentence and sentence.startswith("certificate=exact, trainer.until_gap=1e-06: ")
+    singular = trained(tmp_path, "lambd=0", "trainer.max_epochs=1")
+    assert "minimum-norm solution" in singular.verdict() and "optimum/weight_distance" not in singular.conclusion

@@ -15,6 +15,7 @@ from omegaconf._utils import OmegaConfDumper
 from shrinkage.errors import InputError
 
 KEYS = {"data", "model", "penalty", "optimizer", "schedule", "trainer", "tracking", "early_stopping", "lambd", "seed"}
+CERTIFICATES = ("end", "epoch", "exact")
 GROUPS = ("data", "model", "penalty", "optimizer")
 
 
@@ -45,6 +46,13 @@ def check(cfg: DictConfig) -> None:
         raise InputError(
             f"tracking.history={cfg.tracking.history}: must be thin or all; use tracking.history=all for every epoch"
         )
+    whole(cfg, "polish", least=0, way_out="use polish=20, or polish=0 for none")
+    if cfg.certificate not in CERTIFICATES:
+        raise InputError(
+            f"certificate={cfg.certificate}: must be one of {', '.join(CERTIFICATES)}; use certificate=end"
+        )
+    if cfg.trainer.until_gap is not None:
+        number(cfg, "trainer.until_gap", above=0, rule="a gap must be > 0", way_out="use trainer.until_gap=1e-6")
     counted_in_steps = cfg.trainer.max_steps > 0
     whole(cfg, "trainer.max_epochs", least=1, way_out="use trainer.max_epochs=10", optional=counted_in_steps)
     if cfg.trainer.max_steps == 0:

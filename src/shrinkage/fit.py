@@ -71,14 +71,16 @@ def train(cfg: DictConfig) -> float:
                 print(f"note: {sentence}", file=sys.stderr)
             training.run()
             module = training.module
-            record.complete(module.measured, training.test, training.best_metrics(), module.history[-1][0])
+            record.complete(
+                module.measured, training.test, training.best_metrics() | training.conclusion, module.history[-1][0]
+            )
             if sweep is None:  # a sweep draws one figure of all its jobs
                 from shrinkage.report.figures import learning_curves
 
                 record.keep_figure(
                     learning_curves(module.history, record.name, config.step_unit(cfg)), "learning_curves.png"
                 )
-                show_summary(record.name, module.measured, training.test)
+                show_summary(record.name, module.measured, training.test, training.verdict())
     finally:
         record.settle()
     return module.measured["val/loss"]
@@ -168,7 +170,7 @@ def train_lanes(outcomes: Sequence[Outcome], workshop: "Workshop") -> None:
             return
         write(record.place.folder / "checkpoints", best=lane.best, last=lane.last)
         best = best_metrics(lane.best["epoch"], lane.best_measured)
-        record.complete(lane.measured, lane.test, best, lane.history[-1][0])
+        record.complete(lane.measured, lane.test, best | lane.conclusion, lane.history[-1][0])
         record.end("FINISHED")
         outcome.loss = lane.measured["val/loss"]
 

@@ -5,7 +5,8 @@ of the lanes' sum is each lane's own gradient, so that any optimiser that works 
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -48,8 +49,9 @@ class Lane:
     """What one lane leaves behind, as if it had been trained alone.
 
     index: which of the lanes. history: (step, milliseconds since 1970, metrics). measured: the metrics of the weights
-    that it ends with. best: the checkpoint of its smallest val/loss. last: Lightning's checkpoint of its end. error:
-    why it diverged. Where training was interrupted, best and last are None.
+    that it ends with. best: the checkpoint of its smallest val/loss. last: Lightning's checkpoint of its end.
+    conclusion: what is known of its optimum. error: why it diverged. Where training was interrupted, best and last are
+    None.
     """
 
     index: int
@@ -59,6 +61,7 @@ class Lane:
     best_measured: dict[str, float] = field(default_factory=dict)
     last: dict | None = None
     test: dict[str, float] = field(default_factory=dict)
+    conclusion: dict[str, float] = field(default_factory=dict)
     error: InputError | None = None
 
 
@@ -144,7 +147,8 @@ class LanesModule(PenalisedModule):
         self.best_values = torch.empty(0)
         self.best_weights: dict[str, Tensor] = {}
         self.stopping_best, self.waited = self.best_loss.clone(), torch.zeros(len(lambd), dtype=torch.int64)
-        self.evaluated: Params | None = None
+        self.polish_steps = 0
+        self.selected: tuple[slice | Tensor, dict[str, Tensor] | None] = (slice(None), None)
 
     def on_fit_start(self) -> None:
         self.lambd, self.order = self.lambd.to(self.device), self.order.to(self.device)
@@ -158,7 +162,21 @@ class LanesModule(PenalisedModule):
         def one(numbers: Mapping[str, Tensor], lambd: Tensor, *lane: object) -> object:
             return function(with_numbers(self.penalty, numbers), lambd, *lane)
 
-        return torch.vmap(one)(self.numbers, self.lambd, *trees)
+        which, _ = self.selected
+        numbers = {name: column[which] for name, column in self.numbers.items()}
+        return torch.vmap(one)(numbers, self.lambd[which], *trees)
+
+    @contextmanager
+    def only(self, which: Tensor, named: dict[str, Tensor]) -> Iterator[None]:
+        """What is measured inside is measured of the lanes of a mask [K], with these parameters [lanes, …]."""
+        self.selected = (which.to(self.device), named)
+        try:
+            yield
+        finally:
+            self.selected = (slice(None), None)
+
+    def parameters_by_name(self) -> dict[str, Tensor]:
+        return self.selected[1] or super().parameters_by_name()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
@@ -176,7 +194,7 @@ class LanesModule(PenalisedModule):
         def one(weights: Params) -> dict[str, Tensor]:
             return self.task.statistics(functional_call(self.model, weights, (x,)), y)
 
-        return torch.vmap(one)(self.evaluated or objective.detached(dict(self.model.named_parameters())))
+        return torch.vmap(one)(self.parameters_by_name())
 
     @property
     def evaluation_rows(self) -> int:
@@ -242,6 +260,8 @@ class LanesModule(PenalisedModule):
             self.stopping_best = torch.where(progress, loss, self.stopping_best)
             self.waited = torch.where(progress, 0, self.waited + 1)
             self.end(self.running & (self.waited >= self.patience))
+        if self.until_gap is not None:
+            self.end(self.running & (values[self.names.index("optimum/duality_gap")] <= self.until_gap))
         if not self.running.any():
             self.trainer.should_stop = True
         elif self.running.double().mean() <= COMPACT_SHARE:
@@ -258,23 +278,53 @@ class LanesModule(PenalisedModule):
         self.running &= ~which
         self.trainer.save_checkpoint("held")
         checkpoint = self.trainer.strategy.checkpoint_io.checkpoint
-        tests = self.test(which)
+        best = self.patience is not None and bool(self.best_weights)
+        weights = self.best_weights if best else super().parameters_by_name()
+        weights = {name: w[which.to(w.device)] for name, w in weights.items()}
+        polished: dict[str, Tensor] = {}
+        if self.polish_steps:
+            with self.only(which, weights):
+                weights = self.polished(self.polish_steps)
+            with self.only(which, weights):
+                polished = self.measurements()
+        with self.only(which, weights):
+            tests = self.evaluate("test") if "test" in self.trainer.datamodule.parts else {}
+            certificates = self.certificate() if self.certifier is not None else {}
         for number, (position, lane) in enumerate(zip(positions, self.lanes(positions), strict=True)):
             words = divergence(lane.measured, self.trainer.current_epoch + 1, self.initial_lr, self.lambd[position])
             if words:
                 lane.error = InputError(words)
-            else:
-                lane.best, lane.best_measured = self.best(position)
-                weights = {name: w[position].clone() for name, w in self.named_parameters()}
-                states = tree_map(self.chosen(position), checkpoint["optimizer_states"])
-                lane.last = checkpoint | {
-                    "state_dict": checkpoint["state_dict"] | objective.detached(weights),
-                    "optimizer_states": states,
-                }
-                lane.test = {f"test/{name}": value[number].item() for name, value in tests.items()}
-                if self.patience is not None:
-                    lane.measured = lane.best_measured
+                self.on_end(lane)
+                continue
+            own = {name: w[number].clone() for name, w in weights.items()}
+            lane.best, lane.best_measured = self.best(position)
+            if self.patience is not None:
+                lane.measured = lane.best_measured
+            last = own if polished else {name: p[position].clone() for name, p in self.model.named_parameters()}
+            if polished:
+                lane.measured = defined(polished, [value[number].item() for value in polished.values()])
+                lane.history.append((lane.history[-1][0] + self.polish_steps, now(), lane.measured))
+            lane.last = checkpoint | {
+                "state_dict": checkpoint["state_dict"]
+                | {f"model.{name}": value.detach() for name, value in last.items()},
+                "optimizer_states": tree_map(self.chosen(position), checkpoint["optimizer_states"]),
+            }
+            lane.test = {f"test/{name}": value[number].item() for name, value in tests.items()}
+            lane.conclusion = {name: value[number].item() for name, value in certificates.items()}
+            lane.conclusion |= self.known_of(position, own)
             self.on_end(lane)
+
+    def known_of(self, position: int, named: dict[str, Tensor]) -> dict[str, float]:
+        """What `conclusion` says of a run beside its certificate."""
+        lambd = self.lambd[position].item()
+        steps = self.trainer.global_step
+        if self.patience is not None:
+            steps = int(self.best_epoch[position]) * self.trainer.num_training_batches
+        known = self.memory(lambd, steps)
+        if self.certifier is not None:
+            numbers = {name: column[position].item() for name, column in self.numbers.items()}
+            known |= self.certifier.against_optimum(with_numbers(self.penalty, numbers), lambd, named)
+        return known
 
     def lanes(self, positions: list[int]) -> list[Lane]:
         """Lanes of the stack with their history so far."""
@@ -291,18 +341,6 @@ class LanesModule(PenalisedModule):
     def interrupted(self) -> list[Lane]:
         """The lanes that have not ended, as they stand."""
         return self.lanes(self.running.nonzero()[:, 0].tolist()) if self.log_of_all else []
-
-    def test(self, which: Tensor) -> dict[str, Tensor]:
-        """The test part's metrics of some lanes, with the weights that they end with."""
-        if "test" not in self.trainer.datamodule.parts:
-            return {}
-        last = objective.detached(dict(self.model.named_parameters()))
-        weights = last if self.patience is None or not self.best_weights else self.best_weights
-        self.evaluated = {name: w[which.to(w.device)] for name, w in weights.items()}
-        try:
-            return self.evaluate("test")
-        finally:
-            self.evaluated = None
 
     def best(self, position: int) -> tuple[dict, dict[str, float]]:
         """The best checkpoint of a lane, and the metrics that it had then."""

@@ -7,7 +7,8 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
 
-from shrinkage import objective
+from shrinkage import certify, objective
+from shrinkage.certify import Certifier
 from shrinkage.errors import InputError
 from shrinkage.norms import norms
 from shrinkage.penalties.base import Params, Penalty
@@ -20,6 +21,9 @@ class PenalisedModule(L.LightningModule):
 
     make_optimizer: the optimiser of an iterable of parameters. After each epoch, and once before the first,
     `measured` holds the metrics of that moment, `history` all of them as (step, metrics).
+
+    certifier: for a convex problem, what tells how far its optimum is; certify_epochs: after every epoch too;
+    until_gap: the duality gap at which training may stop, None for never.
     """
 
     def __init__(
@@ -36,6 +40,8 @@ class PenalisedModule(L.LightningModule):
         self.make_optimizer, self.schedule = make_optimizer, schedule
         self.weights, self.biases = objective.split_parameters(model)
         self.penalised = objective.penalised(penalty, model)
+        self.certifier: Certifier | None = None
+        self.certify_epochs, self.until_gap = False, None
         self.measured: dict[str, float] = {}
         self.history: list[tuple[int, dict[str, float]]] = []
 
@@ -82,6 +88,10 @@ class PenalisedModule(L.LightningModule):
 
         objective.assign_(self.penalised, self.each(updated, objective.detached(self.penalised)))
 
+    def parameters_by_name(self) -> dict[str, Tensor]:
+        """The model's parameters without their history."""
+        return objective.detached(dict(self.model.named_parameters()))
+
     def on_train_start(self) -> None:
         if self.trainer.global_step == 0:
             self.measure(step=0)
@@ -95,6 +105,8 @@ class PenalisedModule(L.LightningModule):
         self.measure(self.steps_finished)
         # Where EarlyStopping looks; `self.log` would round to single precision on the way.
         self.trainer.callback_metrics["val/loss"] = torch.tensor(self.measured["val/loss"], dtype=torch.float64)
+        if self.until_gap is not None and self.measured["optimum/duality_gap"] <= self.until_gap:
+            self.trainer.should_stop = True
 
     def measure(self, step: int) -> None:
         """Evaluate the training and validation parts and the weights as they are now, and log all of it."""
@@ -120,14 +132,56 @@ class PenalisedModule(L.LightningModule):
             return norms(weights, biases)
 
         train, val = self.evaluate("train"), self.evaluate("val")
-        penalty = self.each(strength, objective.detached(self.penalised)).double()
+        named = self.parameters_by_name()
+
+        def those(names: Iterable[str]) -> dict[str, Tensor]:
+            return {name: named[name] for name in names}
+
+        penalty = self.each(strength, those(self.penalised)).double()
         measured = {f"val/{name}": value for name, value in val.items()} | {
             "train/loss": train["loss"],
             "train/penalty": penalty,
             "train/objective": train["loss"] + penalty,
-            **self.each(sizes, objective.detached(self.weights), objective.detached(self.biases)),
+            **self.each(sizes, those(self.weights), those(self.biases)),
         }
+        if self.certifier is not None and self.certify_epochs:
+            measured |= self.certificate()
         return {name: value.double().cpu() for name, value in measured.items()}
+
+    def certificate(self) -> dict[str, Tensor]:
+        """How far from its optimum the training stands; vectorised over lanes."""
+        return self.each(self.certifier, self.parameters_by_name())
+
+    def polished(self, steps: int) -> dict[str, Tensor]:
+        """The parameters after so many full-batch proximal steps from where they are."""
+
+        def closed(penalty: Penalty, lambd: Tensor | float, named: Params) -> dict[str, Tensor]:
+            return self.certifier.polished(penalty, lambd, named, steps)
+
+        return self.each(closed, self.parameters_by_name())
+
+    @torch.no_grad()
+    def polish(self, steps: int) -> None:
+        """Close the training with full-batch proximal steps, each of which counts as an epoch, and measure again."""
+        objective.assign_(dict(self.model.named_parameters()), self.polished(steps))
+        self.measure(self.history[-1][0] + steps)
+
+    @torch.no_grad()
+    def conclusion(self, steps: int) -> dict[str, float]:
+        """What is known of the weights, which so many optimiser steps have made, beside what has been measured."""
+        known = self.memory(self.lambd, steps)
+        if self.certifier is not None:
+            known |= {name: float(value) for name, value in self.certificate().items()}
+            known |= self.certifier.against_optimum(self.penalty, self.lambd, self.parameters_by_name())
+        return known
+
+    def memory(self, lambd: float, steps: int) -> dict[str, float]:
+        """The share of the start that is left after so many optimiser steps, where it is known."""
+        if self.trainer.gradient_clip_val is not None and self.penalty.mode == "loss":
+            return {}
+        total = self.trainer.estimated_stepping_batches
+        rates = [self.initial_lr * self.schedule(step, total) for step in range(steps)]
+        return certify.memory(self.model, self.penalty, lambd, self.trainer.optimizers[0], rates)
 
     @property
     def initial_lr(self) -> float:

@@ -86,11 +86,11 @@ class Record:
             for step, time, metrics in history:
                 self.journal.metrics(metrics, step, time)
 
-    def complete(self, measured: dict[str, float], test: dict[str, float], best: dict[str, float], step: int) -> None:
+    def complete(self, measured: dict[str, float], test: dict[str, float], last: dict[str, float], step: int) -> None:
         """What is known only at the end of training: the last metrics, which are logged already, and those after it."""
-        self.metrics = measured | test
+        self.metrics = measured | test | last
         if self.journal is not None:
-            self.journal.metrics(test | best, step)
+            self.journal.metrics(test | last, step)
 
     def keep_figure(self, figure: "Figure", file: str) -> None:
         if self.journal is not None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Statistics = dict[str, Tensor]
+NEWTON_STEPS = 20
 
 
 class Task(ABC):
@@ -34,14 +35,40 @@ class Task(ABC):
         """The data loss, 0-d: the mean over the batch."""
         return self.losses(output, target).mean()
 
+    # What is known of the loss as a convex function ℓ(z) of a row's outputs z.
+
+    curvature: float  # the largest second derivative of ℓ in any direction
+
+    @abstractmethod
+    def slope(self, output: Tensor, target: Tensor) -> Tensor:
+        """∇ℓ(z) of each row, [n, outputs]."""
+
+    @abstractmethod
+    def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
+        """ℓ(z) + ℓ*(s∇ℓ(z)) − s∇ℓ(z)·z of each row, [n], with s = scale in [0, 1]: ≥ 0, and 0 at s = 1."""
+
+    @abstractmethod
+    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
+        """argmin_b Σℓ(zᵢ + b), [outputs]."""
+
 
 class Regression(Task):
     """½ residual². `r2` is 1 − Σr²/Σ(y − ȳ)²; `rmse` and `mae` are in the user's own units (residual · scale)."""
 
     outputs = 1
+    curvature = 1.0
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
+
+    def slope(self, output: Tensor, target: Tensor) -> Tensor:
+        return output - target[:, None]
+
+    def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
+        return ((1 - scale) * (output[:, 0] - target)).square() / 2
+
+    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
+        return (target[:, None] - output).mean(dim=0)
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         return (output[:, 0] - target).square() / 2
@@ -73,6 +100,47 @@ class Classification(Task):
 
     def __init__(self, classes: int) -> None:
         self.outputs = 1 if classes == 2 else classes
+        self.curvature = 0.25 if classes == 2 else 0.5
+
+    def logits(self, output: Tensor) -> Tensor:
+        """[n, classes], where one logit stands for two classes."""
+        return torch.cat([torch.zeros_like(output), output], dim=1) if self.outputs == 1 else output
+
+    def excess(self, output: Tensor, target: Tensor) -> Tensor:
+        """p − y, [n, classes]: the probabilities less the target's indicator."""
+        logits = self.logits(output)
+        return logits.softmax(dim=1) - F.one_hot(target, logits.shape[1])
+
+    def slope(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.excess(output, target)[:, -self.outputs :]
+
+    def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
+        # With q = y + s(p − y) it is the relative entropy KL(q‖p).
+        logs = self.logits(output).log_softmax(dim=1)
+        excess = self.excess(output, target)
+        mixed = F.one_hot(target, logs.shape[1]) + scale * excess
+        return (torch.xlogy(mixed, mixed) - mixed * logs).sum(dim=1).clamp(min=0)
+
+    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
+        """Newton's method, damped by ln(1 + β)/β with β the range of the step, under which it converges from anywhere.
+
+        Reference: Sun & Tran-Dinh (2019), "Generalized self-concordant functions: a recipe for Newton-type methods".
+        The number of steps is fixed, so that it can be vectorised.
+        """
+        bias = output.new_zeros(self.outputs)
+        for _ in range(NEWTON_STEPS):
+            probabilities = self.logits(output + bias).softmax(dim=1)
+            gradient = (probabilities - F.one_hot(target, probabilities.shape[1])).mean(dim=0)
+            hessian = probabilities.mean(dim=0).diag_embed() - probabilities.T @ probabilities / len(output)
+            # The same number added to every logit changes nothing: that direction is pinned.
+            pinned = (
+                hessian + 1 / len(gradient) + 1e-14 * torch.eye(len(gradient), dtype=bias.dtype, device=bias.device)
+            )
+            step = torch.linalg.solve_ex(pinned, -gradient)[0]
+            length = step.max() - step.min()
+            step = step * torch.where(length > 0, torch.log1p(length) / length, 1.0)
+            bias = bias + (step[1:] - step[0] if self.outputs == 1 else step)
+        return bias
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         if self.outputs == 1:

@@ -14,12 +14,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from shrinkage import objective
+from shrinkage.certify import certifier, percent, why_not
 from shrinkage.checkpoints import Checkpoints
-from shrinkage.config import thinned
+from shrinkage.config import step_unit, thinned
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesModule
@@ -44,16 +45,42 @@ class Training:
     module: PenalisedModule
     trainer: L.Trainer
     checkpoints: Checkpoints
+    why_not: str | None
     test: dict[str, float] = field(default_factory=dict)
+    conclusion: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Train, put back the best weights where early stopping asks for them, and measure the test part."""
+        """Train, put back the best weights where early stopping asks for them, polish, and measure what ends a run."""
         set_threads(self.cfg.threads, self.module, self.datamodule)
         self.trainer.fit(self.module, self.datamodule)
+        steps = self.trainer.global_step
         if self.cfg.early_stopping.patience is not None:
             self.checkpoints.restore_best(self.module)
+            steps = self.checkpoints.best["epoch"] * self.trainer.num_training_batches
+        if self.cfg.polish and self.module.certifier is not None:
+            self.module.polish(self.cfg.polish)
+            self.checkpoints.write(self.trainer)
         if "test" in self.datamodule.parts:
             self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
+        self.conclusion = self.module.conclusion(steps)
+
+    def verdict(self) -> str:
+        """How far from its optimum the run stopped, in words."""
+        module = self.module
+        if module.certifier is None:
+            return f"not certified: {self.why_not}"
+        curve = [(step, measured["train/objective"]) for step, measured in module.history]
+        if self.cfg.early_stopping.patience is not None or self.cfg.polish:
+            curve = curve[-1:]  # which is no pace that more epochs would keep
+        known = module.measured | self.conclusion
+        words = module.certifier.words(
+            module.penalty, module.lambd, known, curve, f"trainer.max_{step_unit(self.cfg)}s"
+        )
+        if self.cfg.polish:
+            words += f"; the last {self.cfg.polish} steps of the curve are full-batch proximal ones (polish)"
+        if known.get("init/memory", 0.0) > 1e-6 and module.certifier.leaves_directions:
+            words += f"; {percent(known['init/memory'])} of the initial weights is left where the data do not reach"
+        return words
 
     def best_metrics(self) -> dict[str, float]:
         """The validation metrics of the epoch with the smallest val/loss, and which epoch it was."""
@@ -65,6 +92,17 @@ class Training:
         """What the user should know before training begins: notes on the data, steps that are too long, λ too large."""
         sentences = list(self.datamodule.notes)
         module, cfg = self.module, self.cfg
+        asked = [
+            f"{key}={value}"
+            for key, value, default in (
+                ("certificate", cfg.certificate, "end"),
+                ("trainer.until_gap", cfg.trainer.until_gap, None),
+                ("polish", cfg.polish, 0),
+            )
+            if value != default
+        ]
+        if asked and module.certifier is None:
+            sentences.append(f"{', '.join(asked)}: {self.why_not}; the run goes on without")
         optimizer = module.make_optimizer(module.model.parameters())
         bound = objective.largest_stable_lr(module.penalty, module.lambd, optimizer)
         if cfg.optimizer.lr >= bound:  # the largest factor of every schedule is 1
@@ -128,8 +166,9 @@ class Workshop:
         self.schedule = make(cfg.schedule)
 
     def trainer(self, folder: Path, callbacks: list[L.Callback], **arguments: object) -> L.Trainer:
+        lightning = OmegaConf.masked_copy(self.cfg.trainer, [key for key in self.cfg.trainer if key != "until_gap"])
         return make(
-            self.cfg.trainer,
+            lightning,
             logger=False,
             callbacks=callbacks,
             default_root_dir=folder,
@@ -156,6 +195,18 @@ class Workshop:
             raise InputError(f"optimizer={cfg.choices.optimizer}: {error}") from error
         return penalty
 
+    def certify(self, module: PenalisedModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
+        """Give the module what tells how far its optimum is; why there is nothing that could, else None."""
+        optimizer = self.make_optimizer(model.parameters())
+        reason = why_not(model, module.penalty, optimizer, lambd)
+        if reason is not None:
+            return reason
+        exact = self.cfg.certificate == "exact"
+        module.certifier = certifier(model, self.task, module.penalty, optimizer, self.datamodule, exact, problems)
+        module.until_gap = self.cfg.trainer.until_gap
+        module.certify_epochs = self.cfg.certificate == "epoch" or module.until_gap is not None
+        return None
+
 
 def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], None] | None = None) -> Training:
     """The objects of one run; checkpoints go to `folder`, and label and tell are those of the progress bar.
@@ -177,7 +228,8 @@ def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], 
     module = PenalisedModule(
         model, workshop.task, penalty, float(cfg.lambd), workshop.make_optimizer, workshop.schedule
     )
-    return Training(cfg, workshop.datamodule, module, trainer, checkpoints)
+    reason = workshop.certify(module, model, float(cfg.lambd))
+    return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason)
 
 
 def build_lanes(
@@ -216,6 +268,10 @@ def build_lanes(
         thinned if cfg.tracking.history == "thin" else range,
         on_end,
     )
+    strengths = {(str(c.penalty), c.lambd) for c in cfgs}
+    workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
+    if module.certifier is not None:
+        module.polish_steps = cfg.polish
     return LanesTraining(cfg, datamodule, module, trainer)
 
 

@@ -56,6 +56,13 @@ class Penalty(ABC):
         gradient = torch.func.grad(self.value)(dict(weights))
         return {name: w - step * gradient[name] for name, w in weights.items()}
 
+    def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float] | None:
+        """(λ₁, λ₂) where λΩ(w) = λ₁‖w‖₁ + λ₂·½‖w‖², None where it is no such sum.
+
+        For such penalties the optimum of a linear model is known exactly, and a run can be certified against it.
+        """
+        return None
+
     @property
     def curvature(self) -> float:
         """The largest curvature of Ω's smooth part: ηλ·curvature must stay under 2 for plain gradient steps."""

@@ -36,6 +36,9 @@ class ElasticNet(Penalty):
             for name, w in weights.items()
         }
 
+    def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
+        return self.l1_ratio * lambd, (1 - self.l1_ratio) * lambd
+
     @property
     def curvature(self) -> float:
         return 1.0 - self.l1_ratio

@@ -18,3 +18,6 @@ class L1(Penalty):
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
         return {name: soft_threshold(w, step) for name, w in weights.items()}
+
+    def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
+        return lambd, 0 * lambd

@@ -22,6 +22,9 @@ class L2(Penalty):
         # In this order of operations it is, bit for bit, what torch.optim.AdamW computes.
         return {name: w * (1 - step) for name, w in weights.items()}
 
+    def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
+        return 0 * lambd, lambd
+
     @property
     def curvature(self) -> float:
         return 1.0

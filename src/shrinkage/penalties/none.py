@@ -17,3 +17,6 @@ class NoPenalty(Penalty):
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
         return dict(weights)
+
+    def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
+        return 0 * lambd, 0 * lambd

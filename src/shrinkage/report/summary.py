@@ -21,8 +21,8 @@ TASKS = {
 }
 
 
-def show_summary(title: str, measured: dict[str, float], test: dict[str, float]) -> None:
-    """A table of the run's last metrics with what each is."""
+def show_summary(title: str, measured: dict[str, float], test: dict[str, float], verdict: str) -> None:
+    """A table of the run's last metrics with what each is, and how far from its optimum it stopped."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -36,4 +36,6 @@ def show_summary(title: str, measured: dict[str, float], test: dict[str, float])
                         table.add_row(f"{part}/{metric}", f"{metrics[f'{part}/{metric}']:.6g}", explanation)
     if "test/loss" in test:
         table.add_row("test/loss", f"{test['test/loss']:.6g}", "data loss on the test part")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(f"[bold]optimum[/]  {verdict}", highlight=False)

@@ -1,0 +1,208 @@
+"""What a run says of its optimum: the convex problem that its training tends to, and how far from it it stopped."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shrinkage.certificate import Problem, Strength
+from shrinkage.data.base import DataModule
+from shrinkage.models.linear import Linear
+from shrinkage.penalties.base import Penalty
+from shrinkage.penalties.l2 import L2
+from shrinkage.reference import Optimum, is_cheap, lambda_max, memory_of_the_start, optimum
+from shrinkage.tasks import Task
+
+CONVERGED = 1e-6  # a gap of this share of the objective that no weights at all have; glmnet stops at 1e-7
+LATE_SHARE = 0.5  # the part of the curve that tells how fast it falls
+
+
+def why_not(model: nn.Module, penalty: Penalty, optimizer: torch.optim.Optimizer, lambd: float) -> str | None:
+    """Why no optimum is known that such a training tends to; None where one is."""
+    if type(model) is not Linear:
+        return f"the objective of {type(model).__name__} is not convex, so nothing certifies an optimum"
+    if penalty.elastic_net(lambd) is None:
+        return f"{type(penalty).__name__} is no sum of L1 and L2, and no optimum under it is known here"
+    if penalty.mode == "decay" and not isinstance(optimizer, torch.optim.SGD):
+        words = f"{type(optimizer).__name__} with decay does not tend to the minimiser of loss + λΩ(w)"
+        if isinstance(penalty, L2) and lambd > 0:
+            words += f": over full batches its fixed point has the least data loss under ‖w‖_∞ ≤ 1/λ = {1 / lambd:.3g}"
+        return words
+    return None
+
+
+@dataclass
+class Certifier:
+    """problem: that of the training part. factor: what multiplies λ in the objective that the training tends to.
+
+    exact: whether the optimum is solved for whatever it takes. problems: of how many strengths of a penalty the optimum
+    may be asked for, which decides whether it is cheap.
+    """
+
+    problem: Problem
+    factor: float
+    classes: int | None
+    exact: bool
+    problems: int = 1
+    solved: dict[tuple[float, float], tuple[Optimum, float, float] | None] = field(default_factory=dict)
+
+    def strengths(self, penalty: Penalty, lambd: Strength) -> tuple[Strength, Strength]:
+        """λ₁ and λ₂ of the objective that the training tends to."""
+        return penalty.elastic_net(self.factor * lambd)
+
+    def __call__(self, penalty: Penalty, lambd: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The certificate of a model's parameters, vectorisable."""
+        return self.problem.certificate(*self.strengths(penalty, lambd), named)
+
+    def polished(self, penalty: Penalty, lambd: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
+        """The parameters after so many full-batch proximal steps, vectorisable."""
+        return self.problem.polished(*self.strengths(penalty, lambd), named, steps)
+
+    def against_optimum(self, penalty: Penalty, lambd: float, named: Mapping[str, Tensor]) -> dict[str, float]:
+        """What is known beside the certificate: λ_max, and the exact optimum where it is cheap or asked for."""
+        l1, l2 = map(float, self.strengths(penalty, lambd))
+        known = {}
+        ratio = float(penalty.elastic_net(1.0)[0])
+        if ratio and self.problem.bias == "free":
+            known["optimum/lambda_max"] = lambda_max(self.x, self.y, self.classes, ratio) / self.factor
+        found = self.solve(l1, l2)
+        if found is None:
+            return known
+        best, objective, _ = found
+        weight, bias = self.problem.parameters({name: value.cpu() for name, value in named.items()})
+        known["optimum/objective"] = objective
+        known["optimum/gap"] = float(self.problem.objective(l1, l2, weight, bias)) - objective
+        if best.unique:
+            known["optimum/weight_distance"] = float(np.linalg.norm(weight.numpy() - best.weight))
+        if l1:
+            known["optimum/same_support"] = float(((weight.numpy() != 0) == (best.weight != 0)).all())
+        if best.degrees_of_freedom is not None:
+            known["optimum/degrees_of_freedom"] = best.degrees_of_freedom
+        return known
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.problem.design.numpy()
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.problem.y.numpy()
+
+    def solve(self, l1: float, l2: float) -> tuple[Optimum, float, float] | None:
+        """The optimum, the objective's least value and how exactly that is known; None where it is not cheap.
+
+        The value is the lower bound that the solution's own certificate proves, so that no gap is negative.
+        """
+        if not self.exact and not is_cheap(self.x, self.classes, l1, self.problems):
+            return None
+        if (l1, l2) not in self.solved:
+            best = optimum(self.x, self.y, self.classes, l1, l2, self.problem.bias == "free")
+            if best is not None:
+                weight, bias = torch.from_numpy(best.weight), torch.from_numpy(best.bias)
+                gap = float(self.problem.duality_gap(l1, l2, weight, bias))
+                self.solved[l1, l2] = best, float(self.problem.objective(l1, l2, weight, bias)) - gap, gap
+            else:
+                self.solved[l1, l2] = None
+        return self.solved[l1, l2]
+
+    @property
+    def leaves_directions(self) -> bool:
+        """Whether some change of the weights changes no output on the training part."""
+        return bool(
+            np.linalg.matrix_rank(self.x - self.x.mean(axis=0) * (self.problem.bias == "free")) < self.x.shape[1]
+        )
+
+    def null_objective(self) -> float:
+        """The objective where every weight is zero."""
+        p = self.problem
+        outputs = torch.zeros(len(p.x), p.task.outputs, dtype=p.x.dtype)
+        bias = p.task.best_bias(outputs, p.y) if p.bias == "free" else 0.0
+        return float(p.task.losses(outputs + bias, p.y).mean())
+
+    def words(
+        self, penalty: Penalty, lambd: float, known: Mapping[str, float], curve: Sequence[tuple[int, float]], key: str
+    ) -> str:
+        """How far from its optimum a run stopped, as a sentence, and what would help.
+
+        known: the metrics. curve: the objective at the steps at which it was measured. key: what sets their number.
+        """
+        found = self.solve(*map(float, self.strengths(penalty, lambd)))
+        gap = known.get("optimum/gap", known["optimum/duality_gap"])
+        if gap <= CONVERGED * self.null_objective():
+            words = f"converged (gap {gap:.1g})"
+        else:
+            least = known.get("optimum/objective", curve[-1][1] - gap)
+            at_most = "" if "optimum/gap" in known else "at most "
+            share = (
+                f"{at_most}{percent(gap / least)} above its optimum" if least > gap / 100 else "above its optimum of 0"
+            )
+            words = f"stopped early: {share} (gap {gap:.1g})" + self.help(curve, least, gap, key)
+        if self.factor != 1:
+            words += (
+                f"; under momentum μ = {1 - self.factor:.3g} decay tends to the optimum at λ(1 − μ) = "
+                f"{self.factor * lambd:.3g}, and that is what this certifies"
+            )
+        if found is not None and not found[0].unique and not penalty.elastic_net(1.0)[0]:
+            norm = float(np.linalg.norm(found[0].weight))
+            words += (
+                "; with no penalty and more weights than independent rows the optimum is not unique, the minimum-norm "
+                f"solution among them has ‖w‖₂ = {norm:.3g}"
+            )
+        return words
+
+    def help(self, curve: Sequence[tuple[int, float]], least: float, gap: float, key: str) -> str:
+        """How many epochs would do at the pace of the last ones, or what would where more of them would not."""
+        steps, excess = [step for step, _ in curve], [value - least for _, value in curve]
+        late = int(len(curve) * LATE_SHARE)
+        if self.factor == 1 and len(curve) - late >= 3 and excess[late] > 0 < excess[-1]:
+            pace = math.log(excess[-1] / excess[late]) / (steps[-1] - steps[late])
+            target = CONVERGED * self.null_objective()
+            if pace < 0 and (needed := steps[-1] + math.log(target / gap) / pace) < 1000 * steps[-1]:
+                return f"; {key}={rounded_up(needed)} would help"
+        return "; a smaller learning rate, schedule=cosine or data.batch_size=null would help more than more steps"
+
+
+def certifier(
+    model: nn.Module,
+    task: Task,
+    penalty: Penalty,
+    optimizer: torch.optim.Optimizer,
+    datamodule: DataModule,
+    exact: bool,
+    problems: int = 1,
+) -> Certifier:
+    """For a training of which `why_not` has nothing to say."""
+    train = datamodule.parts["train"]
+    bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
+    problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias)
+    # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
+    factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0
+    return Certifier(problem, factor, datamodule.classes, exact, problems)
+
+
+def memory(
+    model: nn.Module, penalty: Penalty, lambd: float, optimizer: torch.optim.Optimizer, rates: Sequence[float]
+) -> dict[str, float]:
+    """`init/memory` where it is known: a linear model and L2 under SGD without momentum.
+
+    rates: the learning rate of every step taken.
+    """
+    known = type(model) is Linear and isinstance(penalty, L2) and isinstance(optimizer, torch.optim.SGD)
+    if not known or optimizer.param_groups[0]["momentum"]:
+        return {}
+    return {"init/memory": memory_of_the_start(lambd, rates, penalty.mode)}
+
+
+def percent(share: float) -> str:
+    """Two significant digits: 31 %, 0.42 %, 1,200 %."""
+    value = 100 * share
+    return f"{value:,.0f} %" if value >= 10 else f"{value:.2g} %"
+
+
+def rounded_up(number: float) -> int:
+    """To two significant digits."""
+    scale = 10 ** max(math.floor(math.log10(number)) - 1, 0)
+    return math.ceil(number / scale) * scale

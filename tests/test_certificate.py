@@ -1,0 +1,170 @@
+"""Certificates against exact solutions, on random problems: what a bound promises holds for every model."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
+
+from shrinkage.certificate import Problem
+from shrinkage.reference import memory_of_the_start, optimum
+from shrinkage.tasks import task_for
+
+STRENGTH = st.one_of(st.just(0.0), st.floats(-3, 0.5).map(lambda exponent: 10**exponent))
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple:
+    """A problem, λ₁, λ₂ and a random model; some columns are constant or repeated, some weights zero."""
+    kind = draw(st.sampled_from([None, 2, 3]))
+    n, p = draw(st.integers(4, 25)), draw(st.integers(1, 10))
+    random = np.random.default_rng(draw(st.integers(0, 10_000)))
+    x = random.normal(size=(n, p)) * draw(st.sampled_from([0.1, 1.0, 5.0])) + draw(st.sampled_from([0.0, 2.0]))
+    if p > 2 and draw(st.booleans()):
+        x[:, 0], x[:, 1] = x[:, 2], 1.0
+    y = 2 * random.normal(size=n) + 1 if kind is None else np.arange(n) % kind
+    bias = draw(st.sampled_from(["free", "none", "penalised"]))
+    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for(kind, 1.0), bias)
+    size = problem.design.shape[1]
+    weight = random.normal(size=(problem.task.outputs, size)) * draw(st.sampled_from([0.0, 0.1, 1.0, 10.0]))
+    weight *= random.random(weight.shape) < draw(st.sampled_from([0.3, 1.0]))
+    own = random.normal(size=problem.task.outputs) if bias == "free" else np.zeros(problem.task.outputs)
+    return problem, draw(STRENGTH), draw(STRENGTH), torch.from_numpy(weight), torch.from_numpy(own)
+
+
+def solved(problem: Problem, l1: float, l2: float) -> tuple[torch.Tensor, torch.Tensor]:
+    classes = None if problem.task.outputs == 1 and problem.y.dtype != torch.int64 else int(problem.y.max()) + 1
+    best = optimum(problem.design.numpy(), problem.y.numpy(), classes, l1, l2, problem.bias == "free")
+    assume(best is not None)
+    return torch.from_numpy(best.weight), torch.from_numpy(best.bias)
+
+
+@given(problems(), st.integers(0, 1000))
+@settings(deadline=None)
+def test_no_model_is_better_than_the_gap_allows(case: tuple, seed: int) -> None:
+    """P(w) − gap(w) is a lower bound: no other model, here a random one, has a smaller objective."""
+    problem, l1, l2, weight, bias = case
+    gap, objective = problem.duality_gap(l1, l2, weight, bias), problem.objective(l1, l2, weight, bias)
+    torch.manual_seed(seed)
+    for scale in (0.0, 0.3, 1.0):
+        other = problem.objective(l1, l2, scale * torch.randn_like(weight), bias)
+        assert gap >= 0 and objective - gap <= other + 1e-12 * (1 + objective.abs())
+
+
+@given(problems())
+@settings(deadline=None, max_examples=60)
+def test_gap_and_kkt_vanish_at_the_optimum_and_bound_the_distance_to_it(case: tuple) -> None:
+    problem, l1, l2, weight, bias = case
+    l1 = (
+        0.0 if problem.y.dtype == torch.int64 else l1
+    )  # an exact L1 classification takes seconds: it has a test of its own
+    best, best_bias = solved(problem, l1, l2)
+    objective, least = problem.objective(l1, l2, weight, bias), problem.objective(l1, l2, best, best_bias)
+    scale = 1 + objective.abs()
+    # The solvers stop at a gradient of 1e-9, or a gap of 1e-13 of the target's square.
+    assert problem.duality_gap(l1, l2, best, best_bias) <= 1e-7 * scale
+    assert problem.kkt(l1, l2, best, best_bias) <= 1e-6 * scale
+    assert objective - least >= -1e-9 * scale
+    assert problem.duality_gap(l1, l2, weight, bias) >= objective - least - 1e-9 * scale
+    # Convexity: from a model whose conditions are violated by no more than kkt, the way to the optimum falls no faster.
+    distance = (weight - best).abs().sum() + (bias - best_bias).abs().sum()
+    refitted = problem.task.best_bias(problem.design @ weight.T, problem.y) if problem.bias == "free" else bias
+    excess = problem.objective(l1, l2, weight, refitted) - least
+    assert excess <= problem.kkt(l1, l2, weight, bias) * distance + 1e-9 * scale
+
+
+@given(problems())
+@settings(deadline=None, max_examples=40)
+def test_a_lane_has_the_certificate_of_a_run(case: tuple) -> None:
+    problem, l1, l2, weight, bias = case
+    factors = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+
+    def both(factor: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return problem.duality_gap(factor * l1, factor * l2, weight, bias), problem.kkt(
+            factor * l1, factor * l2, weight, bias
+        )
+
+    stack = factors[:, None, None] * weight
+    for lane, ours in enumerate(zip(*torch.vmap(both)(factors, stack), strict=True)):
+        for one, alone in zip(ours, both(factors[lane], stack[lane]), strict=True):
+            torch.testing.assert_close(one, alone, rtol=1e-9, atol=1e-12)
+
+
+@given(problems(), st.sampled_from([1, 20]))
+@settings(deadline=None, max_examples=40)
+def test_polishing_never_leaves_the_problem_worse(case: tuple, steps: int) -> None:
+    """One proximal step of length 1/L cannot raise the objective; accelerated ones end below the start."""
+    problem, l1, l2, weight, bias = case
+    last = None if problem.bias != "penalised" else weight[:, -1]
+    named = {"weight": weight if last is None else weight[:, :-1]}
+    if problem.bias != "none":
+        named["bias"] = bias if last is None else last
+    assume(named["weight"].shape[1] > 0 and problem.smoothness > 0)
+    polished = problem.parameters(problem.polished(l1, l2, named, steps))
+    before = problem.objective(l1, l2, weight, bias)
+    assert problem.objective(l1, l2, *polished) <= before + 1e-10 * (1 + before.abs())
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_l1_classification_has_the_optimum_of_another_solver(classes: int) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(60, 8)), np.arange(60) % classes
+    x[:, 0] += y
+    best = optimum(x, y, classes, 0.05, 0.0)
+    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for(classes, 1.0), "free")
+    weight, bias = torch.from_numpy(best.weight), torch.from_numpy(best.bias)
+    assert problem.duality_gap(0.05, 0.0, weight, bias) < 1e-7
+    named = {"weight": torch.zeros_like(weight), "bias": torch.zeros_like(bias)}
+    ours, _ = problem.parameters(problem.polished(0.05, 0.0, named, 2000))
+    torch.testing.assert_close(ours, weight, rtol=0, atol=1e-6)
+    assert 0 < (ours == 0).sum() < ours.numel() and ((ours == 0) == (weight == 0)).all()
+
+
+@given(st.integers(3, 30), st.integers(1, 40), st.floats(-3, 1), st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_ridge_is_scikit_learns(n: int, p: int, exponent: float, free: bool) -> None:
+    random, l2 = np.random.default_rng(n * p), 10**exponent
+    x, y = random.normal(size=(n, p)), random.normal(size=n) + 1
+    best = optimum(x, y, None, 0.0, l2, free)
+    exact = Ridge(alpha=n * l2, fit_intercept=free, solver="cholesky").fit(x, y)
+    np.testing.assert_allclose(best.weight[0], exact.coef_, rtol=0, atol=1e-8)
+    assert best.bias[0] == pytest.approx(exact.intercept_, abs=1e-8)
+    # Degrees of freedom are the trace of the matrix that makes fitted values out of targets.
+    fitted = [Ridge(alpha=n * l2, fit_intercept=free).fit(x, row).predict(x)[i] for i, row in enumerate(np.eye(n))]
+    assert best.degrees_of_freedom == pytest.approx(sum(fitted), abs=1e-6)
+
+
+def test_without_a_penalty_the_optimum_of_many_is_that_of_minimum_norm() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(6, 15)), random.normal(size=6)
+    best = optimum(x, y, None, 0.0, 0.0, False)
+    assert not best.unique
+    np.testing.assert_allclose(best.weight[0], np.linalg.pinv(x) @ y, atol=1e-12)
+    repeated = np.hstack([x, x])  # the lasso cannot tell a column from its copy either
+    assert not optimum(repeated, y, None, 0.01, 0.0).unique and optimum(x, y, None, 0.01, 0.0).unique
+
+
+def test_elastic_net_counts_its_degrees_of_freedom_on_the_support() -> None:
+    random = np.random.default_rng(1)
+    x, y = random.normal(size=(40, 6)), random.normal(size=40)
+    exact = ElasticNet(alpha=0.2, l1_ratio=0.5, tol=1e-12).fit(x, y)
+    active = (x - x.mean(axis=0))[:, exact.coef_ != 0]
+    hat = active @ np.linalg.solve(active.T @ active + 40 * 0.1 * np.eye(active.shape[1]), active.T)
+    assert optimum(x, y, None, 0.1, 0.1).degrees_of_freedom == pytest.approx(np.trace(hat) + 1)
+
+
+@given(st.floats(0, 2), st.lists(st.floats(0.001, 0.3), min_size=1, max_size=30))
+def test_the_memory_is_what_shrinking_leaves(lambd: float, rates: list[float]) -> None:
+    decayed = proxed = 1.0
+    for rate in rates:
+        decayed, proxed = decayed - rate * lambd * decayed, proxed / (1 + rate * lambd)
+    for mode, left in (("loss", decayed), ("decay", decayed), ("prox", proxed)):
+        assert memory_of_the_start(lambd, rates, mode) == pytest.approx(left, rel=1e-9)
+
+
+def test_two_classes_have_one_logit() -> None:
+    random = np.random.default_rng(2)
+    x, y = random.normal(size=(50, 4)), np.arange(50) % 2
+    exact = LogisticRegression(C=1 / (50 * 0.1), tol=1e-10).fit(x, y)
+    np.testing.assert_allclose(optimum(x, y, 2, 0.0, 0.1).weight, exact.coef_, atol=1e-6)
