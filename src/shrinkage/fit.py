@@ -65,6 +65,7 @@ def train(cfg: DictConfig) -> float:
 
             training = build(cfg, record.place.folder, record.name, sweep.tell if sweep else None)
             record.begin(training.datamodule.describe(cfg.choices.data))
+            record.tag(training.tags)
             if record.journal is not None:
                 training.trainer.logger = JournalLogger(record.journal)
             for sentence in [] if sweep else training.advice():
@@ -180,6 +181,8 @@ def train_lanes(outcomes: Sequence[Outcome], workshop: "Workshop") -> None:
             record.begin(datasets)
         tell = records[0].sweep.tell if records[0].sweep else None
         training = build_lanes([record.cfg for record in records], workshop, records[0].place.folder, on_end, tell)
+        for record, tags in zip(records, training.tags, strict=True):
+            record.tag(tags)
         try:
             training.run()
         except BaseException:

@@ -80,6 +80,10 @@ class Record:
         self.keep_text("config.yaml", config.yaml_text(resolved))
         self.keep_text("overrides.yaml", config.yaml_text(self.place.overrides))
 
+    def tag(self, tags: dict[str, str]) -> None:
+        if self.journal is not None:
+            self.journal.tags(tags)
+
     def curves(self, history: Iterable[tuple[int, int, dict[str, float]]]) -> None:
         """Metrics as (step, milliseconds since 1970, metrics) that were not logged as they came."""
         if self.journal is not None:

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from shrinkage import objective
+from shrinkage import conventions, objective
 from shrinkage.certify import certifier, percent, why_not
 from shrinkage.checkpoints import Checkpoints
 from shrinkage.config import step_unit, thinned
@@ -27,7 +27,9 @@ from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesModule
 from shrinkage.models.linear import Linear
 from shrinkage.module import PenalisedModule
 from shrinkage.penalties.base import Penalty
+from shrinkage.penalties.elastic_net import ElasticNet
 from shrinkage.penalties.l1 import L1
+from shrinkage.penalties.l2 import L2
 from shrinkage.progress import ProgressBar
 from shrinkage.reference import lambda_max
 from shrinkage.tasks import task_for
@@ -46,6 +48,7 @@ class Training:
     trainer: L.Trainer
     checkpoints: Checkpoints
     why_not: str | None
+    tags: dict[str, str]
     test: dict[str, float] = field(default_factory=dict)
     conclusion: dict[str, float] = field(default_factory=dict)
 
@@ -124,16 +127,40 @@ class Training:
 
 @dataclass
 class LanesTraining:
-    """The objects of many runs that are trained together; `run` trains them once."""
+    """The objects of many runs that are trained together, and the tags of each; `run` trains them once."""
 
     cfg: DictConfig
     datamodule: DataModule
     module: LanesModule
     trainer: L.Trainer
+    tags: list[dict[str, str]]
 
     def run(self) -> None:
         set_threads(self.cfg.threads, self.module, self.datamodule)
         self.trainer.fit(self.module, self.datamodule)
+
+
+def equivalents(
+    cfg: DictConfig, penalty: Penalty, model: nn.Module, optimizer: torch.optim.Optimizer, datamodule: DataModule
+) -> dict[str, str]:
+    """The tags `equivalent.*`: how a run's λ is written in other libraries. None where there is nothing to compare."""
+    kinds = {L1: conventions.L1, L2: conventions.L2, ElasticNet: conventions.ELASTIC_NET}
+    if type(penalty) not in kinds or penalty.scope == "all" or cfg.lambd == 0:
+        return {}
+    lambd, momentum = float(cfg.lambd), 0.0
+    if penalty.mode == "decay":
+        if not isinstance(optimizer, torch.optim.SGD):
+            return {"equivalent.minimiser": conventions.ADAMW} if isinstance(penalty, L2) else {}
+        momentum = optimizer.param_groups[0]["momentum"]
+        lambd *= 1 - momentum
+    setting = conventions.Setting(
+        len(datamodule.parts["train"]),
+        datamodule.classes,
+        momentum,
+        datamodule.noise_variance,
+        penalty.l1_ratio if isinstance(penalty, ElasticNet) else 0.0,
+    )
+    return conventions.tags(kinds[type(penalty)], lambd, setting, type(model) is Linear)
 
 
 def best_metrics(epoch: int, measured: dict[str, float]) -> dict[str, float]:
@@ -229,7 +256,8 @@ def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], 
         model, workshop.task, penalty, float(cfg.lambd), workshop.make_optimizer, workshop.schedule
     )
     reason = workshop.certify(module, model, float(cfg.lambd))
-    return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason)
+    tags = equivalents(cfg, penalty, model, workshop.make_optimizer(model.parameters()), workshop.datamodule)
+    return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, tags)
 
 
 def build_lanes(
@@ -272,7 +300,10 @@ def build_lanes(
     workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
     if module.certifier is not None:
         module.polish_steps = cfg.polish
-    return LanesTraining(cfg, datamodule, module, trainer)
+    model = models[seeds[0]]
+    optimizer = workshop.make_optimizer(model.parameters())
+    tags = [equivalents(c, penalties[str(c.penalty)], model, optimizer, datamodule) for c in cfgs]
+    return LanesTraining(cfg, datamodule, module, trainer, tags)
 
 
 def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path) -> int:

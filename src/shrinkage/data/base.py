@@ -77,7 +77,8 @@ class DataModule(L.LightningDataModule, ABC):
     of the batches; `order_seeds` may be given several afterwards, to draw a batch of each at once.
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names; for regression center and
-    scale, by which y·scale + center is in the user's units; notes, sentences that the user should read.
+    scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is known; notes,
+    sentences that the user should read.
     """
 
     def __init__(self, *, seed: int, batch_size: int | None, order_seed: int) -> None:
@@ -94,6 +95,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.class_names: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
         self.center, self.scale = 0.0, 1.0
+        self.noise_variance: float | None = None
         self.notes: list[str] = []
 
     @abstractmethod

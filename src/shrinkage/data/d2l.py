@@ -40,7 +40,7 @@ class D2L(DataModule):
             )
         self.sizes = {"train": num_train, "val": num_val}
         self.coefficients = np.broadcast_to(np.asarray(weight, dtype=np.float64), num_inputs)
-        self.intercept, self.noise = bias, noise
+        self.intercept, self.noise, self.noise_variance = bias, noise, noise**2 or None
 
     def make_parts(self) -> dict[str, Part]:
         draw = np.random.default_rng(self.seed)

@@ -48,7 +48,11 @@ def show_sweep(table: pd.DataFrame) -> None:
     shown = Table(box=None, pad_edge=False, title="mean over the runs of a row", title_justify="left")
     named = (table["setting"] != "").any()
     certified = table["above"].notna().any()
-    names = ["setting"] * named + ["λ", "runs", "train/loss", "val/loss", "‖w‖₂", "zeros"] + ["above"] * certified
+    names = (
+        ["setting"] * bool(named)
+        + ["λ", "runs", "train/loss", "val/loss", "‖w‖₂", "zeros"]
+        + ["above"] * bool(certified)
+    )
     for name in [*names, ""]:
         shown.add_column(name, justify="left" if name in ("setting", "") else "right")
     smallest = set(table.groupby("setting")["val/loss"].idxmin())
