@@ -118,6 +118,20 @@ def test_every_penalty_can_be_a_lane(penalty: str, tmp_path: Path) -> None:
         assert_equal(lane, alone(each), 1e-10)
 
 
+@pytest.mark.parametrize("batch_size", ["5", "null"])
+def test_lanes_on_data_of_their_own(batch_size: str) -> None:
+    cfg = config(
+        f"data.batch_size={batch_size}", "trainer.precision=64-true", "trainer.max_epochs=3", "tracking.history=all"
+    )
+    cfgs = [
+        vary(cfg, data__seed=data, seed=seed, lambd=lambd) for data in (3, 4) for seed in (0, 1) for lambd in (0.0, 1.0)
+    ]
+    for lane, each in zip(together(cfgs), cfgs, strict=True):
+        training = alone(each)
+        assert lane.measured == pytest.approx(training.module.measured, rel=1e-10, abs=1e-12)
+        assert lane.conclusion == pytest.approx({"init/memory": training.conclusion["init/memory"]})
+
+
 def test_lanes_that_stop_early_leave_the_others_alone() -> None:
     """Lanes end at different epochs, so that the stack is compacted on the way, under momentum."""
     cfg = config(

@@ -123,6 +123,7 @@ class LanesModule(PenalisedModule):
         penalties: Sequence[Penalty],
         lambd: Sequence[float],
         order: Sequence[int],
+        data: Sequence[int] | None,
         make_optimizer: Callable[..., torch.optim.Optimizer],
         schedule: Callable[[int, int], float],
         patience: int | None,
@@ -136,6 +137,7 @@ class LanesModule(PenalisedModule):
         numbers = {name: torch.tensor(column, dtype=torch.float64) for name, column in varied(penalties).items()}
         self.numbers: dict[str, Tensor] = numbers
         self.order = torch.tensor(order)
+        self.data = torch.tensor(data if data is not None else [0] * len(lambd))
         self.patience, self.min_delta = patience, min_delta
         self.points, self.on_end = points, on_end
         self.index = torch.arange(len(lambd))
@@ -151,7 +153,8 @@ class LanesModule(PenalisedModule):
         self.selected: tuple[slice | Tensor, dict[str, Tensor] | None] = (slice(None), None)
 
     def on_fit_start(self) -> None:
-        self.lambd, self.order = self.lambd.to(self.device), self.order.to(self.device)
+        for name in ("lambd", "order", "data"):
+            setattr(self, name, getattr(self, name).to(self.device))
         self.numbers = {name: column.to(self.device) for name, column in self.numbers.items()}
 
     # What one lane does, over all of them.
@@ -191,10 +194,14 @@ class LanesModule(PenalisedModule):
         return self.each(one, weights, x[self.order], y[self.order]).sum()
 
     def statistics(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        def one(weights: Params) -> dict[str, Tensor]:
+        def one(weights: Params, x: Tensor = x, y: Tensor = y) -> dict[str, Tensor]:
             return self.task.statistics(functional_call(self.model, weights, (x,)), y)
 
-        return torch.vmap(one)(self.parameters_by_name())
+        weights = self.parameters_by_name()
+        if len(y.shape) == 1:  # [rows]: one data set for all
+            return torch.vmap(one)(weights)
+        data = self.data[self.selected[0]]
+        return torch.vmap(one)(weights, x[data], y[data])
 
     @property
     def evaluation_rows(self) -> int:
@@ -376,7 +383,7 @@ class LanesModule(PenalisedModule):
             optimizer.state[parameter] = tree_map(kept, dict(optimizer.state[parameter]))
         self.log_of_all = [(step, time, values[:, keep]) for step, time, values in self.log_of_all]
         self.best_values = self.best_values[:, keep]
-        for name in ("lambd", "numbers", "order", "index", "best_loss", "best_epoch", "best_weights"):
+        for name in ("lambd", "numbers", "order", "data", "index", "best_loss", "best_epoch", "best_weights"):
             setattr(self, name, tree_map(kept, getattr(self, name)))
         for name in ("stopping_best", "waited", "running"):
             setattr(self, name, kept(getattr(self, name)))

@@ -21,7 +21,7 @@ from shrinkage import conventions, objective
 from shrinkage.certify import certifier, percent, why_not
 from shrinkage.checkpoints import Checkpoints
 from shrinkage.config import step_unit, thinned
-from shrinkage.data.base import DataModule
+from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesModule
 from shrinkage.models.linear import Linear
@@ -192,6 +192,27 @@ class Workshop:
         self.make_optimizer = make(cfg.optimizer)
         self.schedule = make(cfg.schedule)
 
+    def data_of(self, orders: Sequence[tuple[int, int]]) -> tuple[DataModule, list[int], list[int] | None]:
+        """The data for lanes, each of which has a data seed and an order seed.
+
+        With it come which of its orders each lane follows, and which of its data sets, None where there is one.
+        """
+        distinct = list(dict.fromkeys(orders))
+        which, seeds = [distinct.index(order) for order in orders], list(dict.fromkeys(data for data, _ in orders))
+        if len(seeds) == 1:
+            self.datamodule.order_seeds = [order for _, order in distinct]
+            return self.datamodule, which, None
+        datamodules: list[DataModule] = [
+            make(OmegaConf.merge(self.cfg.data, {"seed": seed}), order_seed=0) for seed in seeds
+        ]
+        for datamodule in datamodules:
+            datamodule.setup()
+        kinds = {(*(len(part) for part in d.parts.values()), d.feature_names, d.scale) for d in datamodules}
+        if len(kinds) > 1:
+            raise CannotShare("the splits of different data.seed have other sizes, columns or units")
+        stacked = StackedData(datamodules, [(seeds.index(data), order) for data, order in distinct])
+        return stacked, which, [seeds.index(data) for data, _ in orders]
+
     def trainer(self, folder: Path, callbacks: list[L.Callback], **arguments: object) -> L.Trainer:
         lightning = OmegaConf.masked_copy(self.cfg.trainer, [key for key in self.cfg.trainer if key != "until_gap"])
         return make(
@@ -280,15 +301,16 @@ def build_lanes(
     for c in cfgs:
         key = str(c.penalty)
         penalties[key] = penalties.get(key) or workshop.penalty(c, models[seeds[0]])
-    datamodule = workshop.datamodule
-    one_order = datamodule.batch_rows == len(datamodule.parts["train"])  # every batch is all rows, in order
-    datamodule.order_seeds = seeds[:1] if one_order else seeds
+    one_order = workshop.datamodule.batch_rows == len(workshop.datamodule.parts["train"])  # all rows, in order
+    orders = [(c.data.seed, 0 if one_order else c.seed) for c in cfgs]
+    datamodule, orders, data = workshop.data_of(orders)
     module = LanesModule(
         [models[c.seed] for c in cfgs],
         workshop.task,
         [penalties[str(c.penalty)] for c in cfgs],
         [float(c.lambd) for c in cfgs],
-        [0 if one_order else seeds.index(c.seed) for c in cfgs],
+        orders,
+        data,
         workshop.make_optimizer,
         workshop.schedule,
         cfg.early_stopping.patience,
@@ -297,7 +319,8 @@ def build_lanes(
         on_end,
     )
     strengths = {(str(c.penalty), c.lambd) for c in cfgs}
-    workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
+    if data is None:
+        workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
     if module.certifier is not None:
         module.polish_steps = cfg.polish
     model = models[seeds[0]]

@@ -33,10 +33,10 @@ class Part:
 
 
 class ShuffledBatches(Sampler[torch.Tensor]):
-    """Index tensors, one a batch; each epoch's order is drawn from (seed, epoch) alone."""
+    """Index tensors, one a batch, of the rows from `first` on; each epoch's order is drawn from (seed, epoch) alone."""
 
-    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
-        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+    def __init__(self, rows: int, batch_size: int, seed: int, first: int = 0) -> None:
+        self.rows, self.batch_size, self.seed, self.first = rows, batch_size, seed, first
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -48,8 +48,8 @@ class ShuffledBatches(Sampler[torch.Tensor]):
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         if self.batch_size == self.rows:
-            return iter([torch.arange(self.rows)])
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+            return iter([self.first + torch.arange(self.rows)])
+        order = self.first + np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
         return iter(torch.from_numpy(order).split(self.batch_size))
 
 
@@ -151,4 +151,41 @@ class DataModule(L.LightningDataModule, ABC):
     def evaluation_dataloader(self, part: str, rows: int) -> DataLoader:
         """A part in order, in batches of so many rows."""
         order = torch.arange(len(self.parts[part])).split(rows)
+        return DataLoader(self.tensors(part), batch_size=None, sampler=order)
+
+
+class StackedData(DataModule):
+    """Several draws or splits of one data set, of equal sizes, for lanes that each train on their own.
+
+    orders: (which of the data sets, seed of the order) of every batch that is drawn at once, [orders, batch, …].
+    Evaluation batches are [data sets, rows, …]. Sizes and names are those of the first.
+    """
+
+    def __init__(self, datamodules: Sequence[DataModule], orders: Sequence[tuple[int, int]]) -> None:
+        first = datamodules[0]
+        super().__init__(seed=first.seed, batch_size=first.batch_size, order_seed=0)
+        self.datamodules, self.orders = datamodules, orders
+        self.setup()
+        self.batch_rows = first.batch_rows
+
+    def make_parts(self) -> dict[str, Part]:
+        first = self.datamodules[0]
+        for name in ("classes", "class_names", "feature_names", "center", "scale", "noise_variance", "title"):
+            setattr(self, name, getattr(first, name))
+        return first.parts
+
+    def tensors(self, part: str) -> TensorDataset:
+        for datamodule in self.datamodules:
+            datamodule.trainer = self.trainer
+        columns = zip(*(datamodule.tensors(part).tensors for datamodule in self.datamodules), strict=True)
+        return TensorDataset(*(torch.cat(tensors) for tensors in columns))
+
+    def train_dataloader(self) -> DataLoader:
+        rows = len(self.parts["train"])
+        sampler = [ShuffledBatches(rows, self.batch_rows, seed, first=data * rows) for data, seed in self.orders]
+        return DataLoader(self.tensors("train"), batch_size=None, sampler=StackedBatches(sampler))
+
+    def evaluation_dataloader(self, part: str, rows: int) -> DataLoader:
+        starts = len(self.parts[part]) * torch.arange(len(self.datamodules))[:, None]
+        order = [starts + batch for batch in torch.arange(len(self.parts[part])).split(rows)]
         return DataLoader(self.tensors(part), batch_size=None, sampler=order)
