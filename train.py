@@ -4,11 +4,12 @@ import hydra
 from omegaconf import DictConfig
 
 from shrinkage.fit import fit
+from shrinkage.study import study
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> float:
-    return fit(cfg)
+def main(cfg: DictConfig) -> float | None:
+    return fit(cfg) if cfg.study is None else study(cfg)
 
 
 if __name__ == "__main__":

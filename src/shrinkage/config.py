@@ -14,7 +14,19 @@ from omegaconf._utils import OmegaConfDumper
 
 from shrinkage.errors import InputError
 
-KEYS = {"data", "model", "penalty", "optimizer", "schedule", "trainer", "tracking", "early_stopping", "lambd", "seed"}
+KEYS = {
+    "data",
+    "model",
+    "penalty",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "tracking",
+    "early_stopping",
+    "lambd",
+    "seed",
+    "study",
+}
 CERTIFICATES = ("end", "epoch", "exact")
 GROUPS = ("data", "model", "penalty", "optimizer")
 
@@ -166,6 +178,8 @@ def run_name(cfg: DictConfig, overrides: list[str]) -> str:
     strength = f"{cfg.lambd:g}" if isinstance(cfg.lambd, int | float) else cfg.lambd
     words = [choices[group] for group in ("data", "model") if group in chosen]
     words += [choices.penalty, f"λ={strength}", f"seed={cfg.seed}"]
+    if cfg.study is not None:
+        words = [cfg.study._target_.split(".")[-2]]  # the study's file
     told = {*GROUPS, "lambd", "seed", "data.path", "data.target", "experiment"}
     words += [f"{key}={value}" for key, value in chosen.items() if key not in told and not key.startswith("tracking")]
     return " ".join(words)[:250]

@@ -6,7 +6,8 @@ answered at once, and MLflow opens its store meanwhile.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -37,19 +38,25 @@ class Refused(CompactHydraException):
         super().__init__(f"shrinkage: {error}")
 
 
-def fit(cfg: DictConfig) -> float:
-    """Train one config and record it: the final val/loss, which a sweeper may minimise.
-
-    Under early stopping the final weights are the best ones. On bad input the command line gets one line and exit code
-    1, a sweep and everybody else Refused.
-    """
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """On bad input the command line gets one line and exit code 1, a sweep and everybody else Refused."""
     try:
         with interruptible():
-            return train(cfg)
+            yield
     except (InputError, TrackingError) as error:
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:
             raise SystemExit(f"shrinkage: {error}") from None
         raise Refused(error) from None
+
+
+def fit(cfg: DictConfig) -> float:
+    """Train one config and record it: the final val/loss, which a sweeper may minimise.
+
+    Under early stopping the final weights are the best ones. Bad input is refused `in_one_line`.
+    """
+    with in_one_line():
+        return train(cfg)
 
 
 def train(cfg: DictConfig) -> float:

@@ -101,6 +101,11 @@ class Record:
             figure.savefig(self.place.folder / file)
             self.journal.artifact(self.place.folder / file, "figures")
 
+    def keep(self, path: Path) -> None:
+        """A file that has been written, beside the others."""
+        if self.journal is not None:
+            self.journal.artifact(path)
+
     def fail(self, error: BaseException) -> None:
         """Keep what went wrong; a job of a sweep that never began has a run for it all the same."""
         self.error = str(error)

@@ -89,10 +89,11 @@ class Sweep(Callback):
         )
         missing = 0 if self.total is None else self.total - len(results)
         status = "KILLED" if killed or missing else "FAILED" if failed else "FINISHED"
-        if finished:
+        trained = [result for result in finished if result["metrics"].get("val/loss") is not None]  # and no study
+        if trained:
             from shrinkage.report.sweep_summary import aggregate, show_sweep
 
-            table = aggregate(finished)
+            table = aggregate(trained)
             show_sweep(table)
         of_all = f" of {self.total}" if self.total else ""
         seconds = time.monotonic() - self.started
@@ -105,7 +106,7 @@ class Sweep(Callback):
         if self.client is None:
             return
         try:
-            if finished:
+            if trained:
                 self.record(table, results)
             self.client.end(self.journal, status)
             self.client.wait_for(self.journal)

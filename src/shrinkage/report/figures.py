@@ -1,8 +1,10 @@
 """Pictures of runs."""
 
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
@@ -13,11 +15,32 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 
 
+def two_panels() -> tuple[Figure, tuple[Axes, Axes]]:
+    """An empty figure with two panels side by side."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
+    panels = figure.subplots(1, 2)
+    for axes in panels:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, tuple(panels)
+
+
+def strength_axis(axes: Axes, lambd: Iterable[float], logarithmic: bool = True) -> None:
+    """λ as the horizontal axis; a logarithmic one has a short straight piece from 0 to the smallest other λ."""
+    values = list(lambd)
+    if not logarithmic:
+        axes.set(xlabel="λ")
+        return
+    smallest = min((value for value in values if value > 0), default=1.0)
+    axes.set_xscale("symlog", linthresh=smallest, linscale=0.3)
+    axes.set_xlim(left=-0.2 * smallest if 0 in values else 0.8 * smallest)
+    axes.set(xlabel="λ (logarithmic, with 0)" if 0 in values else "λ (logarithmic)")
+
+
 def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, unit: str) -> Figure:
     """Losses and penalty (left) and the norm of the weights (right) against the epochs or steps finished."""
     steps = [step for step, _ in history]
-    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
-    losses, sizes = figure.subplots(1, 2)
+    figure, (losses, sizes) = two_panels()
     for name, colour, style in (
         ("train/loss", BLUE, "-"),
         ("val/loss", ORANGE, "-"),
@@ -34,9 +57,8 @@ def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, uni
     share = sizes.twinx()
     share.plot(steps, [measured["weight/zeros"] for _, measured in history], ":", color=GREY)
     share.set(ylabel="share of exact zeros (dotted)", ylim=(-0.02, 1.02))
-    for axes in (losses, sizes):
-        axes.grid(alpha=0.25)
-        axes.spines["top"].set_visible(False)
+    sizes.spines["right"].set_visible(True)
+    share.spines["top"].set_visible(False)
     figure.suptitle(title)
     return figure
 
@@ -46,10 +68,7 @@ def sweep_curves(table: "pd.DataFrame") -> Figure:
 
     table: rows with `setting`, `lambd`, `train/loss`, `val/loss` and `weight/l2`, sorted by λ within a setting.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
-    losses, sizes = figure.subplots(1, 2)
-    positive = table["lambd"][table["lambd"] > 0]
-    smallest = positive.min() if len(positive) else 1.0
+    figure, (losses, sizes) = two_panels()
     for colour, (setting, rows) in zip(itertools.cycle(COLOURS), table.groupby("setting"), strict=False):
         label = f"{setting} " if setting else ""
         losses.plot(rows["lambd"], rows["val/loss"], "o-", ms=4, color=colour, label=f"{label}val/loss")
@@ -61,11 +80,6 @@ def sweep_curves(table: "pd.DataFrame") -> Figure:
     sizes.set(ylabel="norm of the weights ‖w‖₂")
     sizes.set_ylim(bottom=0)
     for axes in (losses, sizes):
-        # A logarithmic axis from the smallest λ on, and a short straight piece from 0 to it.
-        axes.set_xscale("symlog", linthresh=smallest, linscale=0.3)
-        axes.set_xlim(left=-0.2 * smallest if (table["lambd"] == 0).any() else 0.8 * smallest)
-        axes.set(xlabel="λ (logarithmic, with 0)")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        strength_axis(axes, table["lambd"])
         axes.legend(frameon=False, fontsize="small")
     return figure

@@ -1,0 +1,65 @@
+"""What a study found: tables and the answer in the terminal, and files to keep."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Findings:
+    """answer: sentences, the first of them the short one. The rest by the names of their files, without ending.
+
+    tables: shown and kept. data: kept. pages: figures to hover over. metrics: numbers to compare runs of a study by.
+    """
+
+    answer: Sequence[str]
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    data: dict[str, pd.DataFrame] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    pages: dict[str, "go.Figure"] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def show(title: str, findings: Findings) -> None:
+    """The tables, and under them the answer."""
+    console = Console()
+    for name, frame in findings.tables.items():
+        table = Table(title=name.replace("_", " "), title_justify="left", box=None, pad_edge=False)
+        for column in frame.columns:
+            table.add_column(str(column), justify="left" if frame[column].dtype == object else "right")
+        for row in frame.itertuples(index=False):
+            table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+        console.print(table)
+        console.print()
+    console.print(f"[bold]{title}[/]")
+    for sentence in findings.answer:
+        console.print(sentence, highlight=False, markup=False)
+
+
+def files(findings: Findings, folder: Path) -> Iterator[Path]:
+    """Write everything into the folder; each path as it is written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    answer = folder / "answer.md"
+    answer.write_text("\n\n".join(findings.answer) + "\n", encoding="utf-8")
+    yield answer
+    for name, frame in (findings.tables | findings.data).items():
+        path = folder / f"{name}.csv"
+        frame.to_csv(path, index=False)
+        yield path
+    for name, figure in findings.figures.items():
+        path = folder / f"{name}.png"
+        figure.savefig(path)
+        yield path
+    for name, page in findings.pages.items():
+        path = folder / f"{name}.html"
+        page.write_html(path, include_plotlyjs=True)  # it opens without a network
+        yield path

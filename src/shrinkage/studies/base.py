@@ -1,0 +1,51 @@
+"""What every study is: a question, answered by training or by computing."""
+
+import pickle
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from omegaconf import DictConfig, OmegaConf
+
+from shrinkage.lanes import Lane
+from shrinkage.report.findings import Findings
+from shrinkage.training import Training, Workshop, build, build_lanes
+
+
+class Study(ABC):
+    """A subclass is a frozen dataclass of the study's own numbers; the problem is that of the config."""
+
+    @abstractmethod
+    def run(self, cfg: DictConfig) -> Findings:
+        """Raises InputError where the config does not fit the question."""
+
+
+def varied(cfg: DictConfig, **numbers: object) -> DictConfig:
+    """A copy of the config with some of its values changed; `data__seed` stands for data.seed."""
+    changed = pickle.loads(pickle.dumps(cfg))
+    for key, value in numbers.items():
+        OmegaConf.update(changed, key.replace("__", "."), value)
+    return changed
+
+
+def trained(cfg: DictConfig) -> Training:
+    """One run, not recorded by itself."""
+    with TemporaryDirectory() as folder:
+        training = build(cfg, Path(folder), "training")
+        training.run()
+    return training
+
+
+def trained_together(cfgs: Sequence[DictConfig]) -> list[Lane]:
+    """Many runs that differ in λ, seed, data.seed or the penalty's own numbers, in the order of their configs.
+
+    Raises what went wrong with the first that failed.
+    """
+    lanes: dict[int, Lane] = {}
+    with TemporaryDirectory() as folder:
+        build_lanes(cfgs, Workshop(cfgs[0]), Path(folder), lambda lane: lanes.setdefault(lane.index, lane)).run()
+    for lane in lanes.values():
+        if lane.error is not None:
+            raise lane.error
+    return [lanes[index] for index in range(len(cfgs))]

@@ -1,0 +1,34 @@
+"""One study, from its composed config to its record: python train.py experiment=NAME"""
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from shrinkage import config
+from shrinkage.fit import in_one_line
+from shrinkage.membership import Membership
+from shrinkage.record import Place, Record, recorded
+
+
+def study(cfg: DictConfig) -> None:
+    """Answer the study's question, print the answer and record tables and figures. Bad input is refused as in `fit`."""
+    with in_one_line():
+        record = Record(cfg, Place.of_this_job(), Membership.of_this_job())
+        try:
+            with recorded([record]):
+                config.check(cfg)
+                record.connect()
+
+                from shrinkage.report.findings import files, show
+                from shrinkage.training import quieten
+
+                quieten()
+                asked = instantiate(cfg.study)
+                record.begin([])
+                findings = asked.run(cfg)
+                show(record.name, findings)
+                for path in files(findings, record.place.folder):
+                    record.keep(path)
+                    print(path)
+                record.complete({}, {}, findings.metrics, 0)
+        finally:
+            record.settle()
