@@ -1,6 +1,5 @@
 """One study, from its composed config to its record: python train.py experiment=NAME"""
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from shrinkage import config
@@ -19,10 +18,10 @@ def study(cfg: DictConfig) -> None:
                 record.connect()
 
                 from shrinkage.report.findings import files, show
-                from shrinkage.training import quieten
+                from shrinkage.training import make, quieten
 
                 quieten()
-                asked = instantiate(cfg.study)
+                asked = make(cfg.study)
                 record.begin([])
                 findings = asked.run(cfg)
                 show(record.name, findings)

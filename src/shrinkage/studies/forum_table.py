@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
+from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, GREY, ORANGE, strength_axis, two_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained_together, varied
@@ -35,6 +36,10 @@ class ForumTable(Study):
     """
 
     seeds: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.seeds, int) or self.seeds < 1:
+            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 1; use study.seeds=50")
 
     def run(self, cfg: DictConfig) -> Findings:
         posted = pd.DataFrame(POSTED, columns=["λ", "posted train", "posted test"])
@@ -74,8 +79,8 @@ class ForumTable(Study):
             f"{self.seeds} seeds; the training loss {'rises' if rises else 'does not rise'} with λ, as posted.",
             "The posted training losses are "
             f"{ratio.min():.1f} to {ratio.max():.1f} times our medians at λ ≥ 1, which nothing in the post explains.",
-            "λ = 1 is where the start is forgotten, not where the fit is best: the median test loss falls by a factor of "
-            f"{medians[0] / medians[1]:.0f} from λ = 0, because the large random start is decayed away; from λ = 2 on "
+            "λ = 1 is where the start is forgotten, not where the fit is best: the median test loss falls by a factor "
+            f"of {medians[0] / medians[1]:.0f} from λ = 0, because the large random start is decayed away; from λ = 2 on "
             f"the medians differ by {np.ptp(medians[2:]):.2g}, and seeds by {spread:.2g}.",
         ]
         return Findings(answer, {"forum_table": table}, data={"runs": runs}, figures={"forum_table": figure})
