@@ -80,7 +80,7 @@ class ForumTable(Study):
             "The posted training losses are "
             f"{ratio.min():.1f} to {ratio.max():.1f} times our medians at λ ≥ 1, which nothing in the post explains.",
             "λ = 1 is where the start is forgotten, not where the fit is best: the median test loss falls by a factor "
-            f"of {medians[0] / medians[1]:.0f} from λ = 0, because the large random start is decayed away; from λ = 2 on "
-            f"the medians differ by {np.ptp(medians[2:]):.2g}, and seeds by {spread:.2g}.",
+            f"of {medians[0] / medians[1]:.0f} from λ = 0, because the large random start is decayed away; from λ = 2 "
+            f"on the medians differ by {np.ptp(medians[2:]):.2g}, and seeds by {spread:.2g}.",
         ]
         return Findings(answer, {"forum_table": table}, data={"runs": runs}, figures={"forum_table": figure})
