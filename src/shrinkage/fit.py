@@ -88,6 +88,8 @@ def train(cfg: DictConfig) -> float:
                 record.keep_figure(
                     learning_curves(module.history, record.name, config.step_unit(cfg)), "learning_curves.png"
                 )
+                if (picture := training.landscape()) is not None:
+                    record.keep_figure(picture, "objective.png")
                 show_summary(record.name, module.measured, training.test, training.verdict())
     finally:
         record.settle()

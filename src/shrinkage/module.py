@@ -15,12 +15,15 @@ from shrinkage.penalties.base import Params, Penalty
 from shrinkage.schedules import Schedule
 from shrinkage.tasks import Task
 
+PATH = 10_000_000  # numbers of a run's path that are kept
+
 
 class PenalisedModule(L.LightningModule):
     """Minimises data loss + λ·Ω(w), and measures both after every epoch on whole parts.
 
     make_optimizer: the optimiser of an iterable of parameters. After each epoch, and once before the first,
-    `measured` holds the metrics of that moment, `history` all of them as (step, metrics).
+    `measured` holds the metrics of that moment, `history` all of them as (step, metrics); `path` the parameters then,
+    of a convex problem that is small enough.
 
     certifier: for a convex problem, what tells how far its optimum is; certify_epochs: after every epoch too;
     until_gap: the duality gap at which training may stop, None for never.
@@ -44,6 +47,7 @@ class PenalisedModule(L.LightningModule):
         self.certify_epochs, self.until_gap = False, None
         self.measured: dict[str, float] = {}
         self.history: list[tuple[int, dict[str, float]]] = []
+        self.path: list[dict[str, Tensor]] = []
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -115,6 +119,8 @@ class PenalisedModule(L.LightningModule):
         values = torch.stack(list(measured.values())).tolist()
         self.measured = defined(measured, values)
         self.history.append((step, self.measured))
+        if self.certifier is not None and len(self.path) * sum(p.numel() for p in self.model.parameters()) < PATH:
+            self.path.append({name: value.cpu().clone() for name, value in self.parameters_by_name().items()})
         for logger in self.loggers:
             logger.log_metrics(self.measured, step=step)
         words = divergence(self.measured, self.trainer.current_epoch + 1, self.initial_lr, self.lambd)

@@ -14,6 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -32,6 +33,7 @@ from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
 from shrinkage.progress import ProgressBar
 from shrinkage.reference import lambda_max
+from shrinkage.report.landscape import landscape
 from shrinkage.tasks import task_for
 
 # Multiply-adds a step under which one thread is faster than two.
@@ -84,6 +86,15 @@ class Training:
         if known.get("init/memory", 0.0) > 1e-6 and module.certifier.leaves_directions:
             words += f"; {percent(known['init/memory'])} of the initial weights is left where the data do not reach"
         return words
+
+    def landscape(self) -> Figure | None:
+        """The objective around the run, where it is convex and small; None else."""
+        module = self.module
+        if module.certifier is None:
+            return None
+        l1, l2 = map(float, module.certifier.strengths(module.penalty, module.lambd))
+        path = [module.certifier.problem.parameters(named) for named in module.path]
+        return landscape(module.certifier.problem, l1, l2, path, module.certifier.best(l1, l2))
 
     def best_metrics(self) -> dict[str, float]:
         """The validation metrics of the epoch with the smallest val/loss, and which epoch it was."""
