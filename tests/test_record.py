@@ -53,6 +53,7 @@ def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> N
     assert metrics["train/penalty"] == pytest.approx(0.1 * metrics["weight/l1"], rel=1e-6)
 
     tags = run.data.tags
+    assert tags["equivalent.sklearn"] == "Lasso(alpha=0.1)" and tags["equivalent.mse"] == "λ = 0.2"
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     assert tags["mlflow.source.git.commit"] == commit and tags["git.clean"] in ("true", "false")
     assert tags["overrides"] == "data=diabetes penalty=l1 lambd=0.1 trainer.max_epochs=4"
@@ -69,6 +70,7 @@ def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> N
         "config.yaml",
         "overrides.yaml",
         "figures/learning_curves.png",
+        "figures/objective.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
     }
