@@ -1,8 +1,9 @@
 """What a run says of its optimum: the convex problem that its training tends to, and how far from it it stopped."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -47,7 +48,8 @@ class Certifier:
     classes: int | None
     exact: bool
     problems: int = 1
-    solved: dict[tuple[float, float], tuple[Optimum, float, float] | None] = field(default_factory=dict)
+    moved: dict[torch.device, Problem] = field(default_factory=dict)
+    solved: dict[tuple[float, float], tuple[Optimum, float] | None] = field(default_factory=dict)
 
     def strengths(self, penalty: Penalty, lambd: Strength) -> tuple[Strength, Strength]:
         """λ₁ and λ₂ of the objective that the training tends to."""
@@ -55,11 +57,19 @@ class Certifier:
 
     def __call__(self, penalty: Penalty, lambd: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The certificate of a model's parameters, vectorisable."""
-        return self.problem.certificate(*self.strengths(penalty, lambd), named)
+        return self.problem_beside(named).certificate(*self.strengths(penalty, lambd), named)
 
     def polished(self, penalty: Penalty, lambd: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """The parameters after so many full-batch proximal steps, vectorisable."""
-        return self.problem.polished(*self.strengths(penalty, lambd), named, steps)
+        return self.problem_beside(named).polished(*self.strengths(penalty, lambd), named, steps)
+
+    def problem_beside(self, named: Mapping[str, Tensor]) -> Problem:
+        """The problem on the device of the parameters."""
+        device = next(iter(named.values())).device
+        if device not in self.moved:
+            x, y = self.problem.x.to(device), self.problem.y.to(device)
+            self.moved[device] = self.problem if device == self.problem.x.device else replace(self.problem, x=x, y=y)
+        return self.moved[device]
 
     def against_optimum(self, penalty: Penalty, lambd: float, named: Mapping[str, Tensor]) -> dict[str, float]:
         """What is known beside the certificate: λ_max, and the exact optimum where it is cheap or asked for."""
@@ -71,7 +81,7 @@ class Certifier:
         found = self.solve(l1, l2)
         if found is None:
             return known
-        best, objective, _ = found
+        best, objective = found
         weight, bias = self.problem.parameters({name: value.cpu() for name, value in named.items()})
         known["optimum/objective"] = objective
         known["optimum/gap"] = float(self.problem.objective(l1, l2, weight, bias)) - objective
@@ -91,8 +101,8 @@ class Certifier:
     def y(self) -> np.ndarray:
         return self.problem.y.numpy()
 
-    def solve(self, l1: float, l2: float) -> tuple[Optimum, float, float] | None:
-        """The optimum, the objective's least value and how exactly that is known; None where it is not cheap.
+    def solve(self, l1: float, l2: float) -> tuple[Optimum, float] | None:
+        """The optimum and the objective's least value; None where there is none or it is not cheap.
 
         The value is the lower bound that the solution's own certificate proves, so that no gap is negative.
         """
@@ -100,12 +110,11 @@ class Certifier:
             return None
         if (l1, l2) not in self.solved:
             best = optimum(self.x, self.y, self.classes, l1, l2, self.problem.bias == "free")
+            self.solved[l1, l2] = None
             if best is not None:
-                weight, bias = torch.from_numpy(best.weight), torch.from_numpy(best.bias)
-                gap = float(self.problem.duality_gap(l1, l2, weight, bias))
-                self.solved[l1, l2] = best, float(self.problem.objective(l1, l2, weight, bias)) - gap, gap
-            else:
-                self.solved[l1, l2] = None
+                point = torch.from_numpy(best.weight), torch.from_numpy(best.bias)
+                least = self.problem.objective(l1, l2, *point) - self.problem.duality_gap(l1, l2, *point)
+                self.solved[l1, l2] = best, float(least)
         return self.solved[l1, l2]
 
     @property
@@ -120,6 +129,7 @@ class Certifier:
         found = self.solve(l1, l2)
         return None if found is None else (torch.from_numpy(found[0].weight), torch.from_numpy(found[0].bias))
 
+    @cached_property
     def null_objective(self) -> float:
         """The objective where every weight is zero."""
         p = self.problem
@@ -128,24 +138,28 @@ class Certifier:
         return float(p.task.losses(outputs + bias, p.y).mean())
 
     def words(
-        self, penalty: Penalty, lambd: float, known: Mapping[str, float], curve: Sequence[tuple[int, float]], key: str
+        self,
+        penalty: Penalty,
+        lambd: float,
+        known: Mapping[str, float],
+        until_gap: float | None,
+        help: Callable[[float], str],
     ) -> str:
-        """How far from its optimum a run stopped, as a sentence, and what would help.
+        """How far from its optimum a run stopped, as a sentence.
 
-        known: the metrics. curve: the objective at the steps at which it was measured. key: what sets their number.
+        known: the metrics. until_gap: the gap that was asked for. help: what would help, said where the run has not
+        converged, given the least objective.
         """
         found = self.solve(*map(float, self.strengths(penalty, lambd)))
         gap = known.get("optimum/gap", known["optimum/duality_gap"])
-        if gap <= CONVERGED * self.null_objective():
+        if gap <= max(CONVERGED * self.null_objective, until_gap or 0.0):
             words = f"converged (gap {gap:.1g})"
         else:
-            least = known.get("optimum/objective", curve[-1][1] - gap)
-            at_most = "" if "optimum/gap" in known else "at most "
-            share = (
-                f"{at_most}{percent(gap / least)} above its optimum" if least > gap / 100 else "above its optimum of 0"
-            )
-            words = f"stopped early: {share} (gap {gap:.1g})" + self.help(curve, least, gap, key)
-        if self.factor != 1:
+            least = known.get("optimum/objective", known["train/objective"] - gap)
+            share = percent(gap / least) if least > gap / 100 else "all"
+            bound = "" if "optimum/gap" in known else "at most "
+            words = f"stopped early: {bound}{share} above its optimum (gap {gap:.1g}){help(least)}"
+        if self.factor != 1 and lambd:
             words += (
                 f"; under momentum μ = {1 - self.factor:.3g} decay tends to the optimum at λ(1 − μ) = "
                 f"{self.factor * lambd:.3g}, and that is what this certifies"
@@ -158,14 +172,19 @@ class Certifier:
             )
         return words
 
-    def help(self, curve: Sequence[tuple[int, float]], least: float, gap: float, key: str) -> str:
-        """How many epochs would do at the pace of the last ones, or what would where more of them would not."""
+    def pace(self, curve: Sequence[tuple[int, float]], least: float, key: str) -> str:
+        """How many epochs would do at the pace of the last ones, or what would where more of them would not.
+
+        curve: the objective at the steps at which it was measured. key: what sets their number.
+        """
+        if self.factor != 1:
+            return ""
         steps, excess = [step for step, _ in curve], [value - least for _, value in curve]
         late = int(len(curve) * LATE_SHARE)
-        if self.factor == 1 and len(curve) - late >= 3 and excess[late] > 0 < excess[-1]:
+        if len(curve) - late >= 3 and excess[late] > 0 < excess[-1]:
             pace = math.log(excess[-1] / excess[late]) / (steps[-1] - steps[late])
-            target = CONVERGED * self.null_objective()
-            if pace < 0 and (needed := steps[-1] + math.log(target / gap) / pace) < 1000 * steps[-1]:
+            target = CONVERGED * self.null_objective
+            if pace < 0 and (needed := steps[-1] + math.log(target / excess[-1]) / pace) < 1000 * steps[-1]:
                 return f"; {key}={rounded_up(needed)} would help"
         return "; a smaller learning rate, schedule=cosine or data.batch_size=null would help more than more steps"
 

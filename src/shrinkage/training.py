@@ -74,13 +74,17 @@ class Training:
         module = self.module
         if module.certifier is None:
             return f"not certified: {self.why_not}"
-        curve = [(step, measured["train/objective"]) for step, measured in module.history]
-        if self.cfg.early_stopping.patience is not None or self.cfg.polish:
-            curve = curve[-1:]  # which is no pace that more epochs would keep
         known = module.measured | self.conclusion
-        words = module.certifier.words(
-            module.penalty, module.lambd, known, curve, f"trainer.max_{step_unit(self.cfg)}s"
-        )
+        curve = [(step, measured["train/objective"]) for step, measured in module.history]
+
+        def help(least: float) -> str:
+            if self.cfg.polish:
+                return f"; polish={5 * self.cfg.polish} would go further"
+            if self.cfg.early_stopping.patience is not None:
+                return ", where early_stopping found the smallest val/loss"
+            return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s")
+
+        words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help)
         if self.cfg.polish:
             words += f"; the last {self.cfg.polish} steps of the curve are full-batch proximal ones (polish)"
         if known.get("init/memory", 0.0) > 1e-6 and module.certifier.leaves_directions:
