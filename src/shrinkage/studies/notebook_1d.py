@@ -73,11 +73,11 @@ class Notebook1D(Study):
             axes.set(title=title, ylim=(0, None))
         left_out, noise = rows * cfg.data.bias**2 / 2, rows * cfg.data.noise**2 / 2
         answer = [
-            f"With λ₂ = 2λ/M the minima of both objectives are the same weight, to {worst:.1g} (MAPE), and one objective "
-            f"is 2/M times the other. The trained run ends {one['MAPE of w'][3]:.1g} from it.",
+            f"With λ₂ = 2λ/M the minima of both objectives are the same weight, to {worst:.1g} (MAPE), and one "
+            f"objective is 2/M times the other. The trained run ends {one['MAPE of w'][3]:.1g} from it.",
             f"Without a penalty Σ½r² is {spread['mean'][1]:.4g} ± {spread['sd'][1]:.2g} over {self.seeds} draws. The "
-            f"intercept that the model leaves out makes M/2 · {cfg.data.bias:g}² = {left_out:g} of it, the noise M/2 · σ² = "
-            f"{noise:g}.",
+            f"intercept that the model leaves out makes M/2 · {cfg.data.bias:g}² = {left_out:g} of it, the noise "
+            f"M/2 · σ² = {noise:g}.",
         ]
         return Findings(
             answer, {"solutions": one, "spread_over_draws": spread}, {"draws": every}, {"notebook_1d": figure}
