@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as L
 import numpy as np
@@ -14,7 +15,6 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -33,8 +33,10 @@ from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
 from shrinkage.progress import ProgressBar
 from shrinkage.reference import lambda_max
-from shrinkage.report.landscape import landscape
 from shrinkage.tasks import task_for
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Multiply-adds a step under which one thread is faster than two.
 ONE_THREAD_WORK = 10_000_000
@@ -91,8 +93,10 @@ class Training:
             words += f"; {percent(known['init/memory'])} of the initial weights is left where the data do not reach"
         return words
 
-    def landscape(self) -> Figure | None:
+    def landscape(self) -> "Figure | None":
         """The objective around the run, where it is convex and small; None else."""
+        from shrinkage.report.landscape import landscape
+
         module = self.module
         if module.certifier is None:
             return None

@@ -35,7 +35,7 @@ def show(title: str, findings: Findings) -> None:
     for name, frame in findings.tables.items():
         table = Table(title=name.replace("_", " "), title_justify="left", box=None, pad_edge=False)
         for column in frame.columns:
-            table.add_column(str(column), justify="left" if frame[column].dtype == object else "right")
+            table.add_column(str(column), justify="left" if frame[column].dtype == object else "right", overflow="fold")
         for row in frame.itertuples(index=False):
             table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
         console.print(table)
