@@ -18,6 +18,7 @@ from shrinkage.reference import Optimum, is_cheap, lambda_max, memory_of_the_sta
 from shrinkage.tasks import Task
 
 CONVERGED = 1e-6  # a gap of this share of the objective that no weights at all have; glmnet stops at 1e-7
+NUMBERS_AT_ONCE = 20_000_000  # of many lanes' outputs and weights, which a certificate holds a few times over
 LATE_SHARE = 0.5  # the part of the curve that tells how fast it falls
 
 
@@ -62,6 +63,12 @@ class Certifier:
     def polished(self, penalty: Penalty, lambd: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """The parameters after so many full-batch proximal steps, vectorisable."""
         return self.problem_beside(named).polished(*self.strengths(penalty, lambd), named, steps)
+
+    @property
+    def at_once(self) -> int:
+        """Of how many lanes a certificate is computed together."""
+        n, p = self.problem.x.shape
+        return max(NUMBERS_AT_ONCE // ((n + p) * (self.classes or 1)), 1)
 
     def problem_beside(self, named: Mapping[str, Tensor]) -> Problem:
         """The problem on the device of the parameters."""

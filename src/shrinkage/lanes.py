@@ -159,15 +159,18 @@ class LanesModule(PenalisedModule):
 
     # What one lane does, over all of them.
 
-    def each(self, function: Callable, *trees: object) -> object:
-        """function(penaltyₖ, λₖ, *treesₖ) of every lane k; the trees' tensors are stacked, and so is the result."""
+    def each(self, function: Callable, *trees: object, at_once: int | None = None) -> object:
+        """function(penaltyₖ, λₖ, *treesₖ) of every lane k; the trees' tensors are stacked, and so is the result.
+
+        at_once: of how many lanes it is taken together, None for all.
+        """
 
         def one(numbers: Mapping[str, Tensor], lambd: Tensor, *lane: object) -> object:
             return function(with_numbers(self.penalty, numbers), lambd, *lane)
 
         which, _ = self.selected
         numbers = {name: column[which] for name, column in self.numbers.items()}
-        return torch.vmap(one)(numbers, self.lambd[which], *trees)
+        return torch.vmap(one, chunk_size=at_once)(numbers, self.lambd[which], *trees)
 
     @contextmanager
     def only(self, which: Tensor, named: dict[str, Tensor]) -> Iterator[None]:

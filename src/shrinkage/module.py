@@ -48,6 +48,7 @@ class PenalisedModule(L.LightningModule):
         self.measured: dict[str, float] = {}
         self.history: list[tuple[int, dict[str, float]]] = []
         self.path: list[dict[str, Tensor]] = []
+        self.rates: dict[int, list[float]] = {}  # the learning rates of the first so many steps
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -59,8 +60,8 @@ class PenalisedModule(L.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def each(self, function: Callable, *trees: object) -> object:
-        """function(penalty, λ, *trees): here once, over lanes once for each of them."""
+    def each(self, function: Callable, *trees: object, at_once: int | None = None) -> object:
+        """function(penalty, λ, *trees): here once, over lanes once for each of them, so many at once."""
         return function(self.penalty, self.lambd, *trees)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -156,7 +157,7 @@ class PenalisedModule(L.LightningModule):
 
     def certificate(self) -> dict[str, Tensor]:
         """How far from its optimum the training stands; vectorised over lanes."""
-        return self.each(self.certifier, self.parameters_by_name())
+        return self.each(self.certifier, self.parameters_by_name(), at_once=self.certifier.at_once)
 
     def polished(self, steps: int) -> dict[str, Tensor]:
         """The parameters after so many full-batch proximal steps from where they are."""
@@ -164,7 +165,7 @@ class PenalisedModule(L.LightningModule):
         def closed(penalty: Penalty, lambd: Tensor | float, named: Params) -> dict[str, Tensor]:
             return self.certifier.polished(penalty, lambd, named, steps)
 
-        return self.each(closed, self.parameters_by_name())
+        return self.each(closed, self.parameters_by_name(), at_once=self.certifier.at_once)
 
     @torch.no_grad()
     def polish(self, steps: int) -> None:
@@ -185,9 +186,10 @@ class PenalisedModule(L.LightningModule):
         """The share of the start that is left after so many optimiser steps, where it is known."""
         if self.trainer.gradient_clip_val is not None and self.penalty.mode == "loss":
             return {}
-        total = self.trainer.estimated_stepping_batches
-        rates = [self.initial_lr * self.schedule(step, total) for step in range(steps)]
-        return certify.memory(self.model, self.penalty, lambd, self.trainer.optimizers[0], rates)
+        if steps not in self.rates:
+            total = self.trainer.estimated_stepping_batches
+            self.rates[steps] = [self.initial_lr * self.schedule(step, total) for step in range(steps)]
+        return certify.memory(self.model, self.penalty, lambd, self.trainer.optimizers[0], self.rates[steps])
 
     @property
     def initial_lr(self) -> float:

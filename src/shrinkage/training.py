@@ -133,13 +133,14 @@ class Training:
                 f"keeps the weights from shrinking; a learning rate under {bound:.3g} works, such as "
                 f"optimizer.lr={bound / 4:.2g}"
             )
-        if isinstance(module.penalty, L1) and isinstance(module.model, Linear):
+        net = module.penalty.elastic_net(1.0)
+        if net is not None and net[0] and module.penalty.scope == "weights" and isinstance(module.model, Linear):
             train = self.datamodule.parts["train"]
-            largest = lambda_max(train.x, train.y, self.datamodule.classes)
+            largest = lambda_max(train.x, train.y, self.datamodule.classes, net[0])
             if module.lambd >= largest:
                 sentences.append(
                     f"lambd={module.lambd:g} is at or above λ_max = {largest:.3g} of these training data, from which "
-                    f"on L1's optimum has every weight at zero; try lambd={largest / 3:.1g}"
+                    f"on the optimum has every weight at zero; try lambd={largest / 3:.1g}"
                 )
         return sentences
 
