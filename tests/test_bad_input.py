@@ -54,6 +54,8 @@ def test_a_value_that_no_run_can_use(arguments: list[str], words: list[str], tmp
         (["trainer.until_gap=0"], ["trainer.until_gap=0: a gap must be > 0; use trainer.until_gap=1e-6"]),
         (["polish=-1"], ["polish=-1: must be a whole number ≥ 0"]),
         (["experiment=forum_table", "study.seeds=0"], ["study.seeds=0: must be a whole number ≥ 1"]),
+        (["experiment=forum_table", "model=mlp", "model.dropout=0.5"], ["cannot share a training", "random numbers"]),
+        (["experiment=notebook_1d", "data=digits"], ["unexpected keyword argument 'num_train'", "has no such setting"]),
         (["experiment=forum_table", "lambd=-1"], ["lambd=-1: λ must be ≥ 0"]),
         (["data.batch_size=0"], ["data.batch_size=0: must be a whole number ≥ 1"]),
         (["+optimizer.weight_decay=0.1"], ["optimizer.weight_decay=0.1: λ has one home"]),

@@ -28,26 +28,31 @@ def statuses(children: list[Run]) -> dict[str, int]:
 
 
 LAUNCHERS = pytest.mark.parametrize("launcher", ["basic", "joblib"])
-GRID = "lambd=0,1,2,3,4,5,6,7,8,9,10"
 
 
 @LAUNCHERS
-def test_a_sweep_of_33(launcher: str, tmp_path: Path, store: Path) -> None:
+def test_a_whole_sweep(launcher: str, tmp_path: Path, store: Path) -> None:
     done = train_py(
-        "-m", GRID, "seed=0,1,2", f"hydra/launcher={launcher}", "trainer.max_epochs=2", cwd=tmp_path, store=store
+        "-m",
+        "lambd=0,1,2,3,4",
+        "seed=0,1",
+        f"hydra/launcher={launcher}",
+        "trainer.max_epochs=2",
+        cwd=tmp_path,
+        store=store,
     )
     assert done.returncode == 0, done.stderr
     parent, children = family(store)
-    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 33}
+    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 10}
     assert {run.info.run_name for run in children} >= {"l2 λ=0 seed=0 trainer.max_epochs=2"}
-    assert len({(run.data.params["lambd"], run.data.params["seed"]) for run in children}) == 33
+    assert len({(run.data.params["lambd"], run.data.params["seed"]) for run in children}) == 10
     client = MlflowClient(f"sqlite:///{store}")
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert artifacts == {"figures", "runs.csv"}
     assert not any(file.path == "figures" for file in client.list_artifacts(children[0].info.run_id))
-    assert "33 of 33 runs FINISHED" in done.stdout and "← smallest" in done.stdout
+    assert "10 of 10 runs FINISHED" in done.stdout and "← smallest" in done.stdout
     (folder,) = (tmp_path / "multirun").glob("*/*")
-    assert (folder / "results.jsonl").read_text().count("\n") == 33
+    assert (folder / "results.jsonl").read_text().count("\n") == 10
 
 
 @LAUNCHERS

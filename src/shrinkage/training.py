@@ -380,6 +380,10 @@ def make(node: DictConfig, **arguments: object) -> object:
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | MisconfigurationException):
             raise InputError(str(error.__cause__)) from error
+        if isinstance(error.__cause__, TypeError) and "unexpected keyword argument" in str(error.__cause__):
+            raise InputError(
+                f"{error.__cause__}: the choice has no such setting; an experiment made for another one may have set it"
+            ) from error
         raise
 
 

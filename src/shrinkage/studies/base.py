@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig, OmegaConf
 
-from shrinkage.lanes import Lane
+from shrinkage.errors import InputError
+from shrinkage.lanes import CannotShare, Lane
 from shrinkage.report.findings import Findings
-from shrinkage.training import Training, Workshop, build, build_lanes
+from shrinkage.training import Training, Workshop, build, build_lanes, lanes_that_fit
 
 
 class Study(ABC):
@@ -40,11 +41,18 @@ def trained(cfg: DictConfig) -> Training:
 def trained_together(cfgs: Sequence[DictConfig]) -> list[Lane]:
     """Many runs that differ in λ, seed, data.seed or the penalty's own numbers, in the order of their configs.
 
-    Raises what went wrong with the first that failed.
+    Raises what went wrong with the first that failed, InputError where they cannot share a training.
     """
     lanes: dict[int, Lane] = {}
     with TemporaryDirectory() as folder:
-        build_lanes(cfgs, Workshop(cfgs[0]), Path(folder), lambda lane: lanes.setdefault(lane.index, lane)).run()
+        workshop = Workshop(cfgs[0])
+        try:
+            lanes_that_fit(cfgs, workshop, Path(folder))
+            build_lanes(cfgs, workshop, Path(folder), lambda lane: lanes.setdefault(lane.index, lane)).run()
+        except CannotShare as reason:
+            raise InputError(
+                f"the study trains its runs together, and these cannot share a training: {reason}"
+            ) from None
     for lane in lanes.values():
         if lane.error is not None:
             raise lane.error
