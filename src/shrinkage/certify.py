@@ -157,21 +157,22 @@ class Certifier:
         known: the metrics. until_gap: the gap that was asked for. help: what would help, said where the run has not
         converged, given the least objective.
         """
-        found = self.solve(*map(float, self.strengths(penalty, lambd)))
+        l1, l2 = map(float, self.strengths(penalty, lambd))
+        found = self.solve(l1, l2)
         gap = known.get("optimum/gap", known["optimum/duality_gap"])
         if gap <= max(CONVERGED * self.null_objective, until_gap or 0.0):
             words = f"converged (gap {gap:.1g})"
         else:
             least = known.get("optimum/objective", known["train/objective"] - gap)
-            share = percent(gap / least) if least > gap / 100 else "all"
             bound = "" if "optimum/gap" in known else "at most "
-            words = f"stopped early: {bound}{share} above its optimum (gap {gap:.1g}){help(least)}"
+            far = f"{bound}{percent(gap / least)} above its optimum" if least > gap / 100 else "above an optimum of 0"
+            words = f"stopped early: {far} (gap {gap:.1g}){help(least)}"
         if self.factor != 1 and lambd:
             words += (
                 f"; under momentum μ = {1 - self.factor:.3g} decay tends to the optimum at λ(1 − μ) = "
                 f"{self.factor * lambd:.3g}, and that is what this certifies"
             )
-        if found is not None and not found[0].unique and not penalty.elastic_net(1.0)[0]:
+        if found is not None and not found[0].unique and l1 == 0:
             norm = float(np.linalg.norm(found[0].weight))
             words += (
                 "; with no penalty and more weights than independent rows the optimum is not unique, the minimum-norm "
