@@ -230,12 +230,30 @@ def test_decoupled_decay_and_optax_find_our_weights(kind: str) -> None:
     np.testing.assert_allclose(optax_rest(strength, kind), expected, rtol=0, atol=1e-6)
 
 
-def test_keras_regularisers_have_no_half(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_keras_finds_our_weights(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dense layer with keras's own regulariser and loss, trained over full batches until it rests."""
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
-    w = np.array([1.0, -2.0, 3.0])
-    assert float(keras.regularizers.L2(0.5)(w)) == pytest.approx(0.5 * 14)
-    assert float(keras.regularizers.L1(0.5)(w)) == pytest.approx(0.5 * 6)
+    (convention,) = [c for c in CONVENTIONS if (c.key, c.penalty, c.kind) == ("keras", L2, kind)]
+    value = convention.value(LAMBD, setting_of(convention))
+    keras.utils.set_random_seed(0)
+    regulariser = keras.regularizers.L2(value)
+    model = keras.Sequential(
+        [keras.Input((P,)), keras.layers.Dense(1, kernel_regularizer=regulariser, dtype="float64")]
+    )
+    loss = "mse" if kind == "regression" else keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1 if kind == "regression" else 1.0, momentum=0.9), loss)
+    target = (REAL if kind == "regression" else CLASSES)[:, None].astype(float)
+    model.fit(X, target, batch_size=N, epochs=600, verbose=0, shuffle=False)
+    expected = ours(L2, kind == "classification")
+    np.testing.assert_allclose(model.layers[0].kernel.numpy()[:, 0], expected, rtol=0, atol=1e-6)
+
+
+def test_keras_l1_is_the_sum_of_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    assert float(keras.regularizers.L1(0.5)(np.array([1.0, -2.0, 3.0]))) == pytest.approx(0.5 * 6)
 
 
 def test_the_prior_of_l2_has_the_posterior_of_bayesian_ridge() -> None:

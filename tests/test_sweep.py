@@ -27,10 +27,7 @@ def statuses(children: list[Run]) -> dict[str, int]:
     return {status: found.count(status) for status in set(found)}
 
 
-LAUNCHERS = pytest.mark.parametrize("launcher", ["basic", "joblib"])
-
-
-@LAUNCHERS
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_whole_sweep(launcher: str, tmp_path: Path, store: Path) -> None:
     done = train_py(
         "-m",
@@ -55,11 +52,8 @@ def test_a_whole_sweep(launcher: str, tmp_path: Path, store: Path) -> None:
     assert (folder / "results.jsonl").read_text().count("\n") == 10
 
 
-@LAUNCHERS
-def test_one_impossible_job_fails_alone(launcher: str, tmp_path: Path, store: Path) -> None:
-    done = train_py(
-        "-m", "lambd=0,-1,3", f"hydra/launcher={launcher}", "trainer.max_epochs=2", cwd=tmp_path, store=store
-    )
+def test_one_impossible_job_fails_alone(tmp_path: Path, store: Path) -> None:
+    done = train_py("-m", "lambd=0,-1,3", "trainer.max_epochs=2", cwd=tmp_path, store=store)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     parent, children = family(store)
     assert parent.info.status == "FAILED" and statuses(children) == {"FINISHED": 2, "FAILED": 1}

@@ -166,11 +166,12 @@ def test_the_memory_is_what_is_left_of_the_start(tmp_path: Path, mode: str) -> N
 
 
 def test_polish_reaches_the_support_of_the_optimum(tmp_path: Path) -> None:
-    problem = ["data.num_train=200", "data.num_inputs=50", "penalty=l1", "lambd=0.008", "trainer.max_epochs=100"]
+    problem = ["data.num_train=200", "data.num_inputs=50", "penalty=l1", "lambd=0.008", "trainer.max_epochs=30"]
+    problem += ["data.batch_size=20", "optimizer.lr=0.05"]
     plain, polished = (trained(tmp_path / str(steps), *problem, f"polish={steps}") for steps in (0, 20))
     assert plain.conclusion["optimum/same_support"] == 0 and polished.conclusion["optimum/same_support"] == 1
     assert polished.conclusion["optimum/gap"] < 1e-7 and "polish" in polished.verdict()
-    assert polished.module.history[-1][0] == 120
+    assert polished.module.history[-1][0] == 50
     last = torch.load(tmp_path / "20/checkpoints/last.ckpt", weights_only=True)
     torch.testing.assert_close(last["state_dict"]["model.weight"], polished.module.model.weight.detach())
 

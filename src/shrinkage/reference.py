@@ -96,12 +96,11 @@ def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias:
 def cross_entropy(x: np.ndarray, y: np.ndarray, classes: int, l1: float, l2: float, free_bias: bool) -> Optimum:
     """Mean cross-entropy with an elastic net, by scikit-learn's `LogisticRegression`."""
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     n, p = x.shape
     weights = p * (1 if classes == 2 else classes)
     solver = "saga" if l1 else "newton-cholesky" if weights <= SMALL_HESSIAN else "lbfgs"
-    with warnings.catch_warnings(), threadpool_limits(1):  # two threads on matrices this small wait for each other
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = LogisticRegression(
             C=1 / (n * (l1 + l2)),

@@ -17,13 +17,16 @@ def study(cfg: DictConfig) -> None:
                 config.check(cfg)
                 record.connect()
 
+                from threadpoolctl import threadpool_limits
+
                 from shrinkage.report.findings import files, show
                 from shrinkage.training import make, quieten
 
                 quieten()
                 asked = make(cfg.study)
                 record.begin([])
-                findings = asked.run(cfg)
+                with threadpool_limits(cfg.threads or 1):  # on small matrices a second thread only waits
+                    findings = asked.run(cfg)
                 show(record.name, findings)
                 for path in files(findings, record.place.folder):
                     record.keep(path)

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from shrinkage import conventions, objective
@@ -191,10 +192,14 @@ def best_metrics(epoch: int, measured: dict[str, float]) -> dict[str, float]:
 
 
 def set_threads(threads: int | None, module: PenalisedModule, datamodule: DataModule) -> None:
-    """As many as asked for; else one where the work of a step is small, and PyTorch's own choice where it is not."""
+    """As many as asked for; else one where the work of a step is small, and the libraries' own choice where it is not.
+
+    PyTorch's, and those of NumPy and SciPy, which solve for optima.
+    """
     weights = sum(parameter.numel() for parameter in module.parameters())
     if threads or weights * datamodule.batch_rows < ONE_THREAD_WORK:
         torch.set_num_threads(threads or 1)
+        threadpool_limits(threads or 1)
 
 
 class Workshop:
