@@ -18,6 +18,7 @@ def test_a_study_is_one_run_with_its_answer(tmp_path: Path, store: Path) -> None
     assert run.data.params["study.points"] == "11" and run.data.metrics["mape/mended"] < 1e-12
     folder = Path(MlflowClient(f"sqlite:///{store}").download_artifacts(run.info.run_id, ""))
     answer = (folder / "answer.md").read_text(encoding="utf-8")
+    assert run.data.tags["mlflow.note.content"] == answer.strip()
     assert answer.split()[0] in done.stdout and "λ₂ = 2λ/M" in answer
     assert {"minima.csv", "notebook_2d.png", "notebook_2d.html", "config.yaml"} <= {f.name for f in folder.iterdir()}
     assert "https://cdn" not in (folder / "notebook_2d.html").read_text(encoding="utf-8")[:5000]

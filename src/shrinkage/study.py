@@ -31,6 +31,7 @@ def study(cfg: DictConfig) -> None:
                 for path in files(findings, record.place.folder):
                     record.keep(path)
                     print(path)
+                record.tag({"mlflow.note.content": "\n\n".join(findings.answer)})  # MLflow's description of a run
                 record.complete({}, {}, findings.metrics, 0)
         finally:
             record.settle()
