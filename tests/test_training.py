@@ -176,6 +176,26 @@ def test_polish_reaches_the_support_of_the_optimum(tmp_path: Path) -> None:
     torch.testing.assert_close(last["state_dict"]["model.weight"], polished.module.model.weight.detach())
 
 
+def test_advice_is_more_epochs_while_the_objective_falls_and_a_polish_where_it_does_not(tmp_path: Path) -> None:
+    falling = trained(tmp_path, "trainer.max_epochs=10")
+    words = falling.verdict()
+    epochs = int(words.partition("trainer.max_epochs=")[2].split()[0])
+    followed = trained(tmp_path, f"trainer.max_epochs={epochs}")
+    assert followed.conclusion["optimum/gap"] < 0.1 * falling.conclusion["optimum/gap"]
+    assert "polish=100" in trained(tmp_path, "trainer.max_epochs=300").verdict()
+    assert "converged" in trained(tmp_path, "trainer.max_epochs=30", "polish=100").verdict()
+    assert "trainer.max_epochs=" in trained(tmp_path, "data.batch_size=null").verdict()
+    asked = trained(tmp_path, "data.batch_size=null", "trainer.until_gap=0.001", "trainer.max_epochs=300")
+    assert "as trainer.until_gap=0.001 asks" in asked.verdict()
+
+
+def test_columns_without_variation_leave_nothing_to_polish(tmp_path: Path) -> None:
+    path = tmp_path / "constant.csv"
+    path.write_text("a,y\n" + "".join(f"1,{i % 7}.5\n" for i in range(40)))
+    training = trained(tmp_path, "data=table", f"data.path={path}", "data.target=y", "penalty=l1", "polish=3")
+    assert training.conclusion["optimum/same_support"] == 1 and training.landscape() is not None
+
+
 def test_what_has_no_certificate_says_why(tmp_path: Path) -> None:
     for overrides, words in (
         (["model=mlp", "model.widths=[3]"], "MLP is not convex"),

@@ -120,7 +120,7 @@ class Problem:
         """
         weight, bias = self.parameters(named)
         x, y, task = self.design, self.y, self.task
-        step = 1 / self.smoothness
+        step = 1 / self.smoothness if self.smoothness else 1.0  # constant columns have no curvature
         ahead, pace = weight, torch.ones((), dtype=x.dtype)
         for _ in range(steps):
             output = x @ ahead.T

@@ -19,7 +19,7 @@ from shrinkage.tasks import Task
 
 CONVERGED = 1e-6  # a gap of this share of the objective that no weights at all have; glmnet stops at 1e-7
 NUMBERS_AT_ONCE = 20_000_000  # of many lanes' outputs and weights, which a certificate holds a few times over
-LATE_SHARE = 0.5  # the part of the curve that tells how fast it falls
+FALLS = 0.7  # what may be left of the excess after a quarter of a noisy run that still falls
 
 
 def why_not(model: nn.Module, penalty: Penalty, optimizer: torch.optim.Optimizer, lambd: float) -> str | None:
@@ -160,8 +160,10 @@ class Certifier:
         l1, l2 = map(float, self.strengths(penalty, lambd))
         found = self.solve(l1, l2)
         gap = known.get("optimum/gap", known["optimum/duality_gap"])
-        if gap <= max(CONVERGED * self.null_objective, until_gap or 0.0):
+        if gap <= CONVERGED * self.null_objective:
             words = f"converged (gap {gap:.1g})"
+        elif until_gap is not None and gap <= until_gap:
+            words = f"stopped at a gap of {gap:.1g}, as trainer.until_gap={until_gap:g} asks"
         else:
             least = known.get("optimum/objective", known["train/objective"] - gap)
             bound = "" if "optimum/gap" in known else "at most "
@@ -180,21 +182,27 @@ class Certifier:
             )
         return words
 
-    def pace(self, curve: Sequence[tuple[int, float]], least: float, key: str) -> str:
-        """How many epochs would do at the pace of the last ones, or what would where more of them would not.
+    def pace(self, curve: Sequence[tuple[int, float]], least: float, key: str, noisy: bool) -> str:
+        """What would help a run that has not converged: more epochs while its objective still falls, else a polish.
 
-        curve: the objective at the steps at which it was measured. key: what sets their number.
+        curve: the objective at the steps at which it was measured. key: what sets their number. noisy: whether the
+        steps are those of minibatches, whose noise ends the fall.
         """
         if self.factor != 1:
             return ""
-        steps, excess = [step for step, _ in curve], [value - least for _, value in curve]
-        late = int(len(curve) * LATE_SHARE)
-        if len(curve) - late >= 3 and excess[late] > 0 < excess[-1]:
-            pace = math.log(excess[-1] / excess[late]) / (steps[-1] - steps[late])
-            target = CONVERGED * self.null_objective
-            if pace < 0 and (needed := steps[-1] + math.log(target / excess[-1]) / pace) < 1000 * steps[-1]:
-                return f"; {key}={rounded_up(needed)} would help"
-        return "; a smaller learning rate, schedule=cosine or data.batch_size=null would help more than more steps"
+        last, quarter = curve[-1][0], len(curve) // 4
+        if quarter == 0:
+            return f"; {key}={10 * last} would help"
+        # The mean excess of the last quarter against that of the one before: single epochs are noisy.
+        before, now = (
+            sum(value - least for _, value in part) / quarter
+            for part in (curve[-2 * quarter : -quarter], curve[-quarter:])
+        )
+        if 0 < now < (FALLS if noisy else 1.0) * before:
+            pace = math.log(now / before) / (curve[-1][0] - curve[-1 - quarter][0])
+            needed = last + math.log(CONVERGED * self.null_objective / now) / pace
+            return f"; {key}={rounded_up(max(needed, last + 1))} would help"
+        return "; it hardly falls any more, and polish=100 would go further than more steps"
 
 
 def certifier(

@@ -142,7 +142,7 @@ CONVENTIONS = (
         "sgdw",
         L2,
         "both",
-        "decay apart from the gradient, momentum μ",
+        "decay apart from the gradient, momentum μ (--momentum)",
         "SGDW(weight_decay={value})",
         lambda setting: 1 / (1 - setting.momentum),
     ),
@@ -151,7 +151,7 @@ CONVENTIONS = (
         L2,
         "both",
         "mean ½r² or CE, decay before the step",
-        "optax.chain(optax.add_decayed_weights({value}), optax.sgd(η))",
+        "add_decayed_weights({value}) before sgd",
         one,
     ),
     Convention(
@@ -259,7 +259,8 @@ def show(penalty: str, lambd: float, setting: Setting) -> None:
         table.add_column(column, overflow="fold")
     for convention in conventions(penalty, setting):
         try:
-            written = convention.written(lambd, setting)
+            infinite = convention.inverse and lambd == 0
+            written = "none at λ = 0" if infinite else convention.written(lambd, setting)
         except InputError as error:
             written = str(error)
         table.add_row(convention.key, written, convention.minimises)

@@ -85,7 +85,8 @@ class Training:
                 return f"; polish={5 * self.cfg.polish} would go further"
             if self.cfg.early_stopping.patience is not None:
                 return ", where early_stopping found the smallest val/loss"
-            return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s")
+            noisy = self.datamodule.batch_rows < len(self.datamodule.parts["train"])
+            return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s", noisy)
 
         words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help)
         if self.cfg.polish:

@@ -59,7 +59,8 @@ def show_sweep(table: pd.DataFrame) -> None:
     for index, row in table.head(MOST_ROWS).iterrows():
         cells = [f"{row['lambd']:g}", f"{row['runs']:.0f}", *(f"{row[name]:.5g}" for name in COLUMNS)]
         if certified:
-            cells.append("" if math.isnan(row["above"]) else f"{100 * row['above']:.2g} %")
+            above = 100 * row["above"]
+            cells.append("" if math.isnan(above) else "> 1,000 %" if above > 1000 else f"{above:.2g} %")
         shown.add_row(*([row["setting"]] if named else []), *cells, "← smallest" if index in smallest else "")
     console = Console()
     console.print(shown)
@@ -69,8 +70,8 @@ def show_sweep(table: pd.DataFrame) -> None:
     if far:
         console.print(
             f"above: how far above its optimum the worst run of a row stopped. In {far} of {len(table)} rows it is "
-            f"more than {FAR:.0%}, and λ's are compared by where training stopped; more epochs with "
-            "trainer.until_gap=1e-6 go on to the optimum"
+            f"more than {FAR:.0%}, and λ's are compared by where training stopped; polish=100 goes further, and over "
+            "full batches (data.batch_size=null) more epochs with trainer.until_gap=1e-6"
         )
 
 

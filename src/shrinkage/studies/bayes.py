@@ -85,7 +85,7 @@ class Bayes(Study):
         assumed.legend(frameon=False, fontsize="small")
         sd, true = np.sqrt(noise / (n * cfg.lambd)), np.sqrt(prior)
         answer = [
-            "A penalty is the logarithm of a prior: ½λ‖w‖² of w ~ N(0, σ²/(nλ)), λ‖w‖₁ of a Laplace prior of scale "
+            "A penalty is minus the log of a prior: ½λ‖w‖² of w ~ N(0, σ²/(nλ)), λ‖w‖₁ of a Laplace prior of scale "
             "σ²/(nλ). With one weight, the highest point of the posterior on a grid is the penalised minimiser, to "
             f"{one_weight['difference'].max() / step:.2g} steps of the grid.",
             f"λ = {cfg.lambd:g} assumes weights of standard deviation {sd:.2g}; those of this problem have a root "
