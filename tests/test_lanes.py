@@ -60,7 +60,11 @@ def assert_equal(lane: Lane, training: Training, tolerance: float) -> None:
         close(ours, theirs)
     close(lane.measured, training.module.measured)
     close(lane.test, training.test)
-    close(lane.conclusion, training.conclusion)
+    # One optimum may be cheap where those of all lanes together are not.
+    exact = "optimum/gap" in lane.conclusion or "optimum/gap" not in training.conclusion
+    theirs = training.conclusion if exact else {name: training.conclusion[name] for name in lane.conclusion}
+    assert ("optimum/kkt" in lane.conclusion) == ("optimum/kkt" in training.conclusion)
+    close(lane.conclusion, theirs)
     close(best_metrics(lane.best["epoch"], lane.best_measured), training.best_metrics())
     states = [(lane.best["state_dict"], training.checkpoints.best["state_dict"])]
     if training.cfg.early_stopping.patience is None:
