@@ -9,12 +9,13 @@ import torch
 from conftest import choices, config
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from shrinkage.config import thinned
 from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare, Lane
+from shrinkage.studies.base import varied
 from shrinkage.training import Training, Workshop, best_metrics, build, build_lanes, lanes_that_fit
 
 OPTIMIZERS = {
@@ -24,14 +25,6 @@ OPTIMIZERS = {
     "adam": ["optimizer=adam", "optimizer.lr=0.01"],
 }
 SUBGRADIENT = {"l1", "elastic_net"}  # in modes loss and decay a rounding flips a sign
-
-
-def vary(cfg: DictConfig, **numbers: float) -> DictConfig:
-    """The config with some of its numbers changed."""
-    changed = OmegaConf.create(OmegaConf.to_container(cfg))
-    for key, value in numbers.items():
-        OmegaConf.update(changed, key.replace("__", "."), value)
-    return changed
 
 
 def alone(cfg: DictConfig) -> Training:
@@ -108,7 +101,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float]], str]:
 def test_each_lane_equals_the_run_made_alone(case: tuple[list[str], list[dict[str, float]], str]) -> None:
     overrides, lanes, precision = case
     cfg = config(*overrides, "tracking.history=all")
-    cfgs = [vary(cfg, **numbers) for numbers in lanes]
+    cfgs = [varied(cfg, **numbers) for numbers in lanes]
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         assert_equal(lane, alone(each), 1e-10 if precision == "64-true" else 1e-5)
 
@@ -116,7 +109,7 @@ def test_each_lane_equals_the_run_made_alone(case: tuple[list[str], list[dict[st
 @pytest.mark.parametrize("penalty", choices("penalty"))
 def test_every_penalty_can_be_a_lane(penalty: str, tmp_path: Path) -> None:
     cfg = config(f"penalty={penalty}", "trainer.precision=64-true", "trainer.max_epochs=2", "tracking.history=all")
-    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
+    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
     assert lanes_that_fit(cfgs, Workshop(cfg), tmp_path) > 1
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         assert_equal(lane, alone(each), 1e-10)
@@ -128,7 +121,10 @@ def test_lanes_on_data_of_their_own(batch_size: str) -> None:
         f"data.batch_size={batch_size}", "trainer.precision=64-true", "trainer.max_epochs=3", "tracking.history=all"
     )
     cfgs = [
-        vary(cfg, data__seed=data, seed=seed, lambd=lambd) for data in (3, 4) for seed in (0, 1) for lambd in (0.0, 1.0)
+        varied(cfg, data__seed=data, seed=seed, lambd=lambd)
+        for data in (3, 4)
+        for seed in (0, 1)
+        for lambd in (0.0, 1.0)
     ]
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         training = alone(each)
@@ -149,7 +145,7 @@ def test_lanes_that_stop_early_leave_the_others_alone() -> None:
         "early_stopping.min_delta=1e-5",
         "tracking.history=all",
     )
-    cfgs = [vary(cfg, lambd=lambd, seed=seed) for lambd in (0, 0.5, 3, 10, 30) for seed in (0, 1)]
+    cfgs = [varied(cfg, lambd=lambd, seed=seed) for lambd in (0, 0.5, 3, 10, 30) for seed in (0, 1)]
     lanes = together(cfgs)
     assert len({len(lane.history) for lane in lanes}) > 3 and max(len(lane.history) for lane in lanes) > 20
     for lane, each in zip(lanes, cfgs, strict=True):
@@ -166,7 +162,7 @@ def test_lanes_stop_at_their_own_gap() -> None:
         "trainer.precision=64-true",
         "tracking.history=all",
     )
-    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.03, 0.1, 0.3, 1.0, 3.0)]
+    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.03, 0.1, 0.3, 1.0, 3.0)]
     lanes = together(cfgs)
     assert len({len(lane.history) for lane in lanes}) > 3
     for lane, each in zip(lanes, cfgs, strict=True):
@@ -176,7 +172,7 @@ def test_lanes_stop_at_their_own_gap() -> None:
 
 def test_a_lane_that_blows_up_fails_alone_and_says_what_a_run_says() -> None:
     cfg = config("optimizer.lr=0.05", "trainer.max_epochs=100", "tracking.history=all", "trainer.precision=64-true")
-    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.1, 500, 1, 700)]
+    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.1, 500, 1, 700)]
     quiet, first, other, second = together(cfgs)
     for lane, each in ((first, cfgs[1]), (second, cfgs[3])):
         with pytest.raises(InputError) as caught:
@@ -201,7 +197,7 @@ class Scaled(nn.Linear):
 def test_buffers_are_shared_and_kept() -> None:
     cfg = config("trainer.precision=64-true", "trainer.max_epochs=3", "tracking.history=all", "optimizer.lr=0.001")
     cfg.model = {"_target_": f"{__name__}.Scaled"}
-    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
+    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         assert_equal(lane, alone(each), 1e-10)
 
@@ -235,7 +231,7 @@ def test_what_cannot_share_a_training_says_why(overrides: list[str], reason: str
     if "kind" in cfg.model:
         cfg.model = {"_target_": f"{__name__}.{cfg.model.kind.title()}"}
     with pytest.raises(CannotShare, match=reason):
-        lanes_that_fit([cfg, vary(cfg, lambd=1)], Workshop(cfg), tmp_path)
+        lanes_that_fit([cfg, varied(cfg, lambd=1)], Workshop(cfg), tmp_path)
 
 
 @given(st.integers(0, 3000))

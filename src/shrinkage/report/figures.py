@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 # Okabe & Ito's colours, told apart by every kind of colour vision.
@@ -15,14 +16,16 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def two_panels() -> tuple[Figure, tuple[Axes, Axes]]:
-    """An empty figure with two panels side by side."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
-    panels = figure.subplots(1, 2)
-    for axes in panels:
+def empty_panels(
+    rows: int = 1, columns: int = 2, size: tuple[float, float] = (9, 3.6)
+) -> tuple[Figure, "Axes | np.ndarray"]:
+    """A figure of so many inches with its panels, of the shape that matplotlib's `subplots` gives them."""
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
+    panels = figure.subplots(rows, columns)
+    for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    return figure, tuple(panels)
+    return figure, panels
 
 
 def strength_axis(axes: Axes, lambd: Iterable[float], logarithmic: bool = True) -> None:
@@ -40,7 +43,7 @@ def strength_axis(axes: Axes, lambd: Iterable[float], logarithmic: bool = True) 
 def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, unit: str) -> Figure:
     """Losses and penalty (left) and the norm of the weights (right) against the epochs or steps finished."""
     steps = [step for step, _ in history]
-    figure, (losses, sizes) = two_panels()
+    figure, (losses, sizes) = empty_panels()
     for name, colour, style in (
         ("train/loss", BLUE, "-"),
         ("val/loss", ORANGE, "-"),
@@ -68,7 +71,7 @@ def sweep_curves(table: "pd.DataFrame") -> Figure:
 
     table: rows with `setting`, `lambd`, `train/loss`, `val/loss` and `weight/l2`, sorted by λ within a setting.
     """
-    figure, (losses, sizes) = two_panels()
+    figure, (losses, sizes) = empty_panels()
     for colour, (setting, rows) in zip(itertools.cycle(COLOURS), table.groupby("setting"), strict=False):
         label = f"{setting} " if setting else ""
         losses.plot(rows["lambd"], rows["val/loss"], "o-", ms=4, color=colour, label=f"{label}val/loss")

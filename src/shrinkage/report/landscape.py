@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from shrinkage.certificate import Problem
-from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE
+from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels
 
 WORK = 300_000_000  # multiply-adds that a picture may take
 FINEST, COARSEST = 61, 15  # points along one side of a grid
@@ -64,10 +64,7 @@ def landscape(problem: Problem, l1: float, l2: float, path: Sequence[Point], bes
     points = int(min(FINEST, (WORK / cost) ** 0.5))
     if points < COARSEST or (size > 2 and best is None) or not all(w.isfinite().all() for w, _ in path):
         return None
-    figure = Figure(figsize=(5.6, 4.4), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, axes = empty_panels(1, 1, (5.6, 4.4))
     (one if size == 1 else two if size == 2 else plane)(axes, problem, l1, l2, path, best, points)
     return figure
 

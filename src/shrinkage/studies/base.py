@@ -2,7 +2,7 @@
 
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +20,14 @@ class Study(ABC):
     @abstractmethod
     def run(self, cfg: DictConfig) -> Findings:
         """Raises InputError where the config does not fit the question."""
+
+
+def require(cfg: DictConfig, needed: Mapping[str, object], words: str) -> None:
+    """Raises InputError for the first key whose value is not the one that the study is about, in these words."""
+    for key, value in needed.items():
+        given, name = OmegaConf.select(cfg, key), key.removeprefix("choices.")
+        if given != value:
+            raise InputError(f"{name}={given}: {words} {value}; use {name}={value}")
 
 
 def varied(cfg: DictConfig, **numbers: object) -> DictConfig:

@@ -11,7 +11,7 @@ from rich.progress import track
 from shrinkage.data.d2l import D2L
 from shrinkage.errors import InputError
 from shrinkage.reference import optimum
-from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, strength_axis, two_panels
+from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
 from shrinkage.training import Workshop
@@ -71,7 +71,7 @@ class Bayes(Study):
                 "above the smallest (%)": above[at],
             }
         )
-        figure, (assumed, excess) = two_panels()
+        figure, (assumed, excess) = empty_panels()
         assumed.plot(lambds, np.sqrt(noise / (n * lambds)), color=BLUE)
         assumed.axhline(np.sqrt(prior), color=GREY, ls=":", lw=1)
         assumed.text(lambds[0], 1.1 * np.sqrt(prior), "the true weights (rms)", color=GREY, fontsize="small")
@@ -113,7 +113,7 @@ class Bayes(Study):
         noise = cfg.data.noise**2
         w = np.linspace(-4 * true, 6 * true, GRID)
         likelihood = -np.square(y[:, None] - x * w).sum(axis=0) / (2 * noise)
-        figure, panels = two_panels()
+        figure, panels = empty_panels()
         rows = []
         # Both priors have the standard deviation τ; that of Laplace is √2 times its scale.
         for axes, name, scale in zip(panels, ("Gaussian", "Laplace"), (true, true / np.sqrt(2)), strict=True):

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from shrinkage.errors import InputError
 from shrinkage.reference import optimum
-from shrinkage.report.figures import BLUE, GREY, ORANGE, strength_axis, two_panels
+from shrinkage.report.figures import BLUE, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained_together, varied
 from shrinkage.training import Workshop
@@ -51,7 +51,7 @@ class Bias(Study):
         lambds = sorted(self.lambds)
         fine = np.geomspace(min(filter(None, lambds)), lambds[-1], 100)
         table, furthest = pd.DataFrame({"λ": [float(lambd) for lambd in lambds]}), 0.0
-        figure, (sizes, losses) = two_panels()
+        figure, (sizes, losses) = empty_panels()
         for scope, (colour, word) in SCOPES.items():
             lanes = trained_together([varied(cfg, lambd=lambd, penalty__scope=scope) for lambd in lambds])
             exact = [solved(train.x, train.y, lambd, scope) for lambd in lambds]

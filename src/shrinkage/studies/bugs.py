@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import track
 from torch import Tensor
 
 from shrinkage.errors import InputError
-from shrinkage.report.figures import BLUE, COLOURS, ORANGE, two_panels
+from shrinkage.report.figures import BLUE, COLOURS, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, trained_together, varied
+from shrinkage.studies.base import Study, require, trained_together, varied
 
 NEEDED = {"choices.data": "d2l", "choices.model": "linear", "choices.penalty": "l2", "penalty.mode": "loss"}
 POSTED, RESET, ALONE, VAL = "as posted", "reset each epoch", "data loss alone", "validation"
@@ -87,10 +87,7 @@ class Bugs(Study):
                 raise InputError(f"study.{name}={value}: must be > 0; use study.{name}={way_out}")
 
     def run(self, cfg: DictConfig) -> Findings:
-        for key, needed in NEEDED.items():
-            value, key = OmegaConf.select(cfg, key), key.removeprefix("choices.")
-            if value != needed:
-                raise InputError(f"{key}={value}: the script has {needed}; use {key}={needed}")
+        require(cfg, NEEDED, "the script has")
         if cfg.lambd == 0:
             raise InputError("lambd=0: this is what λ = 0 is compared with; use lambd=3")
         versions = {
@@ -152,7 +149,7 @@ class Bugs(Study):
 
 def figure(lambd: float, curves: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """What is plotted at this λ (left), and where both losses end after each correction (right)."""
-    drawn, (losses, ends) = two_panels()
+    drawn, (losses, ends) = empty_panels()
     posted, squared = curves.loc[("posted", lambd)], curves.loc[("squared", lambd)]
     for label, values, colour, style in (
         ("training, as posted", posted[POSTED], COLOURS[0], "-"),

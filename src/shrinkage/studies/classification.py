@@ -19,7 +19,7 @@ from shrinkage.certificate import Problem
 from shrinkage.data.base import Part
 from shrinkage.data.breast_cancer import BreastCancer
 from shrinkage.errors import InputError
-from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, strength_axis
+from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
 from shrinkage.training import Workshop
@@ -341,12 +341,7 @@ def figure(
     confidence: pd.DataFrame, units: pd.DataFrame, recall: pd.DataFrame, labels: pd.DataFrame, rows: int, imbalance: int
 ) -> Figure:
     """A panel for each question."""
-    drawn = Figure(figsize=(9, 7), layout="constrained", dpi=120)
-    panels = drawn.subplots(2, 2)
-    for axes in panels.flat:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    (sure, scale), (rare, few) = panels
+    drawn, ((sure, scale), (rare, few)) = empty_panels(2, 2, (9, 7))
     for (penalty, group), colour in zip(confidence.groupby("penalty", sort=False), (BLUE, ORANGE), strict=True):
         sure.plot(group["λ"], group["accuracy"], "o-", ms=4, color=colour, label=f"{penalty}: accuracy")
         sure.plot(group["λ"], group["confidence"], "o--", ms=4, color=colour, label=f"{penalty}: largest probability")
@@ -369,7 +364,7 @@ def figure(
     for axes in (sure, scale, rare):
         strength_axis(axes, recall["λ"])
         axes.set_xlim(right=1.5 * recall["λ"].max())
-    for axes in panels.flat:
+    for axes in drawn.axes:
         axes.legend(frameon=False, fontsize="small")
     return drawn
 

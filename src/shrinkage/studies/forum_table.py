@@ -8,7 +8,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from shrinkage.errors import InputError
-from shrinkage.report.figures import BLUE, GREY, ORANGE, strength_axis, two_panels
+from shrinkage.report.figures import BLUE, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained_together, varied
 
@@ -59,7 +59,7 @@ class ForumTable(Study):
         inside = table["posted test"].between(table["test (smallest)"], table["test (largest)"])
         ratio = (table["posted train"] / table["train (median)"])[1:]
         rises = np.all(np.diff(table["train (median)"]) > 0)
-        figure, (train, test) = two_panels()
+        figure, (train, test) = empty_panels()
         for axes, name in ((train, "train"), (test, "test")):
             low, high = (grouped[name].quantile(share).to_numpy() for share in (0.05, 0.95))
             axes.fill_between(table["λ"], low, high, color=BLUE, alpha=0.2, label=f"5–95 % of {self.seeds} seeds")

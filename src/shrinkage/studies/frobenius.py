@@ -14,7 +14,7 @@ from rich.progress import track
 from shrinkage.errors import InputError
 from shrinkage.penalties.l2 import L2
 from shrinkage.reference import is_cheap, optimum
-from shrinkage.report.figures import BLUE, ORANGE, strength_axis, two_panels
+from shrinkage.report.figures import BLUE, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained
 
@@ -83,7 +83,7 @@ class Frobenius(Study):
         for number in sorted({1, (rank + 1) // 2, rank, spectra.shape[1]}):
             table[f"σ{number}"] = spectra[:, number - 1]
         falls = (np.diff(spectra[:, :rank], axis=0) < 0).all()
-        figure, (by_number, by_lambd) = two_panels()
+        figure, (by_number, by_lambd) = empty_panels()
         shades = colormaps["viridis"](np.linspace(0, 0.8, len(lambds)))
         for colour, lambd, row in zip(shades, lambds, spectra, strict=True):
             by_number.plot(range(1, rank + 1), row[:rank], "o-", ms=4, color=colour)

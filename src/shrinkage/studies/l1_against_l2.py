@@ -18,7 +18,7 @@ from shrinkage.data.d2l import D2L
 from shrinkage.data.diabetes import Diabetes
 from shrinkage.errors import InputError
 from shrinkage.reference import optimum
-from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, strength_axis
+from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained_together, varied
 from shrinkage.tasks import Regression
@@ -220,12 +220,7 @@ class L1AgainstL2(Study):
 
     def figure(self, shared: pd.DataFrame, errors: pd.DataFrame, selection: pd.DataFrame, truth: np.ndarray) -> Figure:
         """Copies and errors (above), selection and test loss against λ (below)."""
-        drawn = Figure(figsize=(9, 7), layout="constrained", dpi=120)
-        panels = drawn.subplots(2, 2)
-        for axes in panels.flat:
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
-        (copies, rises), (kept, losses) = panels
+        drawn, ((copies, rises), (kept, losses)) = empty_panels(2, 2, (9, 7))
         ranks = np.arange(1, self.copies + 1)
         for place, model in enumerate(("L1", "L2")):
             row = shared[shared["model"] == model].iloc[0]
@@ -251,7 +246,7 @@ class L1AgainstL2(Study):
         losses.set(title="prediction (sparse)", ylabel="test loss (½ mean r²)")
         for axes in (kept, losses):
             strength_axis(axes, selection["λ"])
-        for axes in panels.flat:
+        for axes in drawn.axes:
             axes.legend(frameon=False, fontsize="small")
         return drawn
 

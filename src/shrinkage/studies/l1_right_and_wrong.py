@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import track
 from torch import nn
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
 from shrinkage.reference import optimum
-from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, two_panels
+from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, trained, varied
+from shrinkage.studies.base import Study, require, trained, varied
 from shrinkage.training import Training, build
 
 SIGNS = {"− ‖w‖₁": -1, "alone": 0, "+ ‖w‖₁": 1}
@@ -82,10 +82,7 @@ class L1RightAndWrong(Study):
                 raise InputError(f"study.{name}={value}: must be a whole number ≥ 2; use study.{name}={way_out}")
 
     def run(self, cfg: DictConfig) -> Findings:
-        for key, needed in NEEDED.items():
-            value, key = OmegaConf.select(cfg, key), key.removeprefix("choices.")
-            if value != needed:
-                raise InputError(f"{key}={value}: the post is about {needed}; use {key}={needed}")
+        require(cfg, NEEDED, "the post is about")
         with TemporaryDirectory() as folder:
             made = build(cfg, Path(folder))
         loops, curves = self.loops(cfg, made)
@@ -170,7 +167,7 @@ class L1RightAndWrong(Study):
 
 def figure(loops: pd.DataFrame, curves: list[list[float]], weights: dict[str, np.ndarray]) -> Figure:
     """‖w‖₁ in the posted loop at the first learning rate (left), the weights under the right sign by size (right)."""
-    drawn, (norms, sizes) = two_panels()
+    drawn, (norms, sizes) = empty_panels()
     for (_, row), curve, colour in zip(loops.iterrows(), curves, (ORANGE, GREY, BLUE), strict=False):
         norms.plot(curve, ".-", color=colour, label=f"mean r² {row['mean r² …']}")
     wrong, last = loops.iloc[0], len(curves[0]) - 1

@@ -9,7 +9,7 @@ from rich.progress import track
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
-from shrinkage.report.figures import two_panels
+from shrinkage.report.figures import empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.report.landscape import objective_curve
 from shrinkage.studies.base import Study, trained, varied
@@ -60,7 +60,7 @@ class Notebook1D(Study):
         spread = pd.DataFrame({"quantity": names, "mean": every.mean().to_numpy(), "sd": every.std().to_numpy()})
         worst = max(one["MAPE of w"][1:3])
         grid = np.linspace(-1.6 * abs(least), 1.6 * abs(least), 400)
-        figure, panels = two_panels()
+        figure, panels = empty_panels()
         for axes, loss, factor, title in (
             (panels[0], sum_of_squares, lambd, f"sum of squares, λ = {lambd:g}"),
             (panels[1], mean_of_squares, 2 * lambd / rows, f"mean of squares, λ₂ = 2λ/M = {2 * lambd / rows:g}"),

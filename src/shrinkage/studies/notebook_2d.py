@@ -7,7 +7,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from shrinkage.errors import InputError
-from shrinkage.report.figures import two_panels
+from shrinkage.report.figures import empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.report.landscape import around, contours
 from shrinkage.studies.base import Study, trained
@@ -62,7 +62,7 @@ class Notebook2D(Study):
         grid = np.stack(np.meshgrid(first, second), axis=-1)
         loss = np.square(grid @ x.T - y).mean(axis=-1)
         squared = np.square(grid).sum(axis=-1)
-        figure, (left, right) = two_panels()
+        figure, (left, right) = empty_panels()
         marks = {
             "minimum of what is plotted": plotted,
             "what the notebook marks": marked,

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
-from shrinkage.report.figures import BLUE, COLOURS, ORANGE, two_panels
+from shrinkage.report.figures import BLUE, COLOURS, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained, trained_together, varied
 from shrinkage.training import Workshop
@@ -155,7 +155,7 @@ class Overfitting(Study):
 
 def picture(runs: pd.DataFrame, curve: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
     """Every seed's test loss in each way's chosen setting (left), and the median validation losses in training."""
-    figure, (losses, course) = two_panels()
+    figure, (losses, course) = empty_panels()
     for place, (way, setting, median) in enumerate(chosen[["way", "setting", "test"]].to_numpy()):
         own = runs[(runs["way"] == way) & (runs["setting"] == setting)]["test/loss"]
         losses.plot(own, [place] * len(own), "o", ms=4, color=BLUE, alpha=0.6, label="" if place else "a seed")

@@ -16,7 +16,7 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from shrinkage.errors import InputError
-from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, two_panels
+from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
 from shrinkage.training import Training, build
@@ -109,7 +109,7 @@ class ScratchAndConcise(Study):
         for group, choice in (("data", "d2l"), ("model", "linear"), ("penalty", "l2")):
             if cfg.choices[group] != choice:
                 raise InputError(f"{group}={cfg.choices[group]}: both are written for {choice}; use {group}={choice}")
-        figure, (losses, differences) = two_panels()
+        figure, (losses, differences) = empty_panels()
         rows = []
         for colour, lambd in zip(itertools.cycle(COLOURS), self.strengths, strict=False):
             scratch, path = followed(cfg, lambd=lambd, penalty__mode="loss")

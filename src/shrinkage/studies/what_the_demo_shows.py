@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import track
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
 from shrinkage.reference import optimum
-from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, strength_axis, two_panels
+from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, trained_together, varied
+from shrinkage.studies.base import Study, require, trained_together, varied
 from shrinkage.training import build
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ class WhatTheDemoShows(Study):
             )
 
     def run(self, cfg: DictConfig) -> Findings:
-        for key, needed in NEEDED.items():
-            value, key = OmegaConf.select(cfg, key), key.removeprefix("choices.")
-            if value != needed:
-                raise InputError(f"{key}={value}: the demonstration has {needed}; use {key}={needed}")
+        require(cfg, NEEDED, "the demonstration has")
         if cfg.lambd == 0:
             raise InputError("lambd=0: this is what λ = 0 is compared with; use lambd=3")
         sigma, lr, epochs = self.todays_sigma, self.todays_lr, self.todays_epochs
@@ -156,7 +153,7 @@ def name_of_start(cfg: DictConfig) -> str:
 
 def figure(runs: pd.DataFrame, tables: list[tuple[str, pd.DataFrame]]) -> Figure:
     """Test losses (left) and what is left of the start (right) against λ; runs: those of the first table."""
-    drawn, (losses, memory) = two_panels()
+    drawn, (losses, memory) = empty_panels()
     quantiles = runs.groupby("λ")["run"].quantile([0.05, 0.95]).unstack()
     losses.fill_between(quantiles.index, quantiles[0.05], quantiles[0.95], color=BLUE, alpha=0.2, lw=0)
     for (start, table), colour in zip(tables, (BLUE, ORANGE), strict=True):
