@@ -84,10 +84,11 @@ class LanesLauncher(Launcher):
         if not groups:
             return
         if len(kinds) > 1:
-            sizes = ", ".join(str(len(group)) for group in kinds.values())
+            sizes = sorted({len(group) for group in kinds.values()})
+            between = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
             print(
-                f"note: {len(jobs)} jobs train in {len(kinds)} groups ({sizes} jobs), since they differ in more than "
-                "λ, seed and their penalty's numbers",
+                f"note: {len(jobs)} jobs train in {len(kinds)} groups of {between}, since they differ in more than λ, "
+                "seed and their penalty's numbers",
                 file=sys.stderr,
             )
 

@@ -111,36 +111,61 @@ class Problem:
             "optimum/kkt": self.kkt(l1, l2, weight, bias),
         }
 
-    def polished(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """The parameters after `steps` full-batch proximal gradient steps, accelerated, the bias refitted before each.
+    # Full-batch proximal gradient steps, accelerated (FISTA), the momentum starting anew where it points uphill.
+    # References: Beck & Teboulle (2009), "A fast iterative shrinkage-thresholding algorithm"; O'Donoghue & Candès
+    # (2015), "Adaptive restart for accelerated gradient schemes".
 
-        The step is 1/L with L the largest curvature of the data loss; the momentum starts anew where it points uphill.
-        References: Beck & Teboulle (2009), "A fast iterative shrinkage-thresholding algorithm" (FISTA); O'Donoghue &
-        Candès (2015), "Adaptive restart for accelerated gradient schemes".
-        """
+    def polish_start(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Where such steps begin: at the given weights, a free bias at its best for them."""
         weight, bias = self.parameters(named)
-        x, y, task = self.design, self.y, self.task
+        if self.bias == "free":
+            bias = self.task.best_bias(self.design @ weight.T, self.y)
+            weight = torch.cat([weight, (bias + weight @ self.design.mean(dim=0))[:, None]], dim=1)
+        return {"weight": weight, "ahead": weight, "pace": weight.new_ones(())}
+
+    def polish_steps(self, l1: Strength, l2: Strength, state: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
+        """The state after so many steps, each of 1/L with L the largest curvature of the data loss."""
+        weight, ahead, pace = state["weight"], state["ahead"], state["pace"]
+        x, y, task = self.centred, self.y, self.task
         step = 1 / self.smoothness if self.smoothness else 1.0  # constant columns have no curvature
-        ahead, pace = weight, torch.ones((), dtype=x.dtype)
+        penalised = x.new_ones(x.shape[1])
+        if self.bias == "free":
+            penalised[-1] = 0
+        threshold, shrink = step * l1 * penalised, 1 / (1 + step * l2 * penalised)
         for _ in range(steps):
-            output = x @ ahead.T
-            bias = task.best_bias(output, y) if self.bias == "free" else bias
-            gradient = task.slope(output + bias, y).T @ x / len(x)
+            gradient = task.slope(x @ ahead.T, y).T @ x / len(x)
             moved = ahead - step * gradient
-            moved = moved.sign() * (moved.abs() - step * l1).clamp(min=0) / (1 + step * l2)
+            moved = (moved - moved.clamp(-threshold, threshold)) * shrink
             uphill = ((ahead - moved) * (moved - weight)).sum() > 0
             next_pace = (1 + (1 + 4 * pace**2).sqrt()) / 2
             ahead = moved + torch.where(uphill, 0.0, (pace - 1) / next_pace) * (moved - weight)
             weight, pace = moved, torch.where(uphill, 1.0, next_pace)
+        return {"weight": weight, "ahead": ahead, "pace": pace}
+
+    def polish_end(self, state: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters that the steps have come to, a free bias at its best for them; named as the given ones are."""
+        weight = state["weight"][:, : self.x.shape[1]]
+        found = {"weight": weight}
         if self.bias == "free":
-            bias = task.best_bias(x @ weight.T, y)
-        found = {"weight": weight[:, : self.x.shape[1]]}
-        if self.bias != "none":
-            found["bias"] = bias if self.bias == "free" else weight[:, -1]
+            found["bias"] = self.task.best_bias(self.design @ weight.T, self.y)
+        elif self.bias == "penalised":
+            found["bias"] = state["weight"][:, -1]
         return {name: found[name.rpartition(".")[2]].to(value.dtype) for name, value in named.items()}
+
+    def polished(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
+        """The parameters after so many full-batch proximal steps."""
+        return self.polish_end(self.polish_steps(l1, l2, self.polish_start(named), steps), named)
+
+    @cached_property
+    def centred(self) -> Tensor:
+        """The design [n, p + 1] for which a free bias is one more weight: columns centred, and one of ones."""
+        if self.bias != "free":
+            return self.design
+        return torch.cat([self.design - self.design.mean(dim=0), self.design.new_ones(len(self.design), 1)], dim=1)
 
     @cached_property
     def smoothness(self) -> float:
-        """The largest curvature of the data loss in W."""
+        """The largest curvature of the data loss in W and a free bias; 0 where no column varies."""
         x = self.design - self.design.mean(dim=0) if self.bias == "free" else self.design
-        return self.task.curvature * float(torch.linalg.matrix_norm(x, 2)) ** 2 / len(x)
+        largest = float(torch.linalg.matrix_norm(x, 2)) ** 2 / len(x)
+        return self.task.curvature * (max(largest, 1.0) if self.bias == "free" and largest else largest)

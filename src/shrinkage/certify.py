@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from shrinkage.certificate import Problem, Strength
 from shrinkage.data.base import DataModule
@@ -19,6 +20,7 @@ from shrinkage.tasks import Task
 
 CONVERGED = 1e-6  # a gap of this share of the objective that no weights at all have; glmnet stops at 1e-7
 NUMBERS_AT_ONCE = 20_000_000  # of many lanes' outputs and weights, which a certificate holds a few times over
+POLISH_STEPS = 100  # between two looks at the gap
 FALLS = 0.7  # what may be left of the excess after a quarter of a noisy run that still falls
 
 
@@ -60,9 +62,51 @@ class Certifier:
         """The certificate of a model's parameters, vectorisable."""
         return self.problem_beside(named).certificate(*self.strengths(penalty, lambd), named)
 
-    def polished(self, penalty: Penalty, lambd: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """The parameters after so many full-batch proximal steps, vectorisable."""
-        return self.problem_beside(named).polished(*self.strengths(penalty, lambd), named, steps)
+    def polished(
+        self,
+        l1: Tensor,
+        l2: Tensor,
+        named: Mapping[str, Tensor],
+        steps: int,
+        until_gap: float | None,
+        tell: Callable[[int, int], None],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The parameters [K, …] of lanes after full-batch proximal steps, and how many each has taken, [K].
+
+        All take so many, or with until_gap each stops where its gap is no larger: it is looked at before the first step
+        and after every hundred. tell: hears of the steps taken and of the lanes that are left.
+        """
+        problem = self.problem_beside(named)
+
+        def over_lanes(function: Callable, *trees: object) -> object:
+            return torch.vmap(function, chunk_size=self.at_once)(*trees)
+
+        def gap(l1: Tensor, l2: Tensor, state: dict[str, Tensor], named: dict[str, Tensor]) -> Tensor:
+            # The given parameters may have a bias that is not the best for them, which the first step puts right.
+            reached = problem.polish_end(state, named) if done else named
+            return problem.duality_gap(l1, l2, *problem.parameters(reached))
+
+        state = {name: value.clone() for name, value in over_lanes(problem.polish_start, dict(named)).items()}
+        left, taken, done = torch.arange(len(l1)), torch.zeros(len(l1), dtype=torch.int64), 0
+
+        def of(lanes: Tensor) -> tuple:
+            return tree_map(lambda value: value[lanes], (l1, l2, state, dict(named)))
+
+        while True:
+            if until_gap is not None and len(left):
+                left = left[over_lanes(gap, *of(left)).cpu() > until_gap]
+            if done == steps or not len(left):
+                found = {name: value.clone() for name, value in named.items()}
+                for name, value in over_lanes(problem.polish_end, state, dict(named)).items():
+                    found[name][taken > 0] = value[taken > 0]
+                return found, taken
+            count = steps - done if until_gap is None else min(POLISH_STEPS, steps - done)
+            moved = over_lanes(lambda l1, l2, state: problem.polish_steps(l1, l2, state, count), *of(left)[:3])  # noqa: B023
+            for name, value in moved.items():
+                state[name][left] = value
+            done += count
+            taken[left] = done
+            tell(done, len(left))
 
     @property
     def at_once(self) -> int:

@@ -30,8 +30,8 @@ class Checkpoints(Checkpoint):
         return [path for path in (self.folder / "best.ckpt", self.folder / "last.ckpt") if path.exists()]
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        loss = module.measured["val/loss"]
-        if self.best is None or loss < self.best["val/loss"]:
+        loss = module.measured.get("val/loss")
+        if loss is not None and (self.best is None or loss < self.best["val/loss"]):
             weights = {name: tensor.detach().clone() for name, tensor in module.model.state_dict().items()}
             self.best = {"epoch": trainer.current_epoch + 1, "val/loss": loss, "state_dict": weights}
             self.best_measured, self.best_is_written = module.measured, False

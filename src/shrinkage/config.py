@@ -26,9 +26,19 @@ KEYS = {
     "lambd",
     "seed",
     "study",
+    "metric",
+    "refit",
+    "export",
 }
 CERTIFICATES = ("end", "epoch", "exact")
 GROUPS = ("data", "model", "penalty", "optimizer")
+# Overrides that a run's name has in words of its own, or that tell no two runs apart.
+TOLD = {
+    *GROUPS,
+    *("lambd", "seed", "experiment", "metric", "refit", "export"),
+    *("data.path", "data.target", "data.folds", "data.fold", "data.repeat", "data.refit"),
+    *("data.batch_size", "trainer.until_gap", "polish"),
+}
 
 
 def check(cfg: DictConfig) -> None:
@@ -65,6 +75,8 @@ def check(cfg: DictConfig) -> None:
         )
     if cfg.trainer.until_gap is not None:
         number(cfg, "trainer.until_gap", above=0, rule="a gap must be > 0", way_out="use trainer.until_gap=1e-6")
+    if cfg.refit not in (None, "min", "1se"):
+        raise InputError(f"refit={cfg.refit}: must be min (the λ of the smallest mean) or 1se; use refit=null for none")
     counted_in_steps = cfg.trainer.max_steps > 0
     whole(cfg, "trainer.max_epochs", least=1, way_out="use trainer.max_epochs=10", optional=counted_in_steps)
     if cfg.trainer.max_steps == 0:
@@ -130,6 +142,11 @@ def kind_of_lane(cfg: DictConfig) -> str:
     return json.dumps(tree, sort_keys=True, default=str)
 
 
+def exports(cfg: Mapping) -> bool:
+    """Whether a run ends with a model to take away; where a sweep will refit, only the refitted one does."""
+    return cfg["export"] is not None and cfg["refit"] is None
+
+
 def step_unit(cfg: Mapping) -> str:
     """What a metric's step counts: optimiser steps where trainer.max_steps counts the run, else epochs."""
     steps = cfg["trainer"]["max_steps"]
@@ -180,6 +197,9 @@ def run_name(cfg: DictConfig, overrides: list[str]) -> str:
     words += [choices.penalty, f"λ={strength}", f"seed={cfg.seed}"]
     if cfg.study is not None:
         words = [cfg.study._target_.split(".")[-2]]  # the study's file
-    told = {*GROUPS, "lambd", "seed", "data.path", "data.target", "experiment"}
-    words += [f"{key}={value}" for key, value in chosen.items() if key not in told and not key.startswith("tracking")]
+    if "data.fold" in chosen or "data.repeat" in chosen:
+        words.append(f"fold={cfg.data.fold}" + (f" repeat={cfg.data.repeat}" if cfg.data.repeat else ""))
+    if cfg.data.get("refit"):
+        words.append("refit")
+    words += [f"{key}={value}" for key, value in chosen.items() if key not in TOLD and not key.startswith("tracking")]
     return " ".join(words)[:250]

@@ -51,7 +51,7 @@ def in_one_line() -> Iterator[None]:
 
 
 def fit(cfg: DictConfig) -> float:
-    """Train one config and record it: the final val/loss, which a sweeper may minimise.
+    """Train one config and record it: the final val/loss, which a sweeper may minimise; train/loss without a val part.
 
     Under early stopping the final weights are the best ones. Bad input is refused `in_one_line`.
     """
@@ -67,12 +67,13 @@ def train(cfg: DictConfig) -> float:
             config.check(cfg)
             record.connect()
 
+            from shrinkage.export import coefficients, write_model
             from shrinkage.tracking.logger import JournalLogger
             from shrinkage.training import build
 
             training = build(cfg, record.place.folder, record.name, sweep.tell if sweep else None)
             record.begin(training.datamodule.describe(cfg.choices.data))
-            record.tag(training.tags)
+            record.tag(training.datamodule.tags | training.tags)
             if record.journal is not None:
                 training.trainer.logger = JournalLogger(record.journal)
             for sentence in [] if sweep else training.advice():
@@ -82,6 +83,10 @@ def train(cfg: DictConfig) -> float:
             record.complete(
                 module.measured, training.test, training.best_metrics() | training.conclusion, module.history[-1][0]
             )
+            record.keep_course(module.history, coefficients(training.datamodule, module.model))
+            if config.exports(cfg) and record.journal is not None:
+                path = write_model(training.datamodule, module.model, record.place.folder / "model")
+                record.journal.model(path, cfg.export)
             if sweep is None:  # a sweep draws one figure of all its jobs
                 from shrinkage.report.figures import learning_curves
 
@@ -93,7 +98,7 @@ def train(cfg: DictConfig) -> float:
                 show_summary(record.name, module.measured, training.test, training.verdict())
     finally:
         record.settle()
-    return module.measured["val/loss"]
+    return module.measured.get("val/loss", module.measured["train/loss"])
 
 
 class Outcome:
@@ -166,6 +171,7 @@ def fail(outcomes: Sequence[Outcome], error: Exception) -> None:
 def train_lanes(outcomes: Sequence[Outcome], workshop: "Workshop") -> None:
     """Train and record them together; each run ends when its lane does."""
     from shrinkage.checkpoints import write
+    from shrinkage.export import coefficients
     from shrinkage.training import best_metrics, build_lanes
 
     records = [outcome.record for outcome in outcomes]
@@ -181,6 +187,8 @@ def train_lanes(outcomes: Sequence[Outcome], workshop: "Workshop") -> None:
         write(record.place.folder / "checkpoints", best=lane.best, last=lane.last)
         best = best_metrics(lane.best["epoch"], lane.best_measured)
         record.complete(lane.measured, lane.test, best | lane.conclusion, lane.history[-1][0])
+        weights = coefficients(workshop.datamodule, training.model, lane.weights)
+        record.keep_course(((step, measured) for step, _, measured in lane.history), weights)
         record.end("FINISHED")
         outcome.loss = lane.measured["val/loss"]
 
@@ -191,7 +199,7 @@ def train_lanes(outcomes: Sequence[Outcome], workshop: "Workshop") -> None:
         tell = records[0].sweep.tell if records[0].sweep else None
         training = build_lanes([record.cfg for record in records], workshop, records[0].place.folder, on_end, tell)
         for record, tags in zip(records, training.tags, strict=True):
-            record.tag(tags)
+            record.tag(workshop.datamodule.tags | tags)
         try:
             training.run()
         except BaseException:

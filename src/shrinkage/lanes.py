@@ -50,8 +50,8 @@ class Lane:
 
     index: which of the lanes. history: (step, milliseconds since 1970, metrics). measured: the metrics of the weights
     that it ends with. best: the checkpoint of its smallest val/loss. last: Lightning's checkpoint of its end.
-    conclusion: what is known of its optimum. error: why it diverged. Where training was interrupted, best and last are
-    None.
+    conclusion: what is known of its optimum. weights: the parameters that it ends with. error: why it diverged. Where
+    training was interrupted, best and last are None.
     """
 
     index: int
@@ -62,6 +62,7 @@ class Lane:
     last: dict | None = None
     test: dict[str, float] = field(default_factory=dict)
     conclusion: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
     error: InputError | None = None
 
 
@@ -292,9 +293,13 @@ class LanesModule(PenalisedModule):
         weights = self.best_weights if best else super().parameters_by_name()
         weights = {name: w[which.to(w.device)] for name, w in weights.items()}
         polished: dict[str, Tensor] = {}
+        taken = torch.zeros(len(positions), dtype=torch.int64)
         if self.polish_steps:
             with self.only(which, weights):
-                weights = self.polished(self.polish_steps)
+                strengths = self.strengths()
+            weights, taken = self.certifier.polished(
+                *strengths, weights, self.polish_steps, self.until_gap, self.on_polish
+            )
             with self.only(which, weights):
                 polished = self.measurements()
         with self.only(which, weights):
@@ -307,13 +312,14 @@ class LanesModule(PenalisedModule):
                 self.on_end(lane)
                 continue
             own = {name: w[number].clone() for name, w in weights.items()}
+            lane.weights = own
             lane.best, lane.best_measured = self.best(position)
             if self.patience is not None:
                 lane.measured = lane.best_measured
-            last = own if polished else {name: p[position].clone() for name, p in self.model.named_parameters()}
-            if polished:
+            last = own if taken[number] else {name: p[position].clone() for name, p in self.model.named_parameters()}
+            if taken[number]:
                 lane.measured = defined(polished, [value[number].item() for value in polished.values()])
-                lane.history.append((lane.history[-1][0] + self.polish_steps, now(), lane.measured))
+                lane.history.append((lane.history[-1][0] + int(taken[number]), now(), lane.measured))
             lane.last = checkpoint | {
                 "state_dict": checkpoint["state_dict"]
                 | {f"model.{name}": value.detach() for name, value in last.items()},

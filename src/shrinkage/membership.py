@@ -2,7 +2,7 @@
 
 Jobs may run in other processes and any may die, so they and the sweep meet in a folder that one environment variable
 names: `sweep.json` there has the parent run, every job adds a line to `results.jsonl` when it ends, and `progress` has
-the last word of a job that takes long.
+the last word of a job that takes long, and `jobs` how many there will be.
 """
 
 import json
@@ -30,6 +30,15 @@ class Membership:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "sweep.json").write_text(json.dumps({"parent": self.parent}))
         os.environ[VARIABLE] = str(self.folder)
+
+    def expect(self, jobs: int) -> None:
+        """How many jobs there will be, said by a sweeper that knows."""
+        (self.folder / "jobs").write_text(str(jobs))
+
+    def expected(self) -> int | None:
+        """How many jobs there will be; None where the sweeper decides as it goes, or has not begun."""
+        path = self.folder / "jobs"
+        return int(path.read_text()) if path.exists() else None
 
     def tell(self, words: str) -> None:
         """How far this job has come; where several run at once, the last word counts."""

@@ -26,7 +26,8 @@ class PenalisedModule(L.LightningModule):
     of a convex problem that is small enough.
 
     certifier: for a convex problem, what tells how far its optimum is; certify_epochs: after every epoch too;
-    until_gap: the duality gap at which training may stop, None for never.
+    until_gap: the duality gap at which training may stop, None for never. on_polish: hears how many polishing steps are
+    done, and how many lanes are left.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class PenalisedModule(L.LightningModule):
         self.penalised = objective.penalised(penalty, model)
         self.certifier: Certifier | None = None
         self.certify_epochs, self.until_gap = False, None
+        self.on_polish: Callable[[int, int], None] = lambda done, lanes: None
         self.measured: dict[str, float] = {}
         self.history: list[tuple[int, dict[str, float]]] = []
         self.path: list[dict[str, Tensor]] = []
@@ -108,8 +110,9 @@ class PenalisedModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.measure(self.steps_finished)
-        # Where EarlyStopping looks; `self.log` would round to single precision on the way.
-        self.trainer.callback_metrics["val/loss"] = torch.tensor(self.measured["val/loss"], dtype=torch.float64)
+        if "val/loss" in self.measured:
+            # Where EarlyStopping looks; `self.log` would round to single precision on the way.
+            self.trainer.callback_metrics["val/loss"] = torch.tensor(self.measured["val/loss"], dtype=torch.float64)
         if self.until_gap is not None and self.measured["optimum/duality_gap"] <= self.until_gap:
             self.trainer.should_stop = True
 
@@ -138,7 +141,8 @@ class PenalisedModule(L.LightningModule):
         def sizes(_: Penalty, __: Tensor | float, weights: Params, biases: Params) -> dict[str, Tensor]:
             return norms(weights, biases)
 
-        train, val = self.evaluate("train"), self.evaluate("val")
+        train = self.evaluate("train")
+        val = self.evaluate("val") if "val" in self.trainer.datamodule.parts else {}
         named = self.parameters_by_name()
 
         def those(names: Iterable[str]) -> dict[str, Tensor]:
@@ -159,19 +163,28 @@ class PenalisedModule(L.LightningModule):
         """How far from its optimum the training stands; vectorised over lanes."""
         return self.each(self.certifier, self.parameters_by_name(), at_once=self.certifier.at_once)
 
-    def polished(self, steps: int) -> dict[str, Tensor]:
-        """The parameters after so many full-batch proximal steps from where they are."""
+    def strengths(self) -> tuple[Tensor, Tensor]:
+        """λ₁ and λ₂ of the problem that the training tends to, 0-d."""
 
-        def closed(penalty: Penalty, lambd: Tensor | float, named: Params) -> dict[str, Tensor]:
-            return self.certifier.polished(penalty, lambd, named, steps)
+        def of(penalty: Penalty, lambd: Tensor | float) -> tuple[Tensor, Tensor]:
+            l1, l2 = (torch.as_tensor(s, dtype=torch.float64) for s in self.certifier.strengths(penalty, lambd))
+            return l1, l2
 
-        return self.each(closed, self.parameters_by_name(), at_once=self.certifier.at_once)
+        return self.each(of)
 
     @torch.no_grad()
-    def polish(self, steps: int) -> None:
-        """Close the training with full-batch proximal steps, each of which counts as an epoch, and measure again."""
-        objective.assign_(dict(self.model.named_parameters()), self.polished(steps))
-        self.measure(self.history[-1][0] + steps)
+    def polish(self, steps: int) -> int:
+        """Close the training with full-batch proximal steps, each of which counts as an epoch, and measure again.
+
+        How many were taken: with until_gap they end where the gap is no larger.
+        """
+        l1, l2 = (strength[None] for strength in self.strengths())
+        named = {name: value[None] for name, value in self.parameters_by_name().items()}
+        polished, taken = self.certifier.polished(l1, l2, named, steps, self.until_gap, self.on_polish)
+        if taken:
+            objective.assign_(dict(self.model.named_parameters()), {name: value[0] for name, value in polished.items()})
+            self.measure(self.history[-1][0] + int(taken))
+        return int(taken)
 
     @torch.no_grad()
     def conclusion(self, steps: int) -> dict[str, float]:
@@ -230,7 +243,7 @@ def defined(names: Iterable[str], values: Iterable[float]) -> dict[str, float]:
 def divergence(measured: dict[str, float], epoch: int, lr: float, lambd: float) -> str | None:
     """What to say where training has diverged, None where it has not."""
     for name in ("train/loss", "train/objective", "val/loss"):
-        if not math.isfinite(measured[name]):
+        if not math.isfinite(measured.get(name, 0.0)):
             return (
                 f"{name} became {measured[name]} in epoch {epoch}: with optimizer.lr={lr:g} and lambd={lambd:g} the "
                 f"steps are too long and training diverged; use a smaller learning rate, such as "

@@ -31,7 +31,8 @@ class ProgressBar(L.Callback):
         if now - self.shown < REFRESH or not sys.stderr.isatty():
             return
         self.shown = now
-        losses = " ".join(f"{part} {module.measured[f'{part}/loss']:.3g}" for part in ("train", "val"))
+        named = ((part, module.measured.get(f"{part}/loss")) for part in ("train", "val"))
+        losses = " ".join(f"{part} {loss:.3g}" for part, loss in named if loss is not None)
         steps = trainer.estimated_stepping_batches
         total = None if steps == float("inf") else int(steps)
         if self.tell is not None:
@@ -53,6 +54,18 @@ class ProgressBar(L.Callback):
             self.bar = self.progress.add_task(self.label, total=total, losses="")
             self.progress.start()
         self.progress.update(self.bar, completed=trainer.global_step, losses=losses, refresh=True)
+
+    def polishing(self, done: int, lanes: int) -> None:
+        """Full-batch steps after the training, by a run of its own or by so many lanes that have some way left."""
+        now = time.monotonic()
+        if now - self.shown < REFRESH or not sys.stderr.isatty():
+            return
+        self.shown = now
+        words = f"polishing, {done:,} steps" + (f", {lanes} lanes left" if lanes > 1 else "")
+        if self.tell is not None:
+            self.tell(words)
+        else:
+            print(f"\r{words} ", end="", file=sys.stderr)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.stop()

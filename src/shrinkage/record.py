@@ -1,5 +1,6 @@
 """The record of one run: what goes into its journal, and how it ends."""
 
+import json
 import os
 import sys
 import traceback
@@ -22,6 +23,7 @@ from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Record:
         self.client: Client | None = None
         self.journal: Journal | None = None
         self.metrics: dict[str, float] = {}
+        self.tags: dict[str, str] = {}
         self.status, self.error = "RUNNING", None
-        self.settled = False
+        self.settled = self.recorded = False
 
     def connect(self, writer: int = 0) -> None:
         """Start the writer process of this number, which is ready later."""
@@ -81,6 +84,7 @@ class Record:
         self.keep_text("overrides.yaml", config.yaml_text(self.place.overrides))
 
     def tag(self, tags: dict[str, str]) -> None:
+        self.tags |= tags
         if self.journal is not None:
             self.journal.tags(tags)
 
@@ -92,7 +96,7 @@ class Record:
 
     def complete(self, measured: dict[str, float], test: dict[str, float], last: dict[str, float], step: int) -> None:
         """What is known only at the end of training: the last metrics, which are logged already, and those after it."""
-        self.metrics = measured | test | last
+        self.metrics = measured | test | last | config.strength(self.cfg.lambd)
         if self.journal is not None:
             self.journal.metrics(test | last, step)
 
@@ -100,6 +104,15 @@ class Record:
         if self.journal is not None:
             figure.savefig(self.place.folder / file)
             self.journal.artifact(self.place.folder / file, "figures")
+
+    def keep_course(self, history: Iterable[tuple[int, dict[str, float]]], coefficients: "DataFrame | None") -> None:
+        """Files of the run's folder that a sweep's report is drawn from; the coefficients are an artifact too."""
+        self.place.folder.mkdir(parents=True, exist_ok=True)
+        (self.place.folder / "history.json").write_text(json.dumps(list(history)), encoding="utf-8")
+        if coefficients is not None:
+            path = self.place.folder / "coefficients.csv"
+            coefficients.to_csv(path, index=False)
+            self.keep(path)
 
     def keep(self, path: Path) -> None:
         """A file that has been written, beside the others."""
@@ -143,8 +156,15 @@ class Record:
         try:
             if self.journal is not None:
                 self.client.wait_for(self.journal)
+                self.recorded = True
+                model = self.client.models.get(self.journal.id, {})
+                self.tags |= {f"model.{key}": value for key, value in model.items() if value is not None}
+                if "error" in model and model["error"] is not None:
+                    print(f"shrinkage: the model was not kept: {model['error']}", file=sys.stderr)
                 if self.sweep is None:
                     print(f"\n{self.status}. {self.client.where(self.journal)}")
+                    if model.get("registered"):
+                        print(how_to_predict(model["registered"]))
         except TrackingError as error:
             if finished:
                 self.status, self.error = "FAILED", str(error)
@@ -152,15 +172,23 @@ class Record:
             print(f"shrinkage: {error}", file=sys.stderr)  # what stopped the run goes before
         finally:
             if self.sweep is not None:
+                resolved = OmegaConf.to_container(self.cfg, resolve=True)
                 self.sweep.report(
                     name=self.name,
                     status=self.status,
-                    lambd=self.cfg.lambd,
-                    seed=self.cfg.seed,
-                    setting=config.setting(self.place.overrides),
+                    run_id=self.client.run_id(self.journal) if self.recorded else None,
+                    folder=str(self.place.folder.resolve()),
+                    overrides=self.place.overrides,
+                    params={name: str(value) for name, value in config.params(resolved).items()},
                     metrics=self.metrics,
+                    tags=self.tags,
                     error=self.error,
                 )
+
+
+def how_to_predict(uri: str) -> str:
+    """What to do with a registered model."""
+    return f"The model is {uri}: mlflow models predict --env-manager local -m {uri} -t csv -i rows.csv"
 
 
 @contextmanager

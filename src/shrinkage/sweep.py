@@ -4,24 +4,30 @@ import atexit
 import concurrent.futures.thread  # noqa: F401 it cannot be imported any more while the interpreter exits, and pandas does
 import math
 import os
+import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from shrinkage.config import root_of
+from shrinkage.config import root_of, setting
 from shrinkage.errors import InputError
 from shrinkage.interrupt import SIGNALS, leave
 from shrinkage.membership import Membership
 from shrinkage.provenance import run_tags
+from shrinkage.record import how_to_predict
 from shrinkage.tracking.client import Client, TrackingError, connect
 from shrinkage.tracking.journal import Journal
 from shrinkage.tracking.location import home, store_uri
+
+if TYPE_CHECKING:
+    from shrinkage.report.choice import Answer
 
 PATIENCE_SECONDS = 2.0
 IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
@@ -40,8 +46,9 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         self.started = time.monotonic()
+        self.config, self.root = config, root_of(config.hydra)
         self.overrides = list(config.hydra.overrides.task)
-        self.total = number_of_jobs(config)
+        self.name = " ".join(["sweep", *self.overrides])[:250]
         self.client: Client | None = None
         self.journal: Journal | None = None
         self.ended = False
@@ -59,14 +66,14 @@ class Sweep(Callback):
 
     def begin_parent(self, config: DictConfig) -> str:
         """The parent's run id in the store, which must be there before the first child."""
-        root = root_of(config.hydra)
+        root = self.root
         uri = store_uri(config.tracking.uri, root)
         self.client = connect(uri, config.tracking.experiment, home(uri, root), 0)
         if config.hydra.runtime.choices["hydra/launcher"] in IN_THIS_PROCESS:
             import shrinkage.training  # noqa: F401 it takes as long as the writer, which opens the store meanwhile
         self.client.wait_until_ready()
         self.journal = self.client.begin(
-            " ".join(["sweep", *self.overrides])[:250],
+            self.name,
             run_tags(root, self.overrides),
             # Taken out of the environment: it is this run and none of the jobs that it means.
             adopt=os.environ.pop("MLFLOW_RUN_ID", None),
@@ -77,25 +84,19 @@ class Sweep(Callback):
         self.end()
 
     def end(self) -> None:
-        """The table, the figure and the parent's status; once."""
+        """The answer, its report, the refitted model, and the parent's status; once."""
         if self.ended:
             return
         self.ended = True
         self.done.set()
         self.membership.forget_progress()
-        results = self.membership.results()
+        results, total = self.membership.results(), self.membership.expected()
         finished, failed, killed = (
             [result for result in results if result["status"] == status] for status in ("FINISHED", "FAILED", "KILLED")
         )
-        missing = 0 if self.total is None else self.total - len(results)
-        status = "KILLED" if killed or missing else "FAILED" if failed else "FINISHED"
-        trained = [result for result in finished if result["metrics"].get("val/loss") is not None]  # and no study
-        if trained:
-            from shrinkage.report.sweep_summary import aggregate, show_sweep
-
-            table = aggregate(trained)
-            show_sweep(table)
-        of_all = f" of {self.total}" if self.total else ""
+        missing = (total or 0) - len(results)
+        status = "KILLED" if killed or missing else "FINISHED" if finished and not failed else "FAILED"
+        of_all = f" of {total}" if total else ""
         seconds = time.monotonic() - self.started
         print(f"\n{len(finished)}{of_all} runs FINISHED in {seconds:.0f} s, in {self.membership.folder}")
         sys.stdout.flush()
@@ -103,27 +104,107 @@ class Sweep(Callback):
             print(f"FAILED: {result['name']}: {result['error']}", file=sys.stderr)
         if killed or missing:
             print(f"{len(killed) + missing} did not finish", file=sys.stderr)
-        if self.client is None:
-            return
-        try:
-            if trained:
-                self.record(table, results)
-            self.client.end(self.journal, status)
-            self.client.wait_for(self.journal)
-            print(f"The sweep is {status}. {self.client.where(self.journal)}")
-        except TrackingError as error:
-            print(f"shrinkage: {error}", file=sys.stderr)
+        answer = self.answer(finished, results)
+        model = self.refit(answer) if answer is not None and status != "KILLED" and self.config.refit else None
+        if self.client is not None:
+            try:
+                self.client.end(self.journal, status)
+                self.client.wait_for(self.journal)
+                print(f"The sweep is {status}. {self.client.where(self.journal)}")
+            except TrackingError as error:
+                print(f"shrinkage: {error}", file=sys.stderr)
+        if answer is not None:
+            from shrinkage.report.choice import show
 
-    def record(self, table: object, results: list[dict]) -> None:
-        """What the parent run shows of its children."""
-        from shrinkage.report.figures import sweep_curves
-        from shrinkage.report.sweep_summary import write_runs
+            show(answer)
+        if model is not None:
+            print(model)
+
+    def answer(self, finished: list[dict], results: list[dict]) -> "Answer | None":
+        """Which λ to take; the report is written and recorded. None, and a table of the runs, where nothing tells."""
+        trained = [result for result in finished if "train/loss" in result["metrics"]]  # and no study
+        if not trained:
+            return None
+        from shrinkage.report.choice import choose
+        from shrinkage.report.page import write
+        from shrinkage.report.page import FolderSource
+        from shrinkage.report.sweep_summary import show_runs, write_runs
 
         folder = self.membership.folder
-        write_runs(results, folder / "runs.csv")
-        self.journal.artifact(folder / "runs.csv")
-        sweep_curves(table).savefig(folder / "sweep.png")
-        self.journal.artifact(folder / "sweep.png", "figures")
+        try:
+            answer = choose(results, self.config.metric)
+        except InputError as error:
+            show_runs(trained)
+            print(f"note: {error}", file=sys.stderr)
+            write_runs(results, folder / "runs.csv")
+            self.keep(folder / "runs.csv")
+            return None
+        for path in write(answer, results, FolderSource(), folder, self.name):
+            self.keep(path)
+        print(f"The report: {folder / 'report.html'}")
+        if self.journal is not None:
+            winner = answer.winner
+            one_se = {} if winner.one_se is None else {f"{answer.axis}.1se": f"{winner.one_se:g}"}
+            self.journal.tags(
+                {
+                    f"{answer.axis}.min": f"{winner.min:g}",
+                    **one_se,
+                    "mlflow.note.content": description(answer),  # MLflow's description of a run
+                }
+            )
+            error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
+            self.journal.metrics({answer.metric: winner.mean, **error, answer.axis: winner.min}, step=0)
+        return answer
+
+    def keep(self, path: Path) -> None:
+        if self.journal is not None:
+            self.journal.artifact(path)
+
+    def refit(self, answer: "Answer") -> str | None:
+        """Train at the chosen λ on training and validation rows, by a command of its own; what came of it."""
+        winner, which = answer.winner, self.config.refit
+        if which == "1se" and winner.one_se is None:
+            print("note: refit=1se: there is no λ.1se without an error over splits; λ.min is taken", file=sys.stderr)
+            which = "min"
+        value = winner.min if which == "min" else winner.one_se
+        run = winner.runs_at(value)[0]
+        if run["params"].get("data.refit") is None:
+            print(
+                f"note: refit={which}: data={run['params']['data']} has no rows to join; it takes data from a table",
+                file=sys.stderr,
+            )
+            return None
+        given = setting(run["overrides"])
+        kept = [
+            override
+            for override, key in zip(run["overrides"], given, strict=True)
+            if key not in ("data.fold", "data.repeat", "refit", "export")
+        ]
+        name = self.config.export or Path(run["params"].get("data.path", run["params"]["data"])).stem
+        command = [*kept, "data.refit=true", f"export={name}", "hydra.mode=RUN"]
+        print(f"refit at {which}: python train.py {shlex.join(command)}")
+        sys.stdout.flush()
+        before = len(self.membership.results())
+        ended = subprocess.run(
+            [
+                sys.executable,
+                str(self.root / "train.py"),
+                *command,
+                f"hydra.run.dir={self.membership.folder / 'refit'}",
+            ],
+            check=False,
+        )
+        told = self.membership.results()[before:]
+        if ended.returncode or not told:
+            print("shrinkage: the refit did not finish; its command is above", file=sys.stderr)
+            return None
+        (result,) = told
+        tests = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))
+        words = f"Refitted at λ.{which} = {value:g} on training and validation rows"
+        words += f"; the test rows, seen once: {tests}" if tests else "; there is no test part"
+        if "model.registered" in result["tags"]:
+            words += "\n" + how_to_predict(result["tags"]["model.registered"])
+        return words
 
     def show_progress(self) -> None:
         """A bar over the jobs with the time left, on a terminal."""
@@ -134,18 +215,25 @@ class Sweep(Callback):
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            bar = progress.add_task("sweep", total=self.total)
+            bar = progress.add_task("sweep", total=None)
             while not self.done.wait(0.5):
                 words = self.membership.told()
-                progress.update(bar, completed=len(self.membership.results()), description=words or "sweep")
+                progress.update(
+                    bar,
+                    completed=len(self.membership.results()),
+                    total=self.membership.expected(),
+                    description=words or "sweep",
+                )
 
 
-def number_of_jobs(config: DictConfig) -> int | None:
-    """How many jobs a grid has; None where the sweeper decides as it goes."""
-    params = OmegaConf.to_container(config.hydra.sweeper).get("params") or {}
-    lines = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
-    axes = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides(lines)}
-    sweeps = [override for override in axes.values() if override.is_sweep_override()]
-    if not all(override.is_discrete_sweep() for override in sweeps):
-        return None
-    return math.prod(len(list(override.sweep_string_iterator())) for override in sweeps)
+def description(answer: "Answer") -> str:
+    """The answer in Markdown, for the parent's page."""
+    return "\n\n".join(
+        [
+            f"**{answer.sentence}**",
+            *(comparison.sentence for comparison in answer.comparisons),
+            *(f"Warning: {warning}" for warning in answer.warnings),
+            *answer.notes,
+            "The evidence: `report.html` among this run's artifacts.",
+        ]
+    )

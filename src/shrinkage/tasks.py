@@ -112,7 +112,7 @@ class Classification(Task):
         return logits.softmax(dim=1) - F.one_hot(target, logits.shape[1])
 
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.excess(output, target)[:, -self.outputs :]
+        return output.sigmoid() - target[:, None] if self.outputs == 1 else self.excess(output, target)
 
     def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
         # With q = y + s(p − y) it is the relative entropy KL(q‖p).

@@ -22,7 +22,7 @@ from torch import nn
 from shrinkage import conventions, objective
 from shrinkage.certify import certifier, percent, why_not
 from shrinkage.checkpoints import Checkpoints
-from shrinkage.config import step_unit, thinned
+from shrinkage.config import exports, step_unit, thinned
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesModule
@@ -56,6 +56,7 @@ class Training:
     tags: dict[str, str]
     test: dict[str, float] = field(default_factory=dict)
     conclusion: dict[str, float] = field(default_factory=dict)
+    polished: int = 0  # full-batch steps after the training
 
     def run(self) -> None:
         """Train, put back the best weights where early stopping asks for them, polish, and measure what ends a run."""
@@ -66,7 +67,7 @@ class Training:
             self.checkpoints.restore_best(self.module)
             steps = self.checkpoints.best["epoch"] * self.trainer.num_training_batches
         if self.cfg.polish and self.module.certifier is not None:
-            self.module.polish(self.cfg.polish)
+            self.polished = self.module.polish(self.cfg.polish)
             self.checkpoints.write(self.trainer)
         if "test" in self.datamodule.parts:
             self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
@@ -89,8 +90,8 @@ class Training:
             return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s", noisy)
 
         words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help)
-        if self.cfg.polish:
-            words += f"; the last {self.cfg.polish} steps of the curve are full-batch proximal ones (polish)"
+        if self.polished:
+            words += f"; the last {self.polished} steps of the curve are full-batch proximal ones (polish)"
         if known.get("init/memory", 0.0) > 1e-6 and module.certifier.leaves_directions:
             words += f"; {percent(known['init/memory'])} of the initial weights is left where the data do not reach"
         return words
@@ -149,10 +150,14 @@ class Training:
 
 @dataclass
 class LanesTraining:
-    """The objects of many runs that are trained together, and the tags of each; `run` trains them once."""
+    """The objects of many runs that are trained together, and the tags of each; `run` trains them once.
+
+    model: one of their initial models.
+    """
 
     cfg: DictConfig
     datamodule: DataModule
+    model: nn.Module
     module: LanesModule
     trainer: L.Trainer
     tags: list[dict[str, str]]
@@ -291,17 +296,25 @@ def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], 
     checkpoints = Checkpoints(folder / "checkpoints")
     callbacks: list[L.Callback] = [checkpoints]
     if cfg.early_stopping.patience is not None:
+        if "val" not in workshop.datamodule.parts:
+            raise InputError(
+                f"early_stopping.patience={cfg.early_stopping.patience}: it looks at val/loss, and data.refit=true "
+                "leaves no validation part; use early_stopping.patience=null"
+            )
         callbacks.append(
             EarlyStopping("val/loss", patience=cfg.early_stopping.patience, min_delta=cfg.early_stopping.min_delta)
         )
+    bar = ProgressBar(label, tell)
     if cfg.progress:
-        callbacks.append(ProgressBar(label, tell))
+        callbacks.append(bar)
     trainer = workshop.trainer(folder, callbacks)
     model = workshop.model(trainer, cfg.seed)
     penalty = workshop.penalty(cfg, model)
     module = PenalisedModule(
         model, workshop.task, penalty, float(cfg.lambd), workshop.make_optimizer, workshop.schedule
     )
+    if cfg.progress:
+        module.on_polish = bar.polishing
     reason = workshop.certify(module, model, float(cfg.lambd))
     tags = equivalents(cfg, penalty, model, workshop.make_optimizer(model.parameters()), workshop.datamodule)
     return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, tags)
@@ -319,7 +332,7 @@ def build_lanes(
     Raises InputError where a value cannot be used, CannotShare where they have to be trained one by one.
     """
     cfg = workshop.cfg
-    callbacks: list[L.Callback] = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
+    callbacks = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
     trainer = workshop.trainer(folder, callbacks, plugins=[HeldCheckpoint()])
     seeds = list(dict.fromkeys(c.seed for c in cfgs))
     models = {seed: workshop.model(trainer, seed) for seed in seeds}
@@ -349,10 +362,12 @@ def build_lanes(
         workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
     if module.certifier is not None:
         module.polish_steps = cfg.polish
+    for bar in callbacks:
+        module.on_polish = bar.polishing
     model = models[seeds[0]]
     optimizer = workshop.make_optimizer(model.parameters())
     tags = [equivalents(c, penalties[str(c.penalty)], model, optimizer, datamodule) for c in cfgs]
-    return LanesTraining(cfg, datamodule, module, trainer, tags)
+    return LanesTraining(cfg, datamodule, model, module, trainer, tags)
 
 
 def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path) -> int:
@@ -365,6 +380,10 @@ def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path)
         raise CannotShare("clipping by the norm of the whole gradient would mix the lanes")
     if trainer.devices != 1:
         raise CannotShare(f"trainer.devices={trainer.devices}: lanes train on one device")
+    if "val" not in workshop.datamodule.parts:
+        raise CannotShare("without a validation part each run is one to keep")
+    if exports(workshop.cfg):
+        raise CannotShare("export: each run keeps a model of its own")
     other = next((cfg for cfg in cfgs if cfg.penalty != cfgs[0].penalty), cfgs[-1])
     pair = build_lanes([cfgs[0], other], workshop, folder, on_end=lambda lane: None)
     batch = workshop.datamodule.tensors("train")[: workshop.datamodule.batch_rows]

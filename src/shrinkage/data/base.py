@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import lightning.pytorch as L
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from shrinkage.errors import InputError
+
+from .recipe import Column, Feature, Recipe
+
+EXAMPLE_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,14 @@ class StackedBatches(Sampler[torch.Tensor]):
 
 
 class DataModule(L.LightningDataModule, ABC):
-    """A data set with parts `train`, `val` and perhaps `test`.
+    """A data set with parts `train`, and perhaps `val` and `test`.
 
     seed: fixes the data or their split. batch_size: rows a step, None for all of them. order_seed: fixes the order
     of the batches; `order_seeds` may be given several afterwards, to draw a batch of each at once.
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names; for regression center and
-    scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is known; notes,
-    sentences that the user should read.
+    scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is known; digest, of all
+    rows whatever their split, where there are such; notes, sentences that the user should read.
     """
 
     def __init__(self, *, seed: int, batch_size: int | None, order_seed: int) -> None:
@@ -96,6 +101,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.feature_names: tuple[str, ...] = ()
         self.center, self.scale = 0.0, 1.0
         self.noise_variance: float | None = None
+        self.digest: str | None = None
         self.notes: list[str] = []
 
     @abstractmethod
@@ -118,6 +124,17 @@ class DataModule(L.LightningDataModule, ABC):
         """How many numbers a row has."""
         return self.parts["train"].x.shape[1]
 
+    def recipe(self) -> Recipe:
+        """How the features come from the user's own columns; here they are those, numbers without a gap."""
+        return Recipe(
+            tuple(Column(name, "number") for name in self.feature_names),
+            tuple(Feature(name, name) for name in self.feature_names),
+        )
+
+    def example(self) -> pd.DataFrame:
+        """Some training rows in the user's own columns."""
+        return pd.DataFrame(self.parts["train"].x[:EXAMPLE_ROWS], columns=list(self.feature_names))
+
     def describe(self, name: str) -> list[dict[str, object]]:
         """Each part as MLflow's page shows a data set: name, digest, context, source and profile."""
         contexts = {"train": "training", "val": "validation", "test": "testing"}
@@ -132,6 +149,12 @@ class DataModule(L.LightningDataModule, ABC):
             }
             for key, part in self.parts.items()
         ]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """By which runs are compared: how many rows each part has, and the digest of all."""
+        rows = {f"data.rows.{name}": str(len(part)) for name, part in self.parts.items()}
+        return rows | ({} if self.digest is None else {"data.digest": self.digest})
 
     def tensors(self, part: str) -> TensorDataset:
         """A part as tensors, in double precision where the trainer works in it."""
@@ -158,7 +181,7 @@ class StackedData(DataModule):
     """Several draws or splits of one data set, of equal sizes, for lanes that each train on their own.
 
     orders: (which of the data sets, seed of the order) of every batch that is drawn at once, [orders, batch, …].
-    Evaluation batches are [data sets, rows, …]. Sizes and names are those of the first.
+    Evaluation batches are [data sets, rows, …]. Sizes and names are those of the first; each has a recipe of its own.
     """
 
     def __init__(self, datamodules: Sequence[DataModule], orders: Sequence[tuple[int, int]]) -> None:
@@ -173,6 +196,9 @@ class StackedData(DataModule):
         for name in ("classes", "class_names", "feature_names", "center", "scale", "noise_variance", "title"):
             setattr(self, name, getattr(first, name))
         return first.parts
+
+    def recipe(self) -> Recipe:
+        raise TypeError("each of the data sets has a recipe of its own")
 
     def tensors(self, part: str) -> TensorDataset:
         for datamodule in self.datamodules:

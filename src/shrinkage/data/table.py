@@ -10,6 +10,7 @@ from pandas.api import types
 
 from shrinkage.errors import InputError
 
+from .recipe import GAP
 from .tabular import Table, TabularData
 
 FEW = 10  # a target of so many distinct whole numbers, or fewer, is read as classes
@@ -19,7 +20,8 @@ class TableFile(TabularData):
     """A CSV (plain or gzipped) or Parquet file with a header.
 
     target: the column to predict. task: `regression`, `classification`, or `auto`: text, booleans, two distinct
-    values or at most ten distinct whole numbers are classes. drop: columns to leave out. max_categories: the most
+    values or at most ten distinct whole numbers are classes. drop: columns to leave out. group and time: columns that
+    say which rows belong together and which are later; no features. max_categories: the most
     values a text column may have. missing: `error`; `drop` leaves out the rows; `mean` puts the training part's mean
     into numeric columns and makes a category of its own in text ones.
     """
@@ -32,6 +34,8 @@ class TableFile(TabularData):
         task: str,
         missing: str,
         drop: Sequence[str],
+        group: str | None,
+        time: str | None,
         max_categories: int,
         **split: object,
     ) -> None:
@@ -48,33 +52,49 @@ class TableFile(TabularData):
         self.title = Path(path).name
         self.path, self.target, self.task, self.missing = Path(path), str(target), task, missing
         self.drop, self.max_categories = list(map(str, drop)), max_categories
+        self.group, self.time = (None if column is None else str(column) for column in (group, time))
 
     def load(self) -> Table:
         frame = self.read()
-        for column in [self.target, *self.drop]:
-            if column not in frame:
-                raise InputError(self.not_a_column(column, list(frame)))
+        roles = {"target": [self.target], "drop": self.drop, "group": [self.group], "time": [self.time]}
+        for key, columns in roles.items():
+            for column in columns:
+                if column is not None and column not in frame:
+                    raise InputError(self.not_a_column(key, column, list(frame)))
         frame = frame.drop(columns=self.drop)
-        if frame.shape[1] < 2:
-            raise InputError(f"{self.path}: no column is left beside the target {self.target!r} to learn from")
+        for key in ("group", "time"):
+            column = getattr(self, key)
+            if column is not None and column not in frame.drop(columns=self.target):
+                raise InputError(f"data.{key}={column}: it is the target, or dropped; choose another column")
         self.check_infinite(frame)
+        for key in ("group", "time"):
+            column = getattr(self, key)
+            if column is not None and frame[column].isna().any():
+                raise InputError(
+                    f"data.{key}={column}: it is missing in {frame[column].isna().sum()} of {len(frame)} rows, and no "
+                    "row can be placed without it; mend the rows, or choose another column"
+                )
         frame = self.without_missing(frame)
+        groups = None if self.group is None else pd.factorize(frame.pop(self.group))[0]
+        times = None if self.time is None else self.times(frame.pop(self.time))
         target = frame.pop(self.target)
+        if frame.columns.empty:
+            raise InputError(f"{self.path}: no column is left beside the target {self.target!r} to learn from")
         if len(target) > 1 and target.nunique() == 1:
             raise InputError(
                 f"data.target={self.target}: it is {target.iloc[0]} in every row, there is nothing to learn; "
                 "choose another column"
             )
-        features = self.check_features(frame)
+        features, fills = self.check_features(frame), self.missing == "mean"
         if not self.is_classification(target):
             if not types.is_numeric_dtype(target):
                 raise InputError(
                     f"data.target={self.target} data.task=regression: the column has text, such as "
                     f"{target.iloc[0]!r}; regression needs numbers, use data.task=classification"
                 )
-            return Table(features, target.to_numpy(dtype=np.float64))
+            return Table(features, target.to_numpy(dtype=np.float64), (), groups, times, frame, fills)
         codes, names = pd.factorize(target, sort=True)
-        return Table(features, codes.astype(np.int64), tuple(map(str, names)))
+        return Table(features, codes.astype(np.int64), tuple(map(str, names)), groups, times, frame, fills)
 
     def read(self) -> pd.DataFrame:
         try:
@@ -101,8 +121,20 @@ class TableFile(TabularData):
             raise InputError(f"data.path={self.path}: there is a header and no row; it needs rows")
         return frame.rename(columns=str)
 
-    def not_a_column(self, column: str, columns: list[str]) -> str:
-        key = "target" if column == self.target else "drop"
+    def times(self, column: pd.Series) -> np.ndarray:
+        """The column as numbers that grow with time."""
+        if types.is_numeric_dtype(column):
+            return column.to_numpy(dtype=np.float64)
+        try:
+            return pd.to_datetime(column).astype("int64").to_numpy()
+        except (ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"data.time={self.time}: the column can be read neither as numbers nor as dates ({reason}); write "
+                "dates as 2026-01-31"
+            ) from None
+
+    def not_a_column(self, key: str, column: str, columns: list[str]) -> str:
         close = difflib.get_close_matches(column, columns, n=1)
         shown = ", ".join(columns[:20]) + (f", … ({len(columns)} in all)" if len(columns) > 20 else "")
         way_out = f"did you mean {close[0]}?" if close else "choose one of them"
@@ -159,7 +191,7 @@ class TableFile(TabularData):
                     f"own, at most data.max_categories={self.max_categories}; leave it out with data.drop=[{name}], "
                     "or raise the bound"
                 )
-            columns[name] = column.astype(object).where(column.notna(), "missing").astype(str)
+            columns[name] = column.astype(object).where(column.notna(), GAP).astype(str)
         return pd.DataFrame(columns)
 
     def is_classification(self, target: pd.Series) -> bool:

@@ -7,26 +7,35 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from shrinkage.errors import InputError
 
-from .base import DataModule, Part
+from .base import EXAMPLE_ROWS, DataModule, Part
+from .recipe import GAP, Column, Feature, Recipe, kind
+from .splits import Rows, Split
 
 
 @dataclass(frozen=True)
 class Table:
-    """features: numeric and text columns; target [n], floats, or class codes where class_names are given."""
+    """features: numeric and text columns; target [n], floats, or class codes where class_names are given.
+
+    groups [n] and times [n], where the rows have any, are what `Rows` says. raw: the features as the user has them,
+    where they are not so already. fills: whether gaps are filled in, and not refused.
+    """
 
     features: pd.DataFrame
     target: np.ndarray
     class_names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+    raw: pd.DataFrame | None = None
+    fills: bool = False
 
 
 class TabularData(DataModule):
-    """val and test are shares of all rows (test=0 for no test part); the split is drawn from seed, stratified by class.
+    """The rows are split as `Split` says (val, test, seed, folds, fold, repeat, refit).
 
     standardize: (x − mean)/standard deviation of the training part, in every column, one-hot ones too, and in a
     regression target; a constant column is only centred. The standard deviation is that of the population (1/n).
@@ -38,17 +47,17 @@ class TabularData(DataModule):
         val: float,
         test: float,
         seed: int,
+        folds: int | None,
+        fold: int,
+        repeat: int,
+        refit: bool,
         standardize: bool,
         batch_size: int | None,
         order_seed: int,
     ) -> None:
         super().__init__(seed=seed, batch_size=batch_size, order_seed=order_seed)
-        if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
-            raise InputError(
-                f"data.val={val} data.test={test}: shares of the rows, val > 0, test ≥ 0, together under 1; "
-                "use data.val=0.2 data.test=0.2"
-            )
-        self.val, self.test, self.standardize = val, test, standardize
+        self.split = Split(val, test, seed, folds, fold, repeat, refit)
+        self.standardize = standardize
 
     @abstractmethod
     def load(self) -> Table:
@@ -58,7 +67,8 @@ class TabularData(DataModule):
         table = self.load()
         self.class_names = table.class_names
         self.classes = len(table.class_names) or None
-        rows = self.split(table)
+        self.digest = digest(table)
+        rows = self.split.parts(Rows(table.target, table.class_names, table.groups, table.times))
         if self.classes is None and np.ptp(table.target[rows["train"]]) == 0:
             raise InputError(
                 f"the target is {table.target[rows['train'][0]]:g} in every training row: there is nothing to learn; "
@@ -76,6 +86,9 @@ class TabularData(DataModule):
         self.preprocessing = make_pipeline(encode, StandardScaler()) if self.standardize else encode
         self.preprocessing.fit(table.features.iloc[rows["train"]])
         self.feature_names = tuple(map(str, encode.get_feature_names_out()))
+        raw = table.features if table.raw is None else table.raw
+        self.kinds, self.fills = {name: kind(column) for name, column in raw.items()}, table.fills
+        self.example_rows = raw.iloc[rows["train"][:EXAMPLE_ROWS]]
         target = table.target
         if self.classes is None and self.standardize:
             self.center, self.scale = target[rows["train"]].mean(), target[rows["train"]].std()
@@ -88,34 +101,33 @@ class TabularData(DataModule):
             for name, index in rows.items()
         }
 
-    def split(self, table: Table) -> dict[str, np.ndarray]:
-        """The row numbers of each part."""
-        total = len(table.target)
-        counts = {"val": int(np.ceil(self.val * total)), "test": int(np.ceil(self.test * total))}
-        if total - sum(counts.values()) < 2:
-            raise InputError(
-                f"{total} row{'s' * (total != 1)} for data.val={self.val} data.test={self.test}: at least 2 must be "
-                "left to train on; bring more rows or smaller shares"
-            )
-        if table.class_names:
-            members = np.bincount(table.target, minlength=len(table.class_names))
-            if members.min() < len(counts):
-                raise InputError(
-                    f"class {table.class_names[members.argmin()]!r} has {members.min()} row(s): every class needs at "
-                    "least one in each part; bring more of its rows, or take them out"
-                )
-        index = {"train": np.arange(total)}
-        for part, count in counts.items():
-            if count == 0:
-                continue
-            left = index["train"]
-            try:
-                index["train"], index[part] = train_test_split(
-                    left,
-                    test_size=count,
-                    random_state=self.seed,
-                    stratify=table.target[left] if table.class_names else None,
-                )
-            except ValueError as error:
-                raise InputError(f"the rows cannot be split with every class in every part: {error}") from error
-        return index
+    def recipe(self) -> Recipe:
+        encode = self.preprocessing[0] if self.standardize else self.preprocessing
+        (_, imputer, numbers), (_, encoder, text) = encode.transformers_
+        origins = [(name, None) for name in numbers]
+        if text:
+            categories = zip(text, encoder.categories_, strict=True)
+            origins += [(name, str(category)) for name, known in categories for category in known]
+        means, scales = np.zeros(len(origins)), np.ones(len(origins))
+        if self.standardize:
+            means, scales = self.preprocessing[-1].mean_, self.preprocessing[-1].scale_
+        gaps: dict[str, float | str] = {}
+        if self.fills:
+            gaps = dict.fromkeys(text, GAP)
+            gaps |= zip(numbers, map(float, imputer.statistics_), strict=True) if numbers else {}
+        return Recipe(
+            tuple(Column(name, kind, gaps.get(name)) for name, kind in self.kinds.items()),
+            tuple(
+                Feature(name, *origin, float(mean), float(scale))
+                for name, origin, mean, scale in zip(self.feature_names, origins, means, scales, strict=True)
+            ),
+        )
+
+    def example(self) -> pd.DataFrame:
+        return self.example_rows
+
+
+def digest(table: Table) -> str:
+    """16 hexadecimal digits of all the rows, whatever the split."""
+    features = pd.util.hash_pandas_object(table.features, index=False).to_numpy()
+    return Part(features, table.target).digest

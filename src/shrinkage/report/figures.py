@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from .choice import Answer, Setting
+
 # Okabe & Ito's colours, told apart by every kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+WIDE = 20  # a ratio of values that needs a logarithmic scale
+LABELLED, LONGEST_LABEL = 12, 24
 
 
 def empty_panels(
@@ -49,8 +53,9 @@ def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, uni
         ("val/loss", ORANGE, "-"),
         ("train/penalty", GREY, "--"),
     ):
-        losses.plot(steps, [measured[name] for _, measured in history], style, color=colour, label=name)
-    if all(measured[name] > 0 for _, measured in history for name in ("train/loss", "val/loss")):
+        if name in history[-1][1]:
+            losses.plot(steps, [measured[name] for _, measured in history], style, color=colour, label=name)
+    if all(measured.get(name, 1.0) > 0 for _, measured in history for name in ("train/loss", "val/loss")):
         losses.set_yscale("log")
     losses.set(xlabel=f"{unit}s finished", ylabel="loss, and penalty λΩ(w)")
     losses.legend(frameon=False)
@@ -86,3 +91,161 @@ def sweep_curves(table: "pd.DataFrame") -> Figure:
         strength_axis(axes, table["lambd"])
         axes.legend(frameon=False, fontsize="small")
     return figure
+
+
+def validation_curve(answer: "Answer") -> Figure:
+    """The metric against λ with a band of one standard error, the training loss (dashed), both λ's of each setting."""
+    figure, axes = empty_panels(1, 1, (7.2, 4.2))
+    shown = rows_of_best(answer)
+    for colour, (setting, rows) in zip(COLOURS, shown, strict=False):
+        at = rows[answer.axis]
+        axes.plot(at, rows["mean"], "o-", ms=3, color=colour, label=setting.name)
+        if rows["error"].notna().any():
+            low, high = rows["mean"] - rows["error"], rows["mean"] + rows["error"]
+            axes.fill_between(at, low, high, color=colour, alpha=0.15, lw=0)
+        if answer.metric == "val/loss" and rows["train/loss"].notna().any():
+            axes.plot(at, rows["train/loss"], "--", lw=1, color=colour, alpha=0.8)
+        axes.plot(setting.min, setting.mean, "o", ms=8, color=colour, mec="black", zorder=4)
+        if setting.one_se is not None:
+            axes.plot(setting.one_se, setting.mean_1se, "D", ms=7, color=colour, mec="black", zorder=4)
+    axes.plot([], [], "o", ms=8, color="white", mec="black", label=f"{answer.symbol}.min")
+    if answer.winner.one_se is not None:
+        axes.plot([], [], "D", ms=7, color="white", mec="black", label="λ.1se")
+    mark([axes], answer)
+    means = answer.table["mean"]
+    if means.min() > 0 and means.max() > WIDE * means.min():
+        axes.set_yscale("log")
+    parts = ["± one standard error"] * bool(answer.table["error"].notna().any())
+    parts += ["dashed: train/loss"] * (answer.metric == "val/loss")
+    axes.set(ylabel=f"{answer.metric} ({', '.join(parts)})" if parts else answer.metric)
+    axes.legend(frameon=False, fontsize="small", title=hidden_words(answer, shown))
+    return figure
+
+
+def weight_sizes(answer: "Answer") -> Figure | None:
+    """‖w‖₁, ‖w‖₂ and the share of zeros against λ, a colour a setting; None where no run has them."""
+    names = {"weight/l1": "‖w‖₁", "weight/l2": "‖w‖₂", "weight/zeros": "share of weights that are exactly 0"}
+    known = {name: label for name, label in names.items() if answer.table[name].notna().any()}
+    if not known:
+        return None
+    figure, _ = empty_panels(1, len(known), (3.7 * len(known), 3.6))
+    for axes, (name, label) in zip(figure.axes, known.items(), strict=True):
+        for colour, (setting, rows) in zip(COLOURS, rows_of_best(answer), strict=False):
+            axes.plot(rows[answer.axis], rows[name], "o-", ms=3, color=colour, label=setting.name)
+        axes.set(ylabel=label)
+        axes.set_ylim(bottom=0, top=1.03 if name == "weight/zeros" else None)
+    mark(figure.axes, answer)
+    figure.axes[0].legend(frameon=False, fontsize="small")
+    return figure
+
+
+def coefficient_path(answer: "Answer", path: "pd.DataFrame", of: str) -> Figure:
+    """Each weight of the winner against λ; the names of the largest stand where their lines begin.
+
+    path: a row a value of the axis, a column a weight. of: what the weights are, for the title.
+    """
+    figure, axes = empty_panels(1, 1, (8.4, 4.8))
+    largest = list(path.abs().max().sort_values(ascending=False).index[:LABELLED])
+    for name in path:
+        if name not in largest:
+            axes.plot(path.index, path[name], color=GREY, lw=0.6, alpha=0.5)
+    styles = itertools.product(("-", "--"), COLOURS)
+    colours = {}
+    for name, (style, colour) in zip(largest, styles, strict=False):
+        axes.plot(path.index, path[name], style, color=colour, lw=1.4)
+        colours[name] = colour
+    axes.axhline(0, color="black", lw=0.6)
+    mark([axes], answer)
+    strength_axis_of(axes, answer)
+    axes.set_xlim(right=1.05 * path.index.max() if answer.axis == "lambd" else None)
+    # The weights are largest at the left end, so the names stand there and the scale at the right.
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    axes.spines["right"].set_visible(True)
+    axes.spines["left"].set_visible(False)
+    low, high = axes.get_ylim()
+    ends = path.loc[path.index.min(), largest]
+    places = spread(ends, (high - low) / 22)
+    for name in largest:
+        axes.annotate(
+            name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…",
+            xy=(0.0, ends[name]),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(-0.025, places[name]),
+            textcoords=axes.get_yaxis_transform(),
+            ha="right",
+            va="center",
+            fontsize="small",
+            color=colours[name],
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": colours[name], "shrinkA": 0, "shrinkB": 0},
+        )
+    axes.set(ylabel="weight, in the units it was trained in")
+    axes.set_title(of, loc="left", fontsize="medium", pad=16)  # above the names of the λ's
+    return figure
+
+
+def split_curves(answer: "Answer", curves: list[list[tuple[int, dict[str, float]]]], unit: str) -> Figure:
+    """Losses of the winner's runs at λ.min against the epochs or steps finished, a thin line a run."""
+    figure, axes = empty_panels(1, 1, (7.2, 3.8))
+    width, values = (1.8, []) if len(curves) == 1 else (0.8, [])
+    for name, colour in (("train/loss", BLUE), ("val/loss", ORANGE)):
+        for number, history in enumerate(curves):
+            points = [(step, measured[name]) for step, measured in history if name in measured]
+            if points:
+                values += [value for _, value in points]
+                axes.plot(*zip(*points, strict=True), color=colour, lw=width, label=name if number == 0 else None)
+    if min(values) > 0 and max(values) > WIDE * min(values):
+        axes.set_yscale("log")
+    at = f"{answer.winner.name} at {answer.symbol} = {answer.winner.min:.4g}".strip()
+    axes.set(xlabel=f"{unit}s finished", ylabel="data loss")
+    axes.set_title(f"{at}, a line for each of {len(curves)} splits" if len(curves) > 1 else at, fontsize="medium")
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def rows_of_best(answer: "Answer") -> "list[tuple[Setting, pd.DataFrame]]":
+    """The best settings, as many as there are colours, each with its rows of the table."""
+    table = answer.table
+    return [(each, table[table["setting"] == each.label]) for each in answer.settings[: len(COLOURS)]]
+
+
+def hidden_words(answer: "Answer", shown: list) -> str | None:
+    """What a legend says of the settings that are not shown."""
+    return f"the best {len(shown)} of {len(answer.settings)} settings" if len(shown) < len(answer.settings) else None
+
+
+def mark(panels: list[Axes], answer: "Answer") -> None:
+    """The axis of λ, and λ.min (dashed) and λ.1se (dotted) of the winner as lines, named above the panels."""
+    for axes in panels:
+        strength_axis_of(axes, answer)
+        for value, style, name in chosen(answer):
+            axes.axvline(value, ls=style, color="black", lw=1, alpha=0.6, zorder=0)
+            place = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+            side = {"λ.1se": ("left", 1)}.get(name, ("right", -1) if len(chosen(answer)) > 1 else ("center", 0))
+            axes.annotate(name, (value, 1.0), xytext=(side[1], 2), ha=side[0], va="bottom", fontsize="x-small", **place)
+
+
+def chosen(answer: "Answer") -> list[tuple[float, str, str]]:
+    """The winner's λ.min and λ.1se, where there is one, each with the style of its line and its name."""
+    winner = answer.winner
+    if winner.one_se is None:
+        return [(winner.min, "--", f"{answer.symbol}.min")]
+    if winner.one_se == winner.min:
+        return [(winner.min, "--", "λ.min = λ.1se")]
+    return [(winner.min, "--", "λ.min"), (winner.one_se, ":", "λ.1se")]
+
+
+def strength_axis_of(axes: Axes, answer: "Answer") -> None:
+    strength_axis(axes, answer.table[answer.axis], answer.axis == "lambd")
+    if answer.axis != "lambd":
+        axes.set(xlabel=answer.axis)
+
+
+def spread(places: "pd.Series", gap: float) -> "pd.Series":
+    """The places moved as little as need be (in squares) to be a gap apart: an isotonic regression."""
+    import pandas as pd
+    from scipy.optimize import isotonic_regression
+
+    ordered = places.sort_values()
+    steps = gap * pd.RangeIndex(len(ordered)).to_numpy()
+    return pd.Series(isotonic_regression(ordered.to_numpy() - steps).x + steps, ordered.index)

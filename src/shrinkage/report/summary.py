@@ -28,7 +28,8 @@ def show_summary(title: str, measured: dict[str, float], test: dict[str, float],
     table.add_column(justify="right")
     table.add_column(style="dim")
     for name, meaning in ROWS:
-        table.add_row(name, f"{measured[name]:.6g}", meaning)
+        if name in measured:
+            table.add_row(name, f"{measured[name]:.6g}", meaning)
         if name == "val/loss":
             for part, metrics in (("val", measured), ("test", test)):
                 for metric, explanation in TASKS.items():

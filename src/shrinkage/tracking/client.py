@@ -47,6 +47,7 @@ class Client:
         self.opened: dict[str, dict] = {}
         self.closed: set[str] = set()
         self.undelivered: dict[str, str] = {}
+        self.models: dict[str, dict[str, str]] = {}  # by journal: uri, registered and error, those that there are
         self.is_ready = False
         threading.Thread(target=self.listen, daemon=True).start()
 
@@ -74,6 +75,8 @@ class Client:
             self.undelivered[answer["undelivered"]] = answer["reason"]
         elif "opened" in answer:
             self.opened[answer["opened"]] = answer
+        elif "model" in answer:
+            self.models[answer.pop("model")] = answer
         elif "closed" in answer:
             self.closed.add(answer["closed"])
         else:
@@ -148,6 +151,8 @@ def writer_environment() -> dict[str, str]:
     environment = dict(os.environ)
     # Nothing leaves this machine unless the user has asked for it.
     environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # A lock file in the current folder is not what a logged model needs.
+    environment.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
     environment.pop("MLFLOW_RUN_ID", None)
     environment["PYTHONIOENCODING"] = "utf-8"
     return environment

@@ -8,17 +8,21 @@ events to MLflow (`writer.py`) and deletes the file when all of it has arrived.
     {"event": "metrics", "step": …, "time": …, "metrics": {…}}
     {"event": "dataset", "name": …, "digest": …, "context": …, "source": {…}, "profile": {…}}
     {"event": "artifact", "path": …, "folder": …}
+    {"event": "model", "path": …, "register": …, "metrics": {…}}
     {"event": "end", "status": "FINISHED" | "FAILED" | "KILLED", "time": …}   always last
 
-parent is the id of the run that this one stands under, adopt that of one which is there already and is to be this one.
+A model's path is the folder that `export.write_model` has filled, register the name to register it under, or null,
+metrics those of the run that are the model's. parent is the id of the run that this one stands under, adopt that of one
+which is there already and is to be this one.
 Times are milliseconds since 1970.
 """
 
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 
 def now() -> int:
@@ -54,6 +58,13 @@ class Journal:
     def artifact(self, path: Path, folder: str = "") -> None:
         """A local file, to be stored under the folder of the run's artifacts."""
         self.append("artifact", path=str(path.resolve()), folder=folder)
+
+    def model(self, path: Path, register: str | None, metrics: Mapping[str, float] = MappingProxyType({})) -> None:
+        """What `export.write_model` has written, to be logged as a model and registered under a name.
+
+        metrics: those of the run that are the model's; with early stopping they are not the last ones.
+        """
+        self.append("model", path=str(path.resolve()), register=register, metrics=dict(metrics))
 
     def end(self, status: str) -> None:
         self.append("end", status=status, time=now())

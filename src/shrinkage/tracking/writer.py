@@ -40,9 +40,9 @@ RETRY_SECONDS = (0.1, 0.3, 1, 3, 10)
 
 def reply(**fields: object) -> None:
     try:
-        print(json.dumps(fields), flush=True)
+        print(json.dumps(fields), file=sys.__stdout__, flush=True)
     except BrokenPipeError:  # the training process was killed; its runs are ended all the same
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 it lives as long as the process
+        sys.__stdout__ = Path(os.devnull).open("w")  # noqa: SIM115 it lives as long as the process
 
 
 def patiently(call: Callable[..., T], *args: object, **kwargs: object) -> T:
@@ -120,7 +120,7 @@ class Delivery:
             patiently(self.client.update_run, adopt, status="RUNNING", name=name)
             patiently(self.client.set_experiment_tag, run.info.experiment_id, *MODEL_TRAINING)
             self.tags += [RunTag(*tag) for tag in tags.items()]
-        self.run_id = run.info.run_id
+        self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         # Not through the client, which would read the whole run back from the store to know this.
         self.artifacts = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.store.uri)
         reply(opened=id, run_id=self.run_id, experiment_id=run.info.experiment_id)
@@ -150,6 +150,25 @@ class Delivery:
 
     def on_artifact(self, path: str, folder: str) -> None:
         patiently(self.artifacts.log_artifact, path, folder or None)
+
+    def on_model(self, path: str, register: str | None, metrics: dict[str, float]) -> None:
+        """What fails here is said in an answer and in a tag; the run goes on to its end."""
+        self.flush()  # the model takes over params and metrics
+        told: dict[str, str] = {}
+        try:
+            from . import logged_model
+
+            model_id = logged_model.log_model(
+                self.client, self.experiment_id, self.run_id, metrics, Path(path), patiently
+            )
+            told["uri"] = f"models:/{model_id}"
+            if register is not None:
+                version = logged_model.register(self.client, self.run_id, model_id, register, patiently)
+                told["registered"] = f"models:/{register}/{version}"
+        except Exception as error:
+            told["error"] = f"{type(error).__name__}: {error}"
+        self.on_tags({f"model.{name}": value for name, value in told.items()})
+        reply(model=self.reader.path.stem, **told)
 
     def on_end(self, status: str, time: int) -> None:
         self.end(status, time)
@@ -209,6 +228,7 @@ def main() -> None:
     # Ctrl-C and SIGTERM are for the process that trains; this one ends with it, when all is written.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stdout = sys.stderr  # MLflow prints, and standard output is for answers
     settings = json.loads(sys.argv[1])
     try:
         write(settings["uri"], settings["experiment"], Path(settings["artifacts"]))

@@ -1,0 +1,92 @@
+"""What a run leaves to be used without it: its network with the way to it from raw rows, and its coefficients."""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from shrinkage.data.base import DataModule
+from shrinkage.models.linear import Linear
+
+INTERCEPT = "(intercept)"
+
+
+def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
+    """Write what `tracking/serving.py` predicts with, from rows as the user has them; returns the folder.
+
+    model.pt2: the network in evaluation mode, of any number of rows (`torch.export`). preprocessing.json: what comes
+    before and after it. example.json: a few raw rows. Nothing in them is a pickle.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = copy.deepcopy(model).cpu().eval()
+    dtype = next(network.parameters()).dtype
+    rows = torch.zeros(2, datamodule.inputs, dtype=dtype)
+    program = torch.export.export(network, (rows,), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    program.example_inputs = None  # the only part of the file that would be pickled
+    torch.export.save(program, folder / "model.pt2")
+    write_json(folder / "preprocessing.json", preprocessing(datamodule, dtype))
+    example, columns = datamodule.example(), datamodule.recipe().columns
+    rows = {column.name: [as_json(value, column.kind) for value in example[column.name]] for column in columns}
+    write_json(folder / "example.json", rows)
+    return folder
+
+
+def preprocessing(datamodule: DataModule, dtype: torch.dtype) -> dict[str, object]:
+    """The recipe of the features, and what the outputs mean."""
+    recipe = datamodule.recipe()
+    return {
+        "classes": list(datamodule.class_names),
+        "center": float(datamodule.center),
+        "scale": float(datamodule.scale),
+        "dtype": str(dtype).removeprefix("torch."),
+        "columns": [asdict(column) for column in recipe.columns],
+        "features": [asdict(feature) for feature in recipe.features],
+    }
+
+
+def write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+
+
+def as_json(value: object, kind: str) -> object:
+    """A value of a raw column; None for a gap."""
+    return None if pd.isna(value) else {"number": float, "integer": int, "boolean": bool, "text": str}[kind](value)
+
+
+def coefficients(
+    datamodule: DataModule, model: nn.Module, parameters: Mapping[str, Tensor] | None = None
+) -> pd.DataFrame | None:
+    """A linear model as columns output, feature, weight, coefficient; None for another model.
+
+    weight w and, in the row `(intercept)`, the bias b are those of the features (x − m)/s that the model was trained on.
+    coefficient is in the user's own units, w·s_y/s, with the intercept c_y + s_y(b − Σw·m/s) of a target that was
+    (y − c_y)/s_y: Σ coefficient·x + intercept is the prediction, or for classes their logits. Two classes have one, of
+    the second. parameters: by name, in place of the model's own.
+    """
+    if type(model) is not Linear:
+        return None
+    if parameters is None:
+        parameters = dict(model.named_parameters())
+    weight = parameters["weight"].detach().cpu().double().numpy()
+    bias = np.zeros(len(weight))
+    if "bias" in parameters:
+        bias = parameters["bias"].detach().cpu().double().numpy()
+    features = datamodule.recipe().features
+    means, scales = (np.array([getattr(feature, name) for feature in features]) for name in ("mean", "scale"))
+    own = weight / scales * datamodule.scale
+    intercept = datamodule.center + datamodule.scale * bias - own @ means
+    names = datamodule.class_names[-len(weight) :] or ("",)
+    return pd.DataFrame(
+        {
+            "output": np.repeat(names, len(features) + 1),
+            "feature": [*(feature.name for feature in features), INTERCEPT] * len(weight),
+            "weight": np.column_stack([weight, bias]).ravel(),
+            "coefficient": np.column_stack([own, intercept]).ravel(),
+        }
+    )

@@ -1,0 +1,114 @@
+"""The λ's of a regularisation path: for each penalty from the smallest λ at which every weight is zero downwards.
+
+Reference: Friedman, Hastie & Tibshirani (2010), "Regularization paths for generalized linear models via coordinate
+descent", §2.5.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from shrinkage import config
+from shrinkage.certify import certifier, why_not
+from shrinkage.errors import InputError
+from shrinkage.reference import lambda_max
+from shrinkage.tasks import task_for
+from shrinkage.training import make, quieten
+
+LEAST_L1_RATIO = 0.001  # glmnet's: ridge has no λ_max, and takes that of an elastic net of so little L1
+RATIO = 0.001
+# What brings runs of a convex problem to their optimum, where the user has not said otherwise.
+CONVERGED = {"data.batch_size": "null", "trainer.until_gap": "1e-06", "polish": "20000"}
+
+
+@dataclass(frozen=True)
+class Path:
+    """lambd: λ's from the largest down. overrides: what its runs are given beside them."""
+
+    lambd: list[float]
+    overrides: dict[str, str]
+
+
+def geometric(largest: float, ratio: float, num: int, zero: bool) -> list[float]:
+    """num numbers from `largest` down to ratio · largest, evenly spaced in log λ, to six digits; 0 behind them."""
+    return [float(f"{value:.6g}") for value in np.geomspace(largest, ratio * largest, num)] + [0.0] * zero
+
+
+def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, zero: bool) -> Path:
+    """The path of a config's model, penalty and data; its λ counts for nothing.
+
+    The grid is that of all rows which are not test rows, so that it is one for all folds. largest: None for λ_max, the
+    smallest λ at which every weight is zero, for Ω = ½‖w‖² that of an elastic net with l1_ratio = 0.001. ratio: None
+    for 0.001, where λ_max is known so far below the λ_max of L1 alone, also for ½‖w‖². No penalty has the path 0.
+    Raises InputError where λ_max is neither known nor given.
+    """
+    config.check(cfg)
+    quieten()
+    cfg = cfg.copy()
+    if "refit" in cfg.data:
+        with open_dict(cfg):
+            cfg.data.refit = True
+    datamodule = make(cfg.data, order_seed=0)
+    datamodule.setup()
+    task = task_for(datamodule.classes, datamodule.scale)
+    model = make(cfg.model, inputs=datamodule.inputs, outputs=task.outputs)
+    penalty, optimizer = make(cfg.penalty), make(cfg.optimizer)(model.parameters())
+    net = penalty.elastic_net(1.0)
+    reason = why_not(model, penalty, optimizer, 1.0)
+    if net == (0.0, 0.0):
+        return Path([0.0], CONVERGED if reason is None else {})
+    if reason is not None:
+        if largest is None:
+            raise InputError(
+                f"hydra.sweeper.max is not set: with penalty={cfg.choices.penalty} and model={cfg.choices.model} no "
+                f"λ_max is known ({reason}); use hydra.sweeper.max=1, from which the path goes down to "
+                "hydra.sweeper.ratio times it"
+            )
+        return Path(geometric(largest, ratio or RATIO, num, zero), {})
+    problem = certifier(model, task, penalty, optimizer, datamodule, exact=False)
+    x, y = problem.x, problem.y
+    if "val" in datamodule.parts:  # data that cannot be split anew
+        val = datamodule.parts["val"]
+        x, y = np.concatenate([x, val.x]), np.concatenate([y, val.y])
+    strength = sum(net)
+    l1_ratio = max(net[0] / strength, LEAST_L1_RATIO)
+    if largest is None:
+        largest = lambda_max(x, y, datamodule.classes, l1_ratio) / strength / problem.factor
+        if largest == 0:
+            raise InputError("no column has anything to do with the target: λ_max is 0, and there is no path to take")
+        ratio = ratio or RATIO * (l1_ratio if net[0] == 0 else 1)
+    return Path(geometric(largest, ratio or RATIO, num, zero), CONVERGED)
+
+
+def check(num: object, ratio: object, largest: object) -> None:
+    """Raises InputError for what is no grid."""
+    settings = OmegaConf.create({"hydra": {"sweeper": {"num": num, "ratio": ratio, "max": largest}}})
+    config.whole(settings, "hydra.sweeper.num", least=2, way_out="use hydra.sweeper.num=50")
+    if ratio is not None:
+        rule = "the smallest λ as a share of the largest must be > 0 and < 1"
+        config.number(
+            settings, "hydra.sweeper.ratio", above=0, below=1, rule=rule, way_out="use hydra.sweeper.ratio=0.001"
+        )
+    if largest is not None:
+        config.number(settings, "hydra.sweeper.max", above=0, rule="λ must be > 0", way_out="use hydra.sweeper.max=1")
+
+
+def kind(cfg: DictConfig) -> str:
+    """What configs with one path have in common: all but the seed and the split of the data."""
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    del tree["seed"]
+    for key in ("fold", "repeat", "seed"):
+        tree["data"].pop(key, None)
+    return str(tree)
+
+
+def expanded(jobs: Sequence[Sequence[str]], paths: Sequence[Path]) -> list[list[str]]:
+    """Each job's overrides once for every λ of its path, with what the path adds where the job says nothing."""
+    found = []
+    for job, along in zip(jobs, paths, strict=True):
+        given = config.setting(list(job))
+        added = [f"{key}={value}" for key, value in along.overrides.items() if key not in given]
+        found += [[*job, f"lambd={value!r}", *added] for value in along.lambd]
+    return found

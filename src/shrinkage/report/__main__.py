@@ -1,0 +1,116 @@
+"""The report of runs that MLflow remembers.
+
+    python -m shrinkage.report 0cedb3315aa74455bb281516d8f17dd4           a sweep, by its parent's run id
+    python -m shrinkage.report shrinkage --metric val/r2 --out report     all finished runs of an experiment
+
+Prints the choice of λ with what it rests on, and writes report.html, its pictures, runs.csv and answer.json; for a
+sweep they are kept with the parent run too, and its description becomes the answer.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shrinkage.errors import InputError
+from shrinkage.tracking.location import store_uri
+
+from .choice import Answer, choose, show
+from .page import write
+
+# For MLflow, unless the user has chosen otherwise.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is gone is not waited for
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one for each of a hundred small files
+}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m shrinkage.report",
+        description="Which λ, and which setting, do these runs speak for? A table, the answer and a report of it.",
+        epilog="Example: python -m shrinkage.report shrinkage --metric val/r2 --out report. How the choice is made: "
+        "docs/choosing.md.",
+    )
+    parser.add_argument(
+        "target",
+        help="the id of a sweep's own (parent) run, which is in the last line of the sweep's output and in MLflow's "
+        "page; or the name or id of an experiment, for all of its finished runs",
+    )
+    parser.add_argument(
+        "--metric",
+        default="val/loss",
+        help="what to choose by (default: val/loss); larger is better for r2 and accuracy, smaller for all others",
+    )
+    parser.add_argument(
+        "--store",
+        metavar="URI",
+        help="where the runs are, as in mlflow ui --backend-store-uri (default: MLFLOW_TRACKING_URI, else mlflow.db in "
+        "the current folder)",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, help="where the files go (default: report-TARGET in the current folder)"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        report(given)
+    except InputError as error:
+        sys.exit(f"shrinkage: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def report(given: argparse.Namespace) -> None:
+    from shrinkage.tracking import read
+
+    uri = store_uri(given.store, Path.cwd())
+    client = read.open_to_read(uri)
+    with progress("reading runs") as told:
+        found = read.find(client, uri, given.target, told)
+    answer = choose(found.runs, given.metric)
+    show(answer)
+    folder = given.out or Path("report-" + re.sub(r"[^\w.-]+", "-", given.target))
+    try:
+        files = write(answer, found.runs, read.StoreSource(client), folder, found.title)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --out") from error
+    print(f"\n{folder / 'report.html'} and {len(files) - 1} more files")
+    if found.parent is not None:
+        read.keep_report(client, found.parent, files, tags(answer))
+        print(f"They are kept with run {found.parent} too, which has the answer as its description.")
+
+
+def tags(answer: Answer) -> dict[str, str]:
+    """What the parent run says of its children."""
+    winner = answer.winner
+    chosen = {f"{answer.axis}.min": winner.min, f"{answer.axis}.1se": winner.one_se}
+    words = [answer.sentence, *answer.warnings, "The evidence: report.html among this run's artifacts."]
+    return {name: repr(value) for name, value in chosen.items() if value is not None} | {
+        "mlflow.note.content": "\n\n".join(words)
+    }
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int], None]]:
+    """Something to tell a count to, which shows it on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} …") as status:
+        yield lambda count: status.update(f"{what}: {count:,} …")
+
+
+if __name__ == "__main__":
+    main()

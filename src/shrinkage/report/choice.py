@@ -1,0 +1,781 @@
+"""Which λ, and which setting: from the runs of a sweep to an answer, with its error and what it rests on.
+
+A *split* is one cut of the data into training and validation part, a *setting* what the runs differ in besides λ, the
+seed and the split. The metric's values of one setting at one λ are averaged over the seeds within a split first; of the
+J splits the mean m and its standard error SE = s/√J are taken, with s² = Σ(mⱼ − m)²/(J − 1).
+
+λ.min has the smallest m. λ.1se is the largest λ with m ≤ m(λ.min) + SE(λ.min): the least flexible of the models that
+the splits cannot tell from the best one. Breiman, Friedman, Olshen & Stone (1984), *Classification and Regression
+Trees*, § 3.4.3; Hastie, Tibshirani & Friedman (2009), *The Elements of Statistical Learning*, § 7.10. Where larger
+values of a metric are better, everything is mirrored.
+
+Two settings are compared on the splits they share, by dⱼ and its mean d̄ with variance s_d²·(1/J + n_val/n_train): the
+splits share rows, so the dⱼ are correlated, and s_d²/J alone would find a difference between equals almost every second
+time. Nadeau & Bengio (2003), "Inference for the generalization error", *Machine Learning* 52, 239–281.
+"""
+
+import math
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from scipy import stats
+
+from shrinkage.errors import InputError
+
+LARGER_IS_BETTER = ("r2", "accuracy")
+SPLIT = ("data.seed", "data.repeat", "data.fold")
+# Of no consequence for what a run learns.
+ASIDE = ("tracking.", "hydra.", "progress", "threads", "certificate", "metric", "refit", "export")
+GROUPS = ("penalty", "model", "optimizer", "schedule")
+COLUMNS = ("train/loss", "val/loss", "weight/l1", "weight/l2", "weight/zeros")
+FAR = 0.01  # of the optimum: further above it, a run tells of where it stopped more than of its penalty
+LEVEL = 0.05  # share of comparisons between equals that may find a difference
+INFINITE = 1e300  # MLflow keeps ∞ as the largest float
+CLOSE, SAME = 0.01, 1e-6  # relative difference of means that are as good as one, and of those that are one
+POINTS_A_DECADE = 5
+NAMES = 5
+ROWS, MOST_ROWS, MOST_SETTINGS, WIDTH = 25, 75, 20, 120
+WITHOUT_FOLDS = "'data.seed=range(5)'"
+WITH_FOLDS = "data.folds=5 'data.fold=range(5)'"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting over its values of the axis.
+
+    label: as typed, such as "penalty=elastic_net penalty.l1_ratio=0.5". min, one_se: λ.min and λ.1se, the latter None
+    where no error is known. mean, error: the metric at λ.min and its standard error, NaN where none is known. zeros:
+    the mean share of zero weights there. splits: J. values: how many λ's were tried. edge: "lower" or "upper" where
+    λ.min ends the grid and a better one may lie beyond. runs: those behind each λ.
+    """
+
+    label: str
+    params: dict[str, str]
+    min: float
+    one_se: float | None
+    mean: float
+    error: float
+    mean_1se: float | None
+    error_1se: float | None
+    zeros: float
+    zeros_1se: float | None
+    values: int
+    splits: int
+    edge: str | None
+    runs: dict[float, tuple[dict, ...]] = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The label as it is said: "elastic_net l1_ratio=0.5"."""
+        return self.label.removeprefix("penalty=").replace(" penalty.", " ")
+
+    @property
+    def chosen(self) -> float:
+        """λ.1se, or λ.min where there is none."""
+        return self.min if self.one_se is None else self.one_se
+
+    def runs_at(self, value: float) -> tuple[dict, ...]:
+        """The runs that stand behind one value of the axis; none for a value that was not tried."""
+        return self.runs.get(value, ())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By how much the winner is better than another setting, each at its λ.min: difference ± half_width, the interval.
+
+    difference is positive where the winner is better, half_width for the level that all pairs of settings share.
+    """
+
+    winner: str
+    other: str
+    difference: float
+    half_width: float
+    splits: int
+    beats: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs say. settings: the best first. table: a row a setting and value, in the same order.
+
+    table's columns: setting, the axis by its name, runs, splits, mean, error, the means of COLUMNS, and above: the
+    largest share by which one of the row's runs stopped above its optimum, NaN where none is certified.
+    """
+
+    metric: str
+    larger_is_better: bool
+    axis: str
+    table: pd.DataFrame
+    settings: tuple[Setting, ...]
+    comparisons: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+    runs: int
+    sentence: str
+
+    @property
+    def winner(self) -> Setting:
+        return self.settings[0]
+
+    @property
+    def symbol(self) -> str:
+        """The axis as it is written."""
+        return symbol(self.axis)
+
+    def as_json(self) -> dict:
+        """Everything but the table; NaN is null."""
+
+        def number(value: float | None) -> float | None:
+            return None if value is None or not math.isfinite(value) else float(value)
+
+        def chosen(setting: Setting) -> dict:
+            return {f"{self.axis}.min": number(setting.min), f"{self.axis}.1se": number(setting.one_se)}
+
+        return {
+            "sentence": self.sentence,
+            "metric": self.metric,
+            "larger_is_better": self.larger_is_better,
+            "axis": self.axis,
+            "winner": self.winner.label,
+            **chosen(self.winner),
+            "settings": [
+                {
+                    "setting": setting.label,
+                    "params": setting.params,
+                    **chosen(setting),
+                    "mean": number(setting.mean),
+                    "error": number(setting.error),
+                    "mean_1se": number(setting.mean_1se),
+                    "error_1se": number(setting.error_1se),
+                    "zeros": number(setting.zeros),
+                    "zeros_1se": number(setting.zeros_1se),
+                    "values": setting.values,
+                    "splits": setting.splits,
+                    "edge": setting.edge,
+                }
+                for setting in self.settings
+            ],
+            "comparisons": [
+                {
+                    "winner": each.winner,
+                    "other": each.other,
+                    "difference": number(each.difference),
+                    "half_width": number(each.half_width),
+                    "splits": each.splits,
+                    "beats": each.beats,
+                    "sentence": each.sentence,
+                }
+                for each in self.comparisons
+            ],
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "runs": self.runs,
+            "left_out": list(self.left_out),
+        }
+
+
+def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
+    """The choice among runs. Raises InputError where there is none to make.
+
+    runs: each with its name, status, params (text), metrics and tags. Those that have not FINISHED, or have no finite
+    value of the metric, are left out, and so are values of λ that lack a split which others of their setting have.
+    """
+    larger = metric.rsplit("/")[-1] in LARGER_IS_BETTER
+    counted, left_out, warnings = countable(runs, metric)
+    params = pd.DataFrame([run["params"] for run in counted])
+    params = params[sorted(params)].fillna("None")  # a key that a run lacks has the value that it has by default
+    check_comparable(params, counted)
+    frame = measured(counted, metric)
+    axis, frame["value"] = find_axis(params, frame)
+    keys, code = find_settings(params, axis)
+    labels = pd.Series([label_of(run["params"], keys) for run in counted])
+    frame["setting"] = labels.groupby(code).transform("min")
+    in_split = [key for key in SPLIT if key in params and params[key].nunique() > 1]
+    frame["split"] = params[in_split].agg(" ".join, axis=1) if in_split else ""
+    frame["seed"] = params.get("seed", "")
+    complete, incomplete = complete_values(frame, axis)
+    left_out += [counted[place]["name"] for place in frame.index[~complete]]
+    warnings += incomplete
+    if not complete.any():
+        raise InputError(
+            f"no {symbol(axis)} was tried on every split that others were tried on ({frame['split'].nunique()} splits, "
+            f"{frame['value'].nunique()} values): run those that are missing"
+        )
+    frame, params = frame[complete], params[complete]
+    seeds = frame.groupby(["setting", "value", "split", "seed"])[[*COLUMNS, "metric"]].mean()
+    by_split = seeds.groupby(["setting", "value", "split"]).mean()
+    table = summarised(frame, by_split)
+    settings = tuple(
+        sorted(
+            (
+                setting_of(rows, frame[frame["setting"] == label], counted, keys, axis, larger)
+                for label, rows in table.groupby("setting")
+            ),
+            key=lambda setting: (-setting.mean if larger else setting.mean, setting.label),
+        )
+    )
+    warnings += only_one(settings, len(frame), metric, axis)
+    warnings += edges(settings, table, axis) + unconverged(frame)
+    notes = findings(settings[0], table, axis) + about_error(frame, params, settings)
+    split = "fold" if in_split == ["data.fold"] else "split"
+    share = overlap(params, [counted[place] for place in frame.index])
+    comparisons = compared(settings, by_split, share, split, metric, larger)
+    if comparisons:
+        at_once = "; the intervals hold for all pairs of settings at once (Bonferroni)" if len(settings) > 2 else ""
+        notes.append(
+            f"each setting is taken at its own {symbol(axis)}.min, chosen on the {split}s that score it, which "
+            f"flatters all of them{at_once}"
+        )
+    order = {setting.label: place for place, setting in enumerate(settings)}
+    table = table.sort_values("setting", key=lambda column: column.map(order), kind="stable")
+    return Answer(
+        metric=metric,
+        larger_is_better=larger,
+        axis=axis,
+        table=table.rename(columns={"value": axis}).reset_index(drop=True),
+        settings=settings,
+        comparisons=comparisons,
+        warnings=tuple(warnings),
+        notes=tuple(notes),
+        left_out=tuple(left_out),
+        runs=len(frame),
+        sentence=sentence(settings, comparisons, metric, axis, split),
+    )
+
+
+def countable(runs: list[dict], metric: str) -> tuple[list[dict], list[str], list[str]]:
+    """The runs that count, the names of the others, and a warning that says what they are.
+
+    A model that was trained on training and validation rows together is no candidate, and nobody expects it to be one.
+    """
+    runs = [run for run in runs if run["params"].get("data.refit") != "True"]
+    finished = [run for run in runs if run["status"] == "FINISHED"]
+    if not finished:
+        found = ", ".join(f"{count} {status}" for status, count in Counter(run["status"] for run in runs).items())
+        raise InputError(f"no run has FINISHED ({found or 'there are none'}): there is nothing to choose from")
+    if not any(metric in run["metrics"] for run in finished):
+        there = sorted({name for run in finished for name in run["metrics"]})
+        raise InputError(f"{metric}: no run has this metric; there are {', '.join(there) or 'none at all'}")
+    counted, others = [], {}
+    for run in runs:
+        value = run["metrics"].get(metric)
+        if run["status"] != "FINISHED":
+            others.setdefault(run["status"], []).append(run["name"])
+        elif value is None:
+            others.setdefault(f"without {metric}", []).append(run["name"])
+        elif not abs(value) < INFINITE:
+            others.setdefault(f"of infinite {metric}", []).append(run["name"])
+        else:
+            counted.append(run)
+    if not counted:
+        raise InputError(f"{metric} is infinite in every run: the training diverged; try a smaller optimizer.lr")
+    left_out = [name for names in others.values() for name in names]
+    if not left_out:
+        return counted, [], []
+    what = "; ".join(f"{len(names)} {why} ({listed(names)})" for why, names in others.items())
+    return counted, left_out, [f"left out {len(left_out)} of {len(runs)} runs: {what}"]
+
+
+def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
+    """Raises InputError where the runs are not about the same data."""
+    same = [
+        key for key in params if key == "data" or (key.startswith("data.") and key not in (*SPLIT, "data.batch_size"))
+    ]
+    differing = {key: params[key].value_counts() for key in same if params[key].nunique() > 1}
+    digests = pd.DataFrame(
+        {
+            # Generated data are others with another seed; a table's rows are the same whatever the split.
+            "drawn": params["data.seed"] if generated(params) and "data.seed" in params else "",
+            "digest": [run.get("tags", {}).get("data.digest") for run in runs],
+        }
+    ).dropna()
+    if not differing and (digests.groupby("drawn")["digest"].nunique() > 1).any():
+        differing = {"data.digest": digests["digest"].value_counts()}
+    if differing:
+        what = "; ".join(
+            f"{key} is " + ", ".join(f"{value} in {count} runs" for value, count in sorted(counts.items()))
+            for key, counts in sorted(differing.items())
+        )
+        raise InputError(
+            f"the runs are not comparable, for their data differ: {what}; choose among runs on the same data, "
+            "such as those of one sweep"
+        )
+
+
+def generated(params: pd.DataFrame) -> bool:
+    """Whether the data are drawn anew for each seed, as in d2l, and no table is split."""
+    return "data.folds" not in params and "data.val" not in params
+
+
+def measured(runs: list[dict], metric: str) -> pd.DataFrame:
+    """A row a run: λ, the metric, COLUMNS, and above: by which share of its optimum the run stopped above it."""
+    metrics = pd.DataFrame([run["metrics"] for run in runs], dtype=float)
+    typed = pd.to_numeric(pd.Series([run["params"].get("lambd") for run in runs]), errors="coerce")
+    wanted = ("lambd", "train/objective", "optimum/gap", "optimum/duality_gap", "optimum/objective", *COLUMNS)
+    found = pd.DataFrame({name: metrics.get(name, pd.Series(math.nan, metrics.index)) for name in wanted})
+    frame = found[list(COLUMNS)].copy()
+    frame["metric"] = metrics[metric]
+    frame["lambd"] = found["lambd"].fillna(typed)
+    gap = found["optimum/gap"].fillna(found["optimum/duality_gap"])
+    least = found["optimum/objective"].fillna(found["train/objective"] - gap)
+    frame["above"] = gap / least.clip(lower=1e-12)
+    return frame
+
+
+def find_axis(params: pd.DataFrame, frame: pd.DataFrame) -> tuple[str, pd.Series]:
+    """What is chosen among, and each run's value of it: λ, or else the one number of the penalty that varies."""
+    if frame["lambd"].nunique() > 1:
+        return "lambd", frame["lambd"]
+    numbers = {}
+    for key in params:
+        if key.startswith("penalty.") and params[key].nunique() > 1:
+            values = pd.to_numeric(params[key], errors="coerce")
+            if values.nunique() > 1 and (values.notna() | (params[key] == "None")).all():
+                numbers[key] = values
+    return next(iter(numbers.items())) if len(numbers) == 1 else ("lambd", frame["lambd"])
+
+
+def find_settings(params: pd.DataFrame, axis: str) -> tuple[list[str], np.ndarray]:
+    """The keys that tell the settings apart, and each run's setting as a number.
+
+    A key that follows from those before it is none of them: `optimizer` under penalty=adamw, `penalty.mode`.
+    """
+    varied = [
+        key
+        for key in params
+        if params[key].nunique() > 1
+        and key not in ("lambd", "seed", axis, *SPLIT)
+        and not key.startswith(ASIDE)
+        and (key == "data.batch_size" or not f"{key}.".startswith("data."))
+    ]
+
+    def order(key: str) -> tuple:
+        group = key.partition(".")[0]
+        return (
+            GROUPS.index(group) if group in GROUPS else len(GROUPS),
+            key != group,
+            key.endswith("_target_"),  # the least readable, where another says the same
+            key,
+        )
+
+    kept, codes = [], np.zeros(len(params), dtype=int)
+    for key in sorted(varied, key=order):
+        finer = pd.DataFrame({"codes": codes, "key": params[key]}).groupby(["codes", "key"], sort=True).ngroup()
+        if finer.max() > codes.max():
+            kept.append(key)
+            codes = finer.to_numpy()
+    return kept, codes
+
+
+def label_of(params: dict[str, str], keys: Sequence[str]) -> str:
+    """A run's setting as it would be typed; the penalty where all runs have one setting."""
+    return " ".join(f"{key}={value}" for key, value in told(params, keys).items())
+
+
+def told(params: dict[str, str], keys: Sequence[str]) -> dict[str, str]:
+    found = {key: params[key] for key in keys or ("penalty",) if key in params}
+    return {key: "null" if value == "None" else value for key, value in found.items()}
+
+
+def complete_values(frame: pd.DataFrame, axis: str) -> tuple[pd.Series, list[str]]:
+    """Which runs belong to a value that has every split of its setting, on such a split; and warnings of the others.
+
+    A setting's splits are those on which at least half of its values were tried: one that a single run was tried on
+    for itself does not make all other values incomplete.
+    """
+    complete = frame["value"].notna()
+    lacking, extra = [], 0
+    for label, rows in frame[complete].groupby("setting"):
+        there = pd.crosstab(rows["value"], rows["split"]) > 0
+        usual = 2 * there.sum() >= len(there)
+        whole = there.loc[:, usual].all(axis=1)
+        lacking += [
+            f"{label} {symbol(axis)}={short(value)} (has {there.loc[value, usual].sum()} of {usual.sum()})"
+            for value in there.index[~whole]
+        ]
+        outside = ~rows["split"].map(usual) & rows["value"].map(whole)
+        extra += int(outside.sum())
+        complete[rows.index] = rows["value"].map(whole) & ~outside
+    warnings = []
+    if frame["value"].isna().any():
+        warnings.append(f"left out {frame['value'].isna().sum()} runs that have no {symbol(axis)}")
+    if lacking:
+        warnings.append(f"left out, for they lack splits that others were tried on: {listed(lacking)}")
+    if extra:
+        warnings.append(f"left out {extra} runs on splits that most values of their setting were not tried on")
+    return complete, warnings
+
+
+def summarised(frame: pd.DataFrame, by_split: pd.DataFrame) -> pd.DataFrame:
+    """A row a setting and value, sorted: mean and standard error over the splits, or over the seeds of a single one."""
+    groups = by_split.groupby(["setting", "value"])
+    table = groups.mean().rename(columns={"metric": "mean"})
+    splits = groups.size()
+    runs = frame.groupby(["setting", "value"])
+    seeds = frame.groupby(["setting", "value", "seed"])["metric"].mean().groupby(["setting", "value"])
+    over_splits = groups["metric"].std() / np.sqrt(splits)
+    over_seeds = seeds.std() / np.sqrt(seeds.size())
+    table["error"] = over_splits.where(splits > 1, over_seeds)
+    table["above"] = runs["above"].max()
+    table.insert(0, "runs", runs.size())
+    table.insert(1, "splits", splits)
+    columns = ["setting", "value", "runs", "splits", "mean", "error", *COLUMNS, "above"]
+    return table.reset_index()[columns]
+
+
+def setting_of(
+    rows: pd.DataFrame, members: pd.DataFrame, runs: list[dict], keys: Sequence[str], axis: str, larger: bool
+) -> Setting:
+    """A setting with its λ.min and λ.1se, from its rows of the table, sorted by value."""
+    value, error, zeros = (rows[name].to_numpy() for name in ("value", "error", "weight/zeros"))
+    mean = rows["mean"].to_numpy()
+    worse = -mean if larger else mean
+    best = int(np.flatnonzero(worse == worse.min())[-1])  # of equals the largest
+    one_se = None
+    if axis == "lambd" and math.isfinite(error[best]):
+        one_se = int(np.flatnonzero(worse <= worse[best] + error[best])[-1])
+    places = members.groupby("value").indices
+    return Setting(
+        label=rows["setting"].iloc[0],
+        params=told(runs[members.index[0]]["params"], keys),
+        min=float(value[best]),
+        one_se=None if one_se is None else float(value[one_se]),
+        mean=float(mean[best]),
+        error=float(error[best]),
+        mean_1se=None if one_se is None else float(mean[one_se]),
+        error_1se=None if one_se is None else float(error[one_se]),
+        zeros=float(zeros[best]),
+        zeros_1se=None if one_se is None else float(zeros[one_se]),
+        values=len(rows),
+        splits=int(rows["splits"].iloc[best]),
+        edge=edge_of(value, worse, error, zeros, best, axis),
+        runs={at: tuple(runs[index] for index in members.index[found]) for at, found in places.items()},
+    )
+
+
+def edge_of(
+    value: np.ndarray, worse: np.ndarray, error: np.ndarray, zeros: np.ndarray, best: int, axis: str
+) -> str | None:
+    """Whether the best of the sorted values ends the grid, so that a better one may lie beyond.
+
+    It does not where all values are equal, where every weight is zero already, and at λ = 0 where the curve has become
+    flat before it.
+    """
+    if len(value) < 2 or np.ptp(worse) <= SAME * abs(worse[best]):
+        return None
+    if axis != "lambd":
+        bounded = value[best] in (0, 1)  # a share has no more
+        return None if bounded or 0 < best < len(value) - 1 else "upper" if best else "lower"
+    if zeros[best] == 1:
+        return None
+    if best == len(value) - 1:
+        return "upper"
+    if best == 0:
+        return None if value[0] == 0 and flat(worse, error) else "lower"
+    return None
+
+
+def flat(worse: np.ndarray, error: np.ndarray) -> bool:
+    """Whether the first two means are as good as one."""
+    return abs(worse[1] - worse[0]) <= max(np.nan_to_num(error[0]), CLOSE * abs(worse[0]))
+
+
+def next_grid(value: np.ndarray, edge: str) -> str:
+    """The overrides of a geometric grid that has the best of the sorted values inside.
+
+    It goes three decades beyond the edge and one back, or back to the neighbour of the best where that is further.
+    """
+    positive = value[value > 0]
+    if edge == "lower":
+        end = positive[0]
+        back = positive[1] if value[0] > 0 and len(positive) > 1 else end
+        low, high = end / 1000, max(10 * end, back)
+    else:
+        end = positive[-1]
+        back = positive[-2] if len(positive) > 1 else end / 1000
+        low, high = min(end / 10, back), 1000 * end
+    points = round(POINTS_A_DECADE * math.log10(high / low)) + 1
+    grid = f"max={float(f'{high:.3g}'):g} ratio={low / high:.3g} num={points}".split() + ["zero=true"] * bool(
+        value[0] == 0
+    )
+    return " ".join(["hydra/sweeper=path", *(f"hydra.sweeper.{word}" for word in grid)])
+
+
+def only_one(settings: Sequence[Setting], runs: int, metric: str, axis: str) -> list[str]:
+    """Raises InputError where a single setting was tried at a single value; a warning where each of several was."""
+    first = settings[0]
+    if max(setting.values for setting in settings) > 1:
+        return []
+    if len(settings) == 1:
+        score = f"{metric} {plus_minus(first.mean, first.error)}, {runs} {'run' if runs == 1 else 'runs'}"
+        raise InputError(
+            f"one {symbol(axis)}, {short(first.min)}: nothing to choose ({score}); "
+            "try several: -m lambd=0.001,0.01,0.1,1 or -m hydra/sweeper=path"
+        )
+    return [f"each setting was tried at one {symbol(axis)} only, and not at its best; -m hydra/sweeper=path tries many"]
+
+
+def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[str]:
+    """A warning for each setting whose best value ends the grid, with the grid to try next; the winner's first."""
+    warnings = []
+    ending = [setting for setting in settings if setting.edge]
+    for setting in ending[:NAMES]:
+        value = table.loc[table["setting"] == setting.label, "value"].to_numpy()
+        end = "smallest" if setting.edge == "lower" else "largest"
+        if axis == "lambd":
+            overrides = " ".join(shlex.quote(f"{key}={chosen}") for key, chosen in setting.params.items())
+            beyond = f"try the same with {overrides} {next_grid(value, setting.edge)}"
+        else:
+            beyond = f"try {'smaller' if setting.edge == 'lower' else 'larger'} ones"
+        warnings.append(
+            f"{setting.name}: the best {symbol(axis)}, {short(setting.min)}, is the {end} of {setting.values} tried, "
+            f"and a better one may lie beyond; {beyond}"
+        )
+    if len(ending) > NAMES:
+        warnings.append(f"the best {symbol(axis)} is at its grid's end in {len(ending) - NAMES} more settings")
+    return warnings
+
+
+def unconverged(frame: pd.DataFrame) -> list[str]:
+    far = int((frame["above"] > FAR).sum())
+    if not far:
+        return []
+    return [
+        f"{far} of {len(frame)} runs stopped more than {100 * FAR:g} % above their optimum, and values are compared by "
+        "where training stopped: polish=100 goes further, and over full batches (data.batch_size=null) "
+        "trainer.until_gap=1e-6 with more trainer.max_epochs"
+    ]
+
+
+def findings(winner: Setting, table: pd.DataFrame, axis: str) -> list[str]:
+    """What the winner's curve says besides its best value."""
+    if axis != "lambd" or winner.values == 1:
+        return []
+    notes = []
+    rows = table[table["setting"] == winner.label]
+    value, mean = rows["value"].to_numpy(), rows["mean"].to_numpy()
+    if np.ptp(mean) <= SAME * abs(winner.mean):
+        notes.append(f"{winner.name}: λ makes no difference to this metric")
+    elif winner.zeros == 1:
+        notes.append(
+            f"{winner.name}: no feature helps here: every weight is zero at λ.min, and no larger λ would change that"
+        )
+    elif winner.min == 0 and winner.edge is None:
+        notes.append(f"{winner.name}: no penalty is as good as any: the best λ is 0, and towards it the curve is flat")
+    if (
+        winner.one_se is not None
+        and winner.one_se != winner.min
+        and winner.one_se == value[-1]
+        and winner.zeros_1se != 1
+    ):
+        notes.append(f"{winner.name}: λ.1se is the largest λ tried; larger ones may be within the error as well")
+    return notes
+
+
+def about_error(frame: pd.DataFrame, params: pd.DataFrame, settings: Sequence[Setting]) -> list[str]:
+    """What the standard error is over, and what it leaves out."""
+    notes = []
+    more = WITHOUT_FOLDS if generated(params) else WITH_FOLDS
+    if max(setting.splits for setting in settings) == 1:
+        if math.isfinite(settings[0].error):
+            notes.append(
+                f"one split of the data: the error is over seeds and shows the noise of training only; {more} shows "
+                "that of the data"
+            )
+        else:
+            notes.append(f"one split and one seed: no error, and so no λ.1se; {more} gives one")
+    if "data.folds" in params and "data.fold" in params:
+        said = pd.to_numeric(params["data.folds"], errors="coerce").max()
+        found = params["data.fold"].nunique()
+        if found < said:
+            notes.append(f"{found} of {said:.0f} folds {'is' if found == 1 else 'are'} there")
+    uncertified = int(frame["above"].isna().sum())
+    if uncertified:
+        notes.append(
+            f"{uncertified} of {len(frame)} runs are not certified: how far from an optimum they stopped is not known"
+        )
+    return notes
+
+
+def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
+    """n_val/n_train, by which splits that share rows are correlated; 0 where each draws its own."""
+    if generated(params):
+        return 0.0
+    tags = pd.DataFrame(
+        {part: [run.get("tags", {}).get(f"data.rows.{part}") for run in runs] for part in ("train", "val")}
+    )
+    rows = tags.apply(pd.to_numeric, errors="coerce")
+    share = (rows["val"] / rows["train"]).mean()
+    if math.isfinite(share):
+        return float(share)
+    known = {
+        key: pd.to_numeric(params.get(key, pd.Series(dtype=float)), errors="coerce").mean()
+        for key in ("data.folds", "data.val", "data.test")
+    }
+    if known["data.folds"] > 1:
+        return 1 / (known["data.folds"] - 1)
+    return float(known["data.val"] / (1 - known["data.val"] - np.nan_to_num(known["data.test"])))
+
+
+def paired(differences: np.ndarray, overlap: float, pairs: int = 1) -> tuple[float, float]:
+    """d̄ of the differences dⱼ on J ≥ 2 splits, and the half-width of its interval at level 1 − LEVEL.
+
+    t·√(s²·(1/J + overlap)) with J − 1 degrees of freedom (Nadeau & Bengio, 2003); overlap is n_val/n_train, or 0 for
+    independent splits. pairs: how many such intervals are to hold at once (Bonferroni).
+    """
+    count = len(differences)
+    variance = np.var(differences, ddof=1) * (1 / count + overlap)
+    return float(np.mean(differences)), float(stats.t.ppf(1 - LEVEL / (2 * pairs), count - 1) * math.sqrt(variance))
+
+
+def compared(
+    settings: Sequence[Setting], by_split: pd.DataFrame, overlap: float, split: str, metric: str, larger: bool
+) -> tuple[Comparison, ...]:
+    """The winner against each other setting, each at its λ.min, on the splits that both have."""
+    # The winner was picked after looking, so that any pair might have been compared.
+    pairs = math.comb(len(settings), 2)
+    scores = [by_split.loc[(setting.label, setting.min), "metric"] for setting in settings]
+    winner, found = settings[0], []
+    for setting, score in zip(settings[1:], scores[1:], strict=True):
+        differences = (scores[0] - score if larger else score - scores[0]).dropna().to_numpy()
+        if len(differences) < 2:
+            continue
+        difference, half_width = paired(differences, overlap, pairs)
+        beats, by = difference > half_width, plus_minus(difference, half_width)
+        words = (
+            f"{winner.name} beats {setting.name} by {by} ({metric})"
+            if beats
+            else f"no difference between {winner.name} and {setting.name} that these {len(differences)} {split}s can "
+            f"show ({by})"
+        )
+        found.append(Comparison(winner.label, setting.label, difference, half_width, len(differences), beats, words))
+    return tuple(found)
+
+
+def sentence(settings: Sequence[Setting], comparisons: Sequence[Comparison], metric: str, axis: str, split: str) -> str:
+    """What to take, what it scores and what that rests on, in one sentence."""
+    winner, of = settings[0], symbol(axis)
+    over = (
+        f" over {winner.splits} {split}s" if winner.splits > 1 else " over seeds" if math.isfinite(winner.error) else ""
+    )
+    at_best = f"{metric} {plus_minus(winner.mean, winner.error)}{over}"
+    if winner.one_se is None:
+        choice = f"{of} = {short(winner.min)} ({at_best}"
+        choice += f", the best of {winner.values} values)" if winner.values > 1 else ")"
+    elif winner.one_se == winner.min:
+        choice = f"{of} = {short(winner.min)}, which is both λ.min and λ.1se ({at_best})"
+    else:
+        choice = (
+            f"λ.1se = {short(winner.one_se)} ({metric} {plus_minus(winner.mean_1se, winner.error_1se)}{over}; "
+            f"the best, {plus_minus(winner.mean, winner.error).split()[0]}, is at λ.min = {short(winner.min)})"
+        )
+    words = f"Take {winner.label} with {choice}" if winner.label else f"Take {choice}"
+    zeros = winner.zeros if winner.one_se is None else winner.zeros_1se
+    if zeros == 1:
+        words += ": every weight is zero there, so the features do not help by more than the error"
+    elif zeros > 0:
+        words += f": it keeps {1 - zeros:.0%} of the weights".replace("%", " %")
+    beaten = [named(settings, each.other) for each in comparisons if each.beats]
+    equal = [named(settings, each.other) for each in comparisons if not each.beats]
+    if beaten:
+        words += f"; at {of}.min {winner.name} beats {listed(beaten)}"
+    if equal:
+        words += f"; these {winner.splits} {split}s show no difference from {listed(equal)}"
+    if winner.edge:
+        end = "smallest" if winner.edge == "lower" else "largest"
+        words += f"; but {of}.min is the {end} tried, and a better one may lie beyond"
+    return f"{words}."
+
+
+def named(settings: Sequence[Setting], label: str) -> str:
+    return next(setting.name for setting in settings if setting.label == label)
+
+
+def symbol(axis: str) -> str:
+    return "λ" if axis == "lambd" else axis
+
+
+def short(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def plus_minus(mean: float, error: float) -> str:
+    """ "0.251 ± 0.014": as many digits as the error has two of; four where there is no error."""
+    if not math.isfinite(error) or error == 0:
+        return f"{mean:.4g}" + (" ± 0" if error == 0 else "")
+    digits = 1 - math.floor(math.log10(error))
+    if 0 <= digits <= 6 and abs(mean) < 1e6:
+        return f"{mean:.{digits}f} ± {error:.{digits}f}"
+    return f"{mean:.4g} ± {error:.2g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a, b and c", and of many the first and how many more."""
+    if len(names) > NAMES:
+        return f"{', '.join(names[:NAMES])} and {len(names) - NAMES} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def show(answer: Answer) -> None:
+    """The answer in the terminal: the table, thinned to what is near the choice, then what it rests on, then itself."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    few = answer.settings[:MOST_SETTINGS]
+    each = min(ROWS, max(2, MOST_ROWS // len(few)))
+    others = [name for name in ("train/loss", "val/loss") if name != answer.metric]
+    shown = Table(box=None, pad_edge=False, title="means over seeds and splits", title_justify="left")
+    far = (answer.table["above"] > FAR).any()
+    labelled = len(answer.settings) > 1
+    heads = ["setting"] * labelled + [symbol(answer.axis), "runs", answer.metric, "±", *others, "‖w‖₂", "zeros"]
+    for head in [*heads, *["above optimum"] * bool(far), ""]:
+        shown.add_column(head, justify="left" if head in ("setting", "") else "right", no_wrap=True)
+    for setting in few:
+        rows = answer.table[answer.table["setting"] == setting.label]
+        for _, row in rows.iloc[kept_rows(rows[answer.axis].to_numpy(), setting, each)].iterrows():
+            value = row[answer.axis]
+            marks = [f"{symbol(answer.axis)}.min"] * (value == setting.min) + ["λ.1se"] * (value == setting.one_se)
+            cells = [escape(setting.name)] * labelled + [short(value), f"{row['runs']:.0f}", f"{row['mean']:.5g}"]
+            cells += [
+                blank_or(row["error"], f"{row['error']:.2g}"),
+                *(blank_or(row[name], f"{row[name]:.4g}") for name in (*others, "weight/l2")),
+            ]
+            cells += [blank_or(row["weight/zeros"], f"{100 * row['weight/zeros']:.0f} %")]
+            above = "> 1,000 %" if row["above"] > 10 else f"{100 * row['above']:.2g} %"
+            cells += [blank_or(row["above"], above)] * bool(far)
+            shown.add_row(*cells, f"← {', '.join(marks)}" if marks else "", style="bold" if marks else None)
+    console.print(shown)
+    if len(answer.settings) > len(few):
+        console.print(f"… and {len(answer.settings) - len(few)} more settings", style="dim")
+    console.print()
+    for comparison in answer.comparisons[:MOST_SETTINGS]:
+        console.print(f"• {escape(comparison.sentence)}", soft_wrap=True)
+    for note in answer.notes:
+        console.print(f"note: {escape(note)}", style="dim", soft_wrap=True)
+    for warning in answer.warnings:
+        console.print(f"warning: {escape(warning)}", style="yellow", soft_wrap=True)
+    console.print(escape(answer.sentence), style="bold", soft_wrap=True)
+
+
+def blank_or(value: float, text: str) -> str:
+    """The text, and nothing where the value is not known."""
+    return "" if math.isnan(value) else text
+
+
+def kept_rows(values: np.ndarray, setting: Setting, most: int) -> list[int]:
+    """Which rows of a setting's sorted values are shown: λ.min and λ.1se, the ends, their neighbours, some between."""
+    if len(values) <= most:
+        return list(range(len(values)))
+    marked = [int(np.flatnonzero(values == value)[0]) for value in (setting.min, setting.one_se) if value is not None]
+    wanted = [*marked, 0, len(values) - 1]
+    wanted += [place + step for step in (1, -1, 2, -2, 3, -3) for place in marked if 0 <= place + step < len(values)]
+    wanted += np.linspace(0, len(values) - 1, most).round().astype(int).tolist()
+    return sorted(list(dict.fromkeys(wanted))[:most])

@@ -1,0 +1,84 @@
+"""A model that a run has written to its folder, logged and registered. Imported only where there is one."""
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, Schema
+
+NAME = "model"
+TYPES = {"number": "double", "integer": "long", "boolean": "boolean", "text": "string"}
+DTYPES = {"number": "float64", "integer": "int64", "boolean": "bool", "text": "object"}
+
+
+def save(folder: Path, path: Path, model: Model) -> None:
+    """What `export.write_model` has written, as an MLflow model. Its code is `serving.py`, its data are artifacts."""
+    description = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
+    example = json.loads((folder / "example.json").read_text(encoding="utf-8"))
+    kinds = {column["name"]: column["kind"] for column in description["columns"]}
+    outputs = [ColSpec("string" if description["classes"] else "double", "prediction")]
+    outputs += [ColSpec("double", f"probability_{name}") for name in description["classes"]]
+    mlflow.pyfunc.save_model(
+        path,
+        mlflow_model=model,
+        python_model=str(Path(__file__).with_name("serving.py")),
+        artifacts={"network": str(folder / "model.pt2"), "preprocessing": str(folder / "preprocessing.json")},
+        signature=ModelSignature(Schema([ColSpec(TYPES[kind], name) for name, kind in kinds.items()]), Schema(outputs)),
+        input_example=pd.DataFrame({name: pd.Series(example[name], dtype=DTYPES[kinds[name]]) for name in kinds}),
+        # What serving.py imports. A local version such as +cpu is in no index.
+        pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "torch", "numpy", "pandas")],
+    )
+
+
+def log_model(
+    client: MlflowClient, experiment_id: str, run_id: str, metrics: dict[str, float], folder: Path, patiently: Callable
+) -> str:
+    """Log it as a model of the run, with those of the run's metrics that have these values; returns its id.
+
+    No run is made active for it, so that the run's status and times stay the journal's. Calls of the store go through
+    patiently.
+    """
+    params = patiently(client.get_run, run_id).data.params
+    logged = patiently(client.create_logged_model, experiment_id, NAME, source_run_id=run_id, params=params)
+    status = LoggedModelStatus.FAILED
+    try:
+        with TemporaryDirectory() as temporary:
+            path = Path(temporary) / NAME
+            identity = {"model_uuid": logged.model_id, "model_id": logged.model_id, "run_id": run_id}
+            save(folder, path, Model(artifact_path=logged.artifact_location, **identity))
+            patiently(client.log_model_artifacts, logged.model_id, str(path))
+        status = LoggedModelStatus.READY
+    finally:
+        patiently(client.finalize_logged_model, logged.model_id, status)
+    measured = []
+    for name, value in metrics.items():
+        found = [m for m in patiently(client.get_metric_history, run_id, name) if m.value == value]
+        if found:
+            last = max(found, key=lambda metric: metric.step)
+            measured.append(
+                Metric(name, value, last.timestamp, last.step, model_id=logged.model_id, run_id=run_id)
+            )
+    patiently(client.log_batch, run_id, metrics=measured)
+    step = max((metric.step for metric in measured), default=0)
+    patiently(client.log_outputs, run_id, [LoggedModelOutput(logged.model_id, step)])
+    return logged.model_id
+
+
+def register(client: MlflowClient, run_id: str, model_id: str, name: str, patiently: Callable) -> str:
+    """Make it a new version of the registered model of this name, which may be missing; returns the version."""
+    mlflow.set_tracking_uri(client.tracking_uri)  # where MLflow looks for `models:/…`, whatever the client
+    try:
+        patiently(client.create_registered_model, name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = patiently(client.create_model_version, name, f"models:/{model_id}", run_id=run_id, model_id=model_id)
+    return str(made.version)

@@ -1,0 +1,182 @@
+"""Runs read back from MLflow, as a report sees them.
+
+A run is {"name", "status", "run_id", "folder": None, "params", "metrics" (the last of each), "tags", "error"}.
+"""
+
+import gc
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from shrinkage.errors import InputError
+
+from .location import sqlite_path, without_password
+from .source import Source
+from .store import explain
+
+PAGE = 1000
+PARENT = "mlflow.parentRunId"
+LOSSES = ("train/loss", "val/loss")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs of a sweep, whose own run is the parent, or of an experiment, which has none. title: its name."""
+
+    title: str
+    parent: str | None
+    experiment_id: str
+    runs: list[dict]
+
+
+def open_to_read(uri: str) -> MlflowClient:
+    """A client of a store that is there; nothing is made. Raises InputError where it is not."""
+    path = sqlite_path(uri)
+    if path is not None and not has_runs_table(path):
+        raise InputError(f"{without_password(uri)}: there is no store; give the one that the runs are in with --store")
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # what SQLAlchemy, MLflow, the file system or the network have to say
+        raise InputError(explain(uri, error).replace("tracking.uri=", "--store ")) from error
+    return client
+
+
+def has_runs_table(path: Path) -> bool:
+    """Whether a SQLite file is there and MLflow has made its tables, which a client would do where they are missing."""
+    if not path.is_file():
+        return False
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchall())
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        return False
+
+
+def find(client: MlflowClient, uri: str, target: str, told: Callable[[int], None] = lambda count: None) -> Found:
+    """The runs of a parent run by its id, or those of an experiment by its name or id that have FINISHED.
+
+    told hears how many runs have been read so far. Raises InputError for what is not there, or has nothing under it.
+    """
+    try:
+        run = client.get_run(target)
+    except MlflowException:
+        run = None
+    if run is not None:
+        return sweep(client, run, told)
+    experiments = list(pages(lambda token: client.search_experiments(max_results=PAGE, page_token=token)))
+    for experiment in experiments:
+        if target in (experiment.name, experiment.experiment_id):
+            found = searched(client, experiment.experiment_id, "attributes.status = 'FINISHED'", told)
+            parents = {run["tags"].get(PARENT) for run in found}
+            runs = [run for run in found if run["run_id"] not in parents]
+            return Found(experiment.name, None, experiment.experiment_id, runs)
+    names = ", ".join(f"{experiment.name} ({experiment.experiment_id})" for experiment in experiments)
+    raise InputError(
+        f"{target}: no run has this id and no experiment this name or id in {without_password(uri)}; its experiments "
+        f"are {names or 'none'}"
+    )
+
+
+def sweep(client: MlflowClient, run: Run, told: Callable[[int], None]) -> Found:
+    """The runs under a parent."""
+    run_id, experiment_id = run.info.run_id, run.info.experiment_id
+    runs = searched(client, experiment_id, f"tags.`{PARENT}` = '{run_id}'", told)
+    if not runs:
+        parent = run.data.tags.get(PARENT)
+        raise InputError(
+            f"{run_id}: no runs stand under this one; give the id of a sweep's own run, "
+            + (f"which is {parent} here" if parent else f"or the experiment, {experiment_id}")
+        )
+    return Found(run.info.run_name or run_id, run_id, experiment_id, runs)
+
+
+def searched(client: MlflowClient, experiment_id: str, condition: str, told: Callable[[int], None]) -> list[dict]:
+    """The runs of an experiment that meet a condition, read a page at a time."""
+    found = []
+    with without_collecting():
+        for run in pages(
+            lambda token: client.search_runs([experiment_id], condition, max_results=PAGE, page_token=token)
+        ):
+            found.append(as_seen(run))
+            if len(found) % PAGE == 0:
+                told(len(found))
+    return found
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Without Python's search for garbage, which takes half the time where SQLAlchemy makes a hundred objects a run."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def pages(read: Callable[[str | None], list]) -> Iterator:
+    """The items of all pages; `read` takes a page's token."""
+    token = None
+    while True:
+        page = read(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def as_seen(run: Run) -> dict:
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "run_id": run.info.run_id,
+        "folder": None,
+        "params": run.data.params,
+        "metrics": run.data.metrics,
+        "tags": run.data.tags,
+        "error": run.data.tags.get("error"),
+    }
+
+
+class StoreSource(Source):
+    """Reads a run's files and curves from MLflow."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+
+    def coefficients(self, run: dict) -> pd.DataFrame | None:
+        with TemporaryDirectory() as folder:
+            try:
+                path = self.client.download_artifacts(run["run_id"], "coefficients.csv", folder)
+            except (MlflowException, OSError):  # it has none; which of them, the kind of store decides
+                return None
+            return pd.read_csv(path, keep_default_na=False)
+
+    def history(self, run: dict) -> list[tuple[int, dict[str, float]]]:
+        steps: dict[int, dict[str, float]] = {}
+        for name in LOSSES:
+            if name in run["metrics"]:
+                for point in self.client.get_metric_history(run["run_id"], name):
+                    steps.setdefault(point.step, {})[name] = point.value
+        return sorted(steps.items())
+
+
+def keep_report(client: MlflowClient, run_id: str, files: list[Path], tags: dict[str, str]) -> None:
+    """Put a report's files at the root of a run's artifacts, and its answer into the run's tags."""
+    for path in files:
+        client.log_artifact(run_id, str(path))
+    for name, value in tags.items():
+        client.set_tag(run_id, name, value)

@@ -1,0 +1,114 @@
+"""The λ's of a path, and what is chosen among them, against scikit-learn on the same rows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import config, train_py
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge
+from sklearn.metrics import log_loss
+
+from shrinkage.data.base import DataModule
+from shrinkage.errors import InputError
+from shrinkage.path import geometric, path
+from shrinkage.reference import optimum
+from shrinkage.report.choice import choose
+from shrinkage.training import make
+
+
+def along(*overrides: str, num: int = 5, ratio: float | None = None, largest: float | None = None, zero: bool = False):
+    return path(config(*overrides), num, ratio, largest, zero)
+
+
+def loaded(*overrides: str) -> DataModule:
+    module = make(config(*overrides).data, order_seed=0)
+    module.setup()
+    return module
+
+
+@pytest.mark.parametrize("data", ["diabetes", "breast_cancer"])
+@pytest.mark.parametrize("penalty", ["l1", "elastic_net"])
+def test_the_path_begins_where_every_weight_is_zero(data: str, penalty: str) -> None:
+    cfg = config(f"data={data}", f"penalty={penalty}")
+    found = along(f"data={data}", f"penalty={penalty}").lambd
+    everything = loaded(f"data={data}", "data.refit=true")
+    train = everything.parts["train"]
+    l1, l2 = make(cfg.penalty).elastic_net(1.0)
+    for factor, zero in ((1 + 1e-4, True), (1 - 1e-2, False)):
+        lambd = factor * found[0]
+        best = optimum(train.x, train.y, everything.classes, l1 * lambd, l2 * lambd)
+        assert (not best.weight.any()) is zero
+    np.testing.assert_allclose(np.diff(np.log(found)), np.log(0.001) / 4, atol=1e-5)
+
+
+def test_ridge_starts_a_thousand_times_higher_and_ends_where_lasso_does() -> None:
+    lasso, ridge = (along("data=diabetes", f"penalty={penalty}").lambd for penalty in ("l1", "l2"))
+    assert ridge[0] == pytest.approx(1000 * lasso[0], rel=1e-5) and ridge[-1] == pytest.approx(lasso[-1], rel=1e-5)
+
+
+def test_one_path_for_all_folds_and_none_from_the_test_rows() -> None:
+    paths = [along("data=diabetes", "penalty=l1", "data.folds=5", f"data.fold={fold}") for fold in (0, 3)]
+    assert paths[0] == paths[1]
+    # Every row of the data but the test rows, by hand.
+    data = loaded("data=diabetes", "data.folds=5", "data.refit=true")
+    assert {name: len(part) for name, part in data.parts.items()} == {"train": 353, "test": 89}
+    x, y = data.parts["train"].x, data.parts["train"].y
+    assert paths[0].lambd[0] == pytest.approx(np.abs(x.T @ y).max() / len(x), rel=1e-5)
+
+
+def test_paths_by_hand() -> None:
+    assert geometric(1.0, 0.01, 3, zero=True) == [1.0, 0.1, 0.01, 0.0]
+    assert along("penalty=none").lambd == [0.0]
+    assert along("penalty=adamw", largest=2.0, num=2).lambd == [2.0, 0.002]
+    assert along("penalty=adamw", largest=2.0).overrides == {}  # its runs have no optimum to go to
+    assert along("penalty=l1", largest=2.0, ratio=0.5, num=2).lambd == [2.0, 1.0]
+    for overrides in (["penalty=adamw"], ["penalty=l1", "model=mlp"]):
+        with pytest.raises(InputError, match=r"hydra.sweeper.max is not set: .* use hydra.sweeper.max=1"):
+            along(*overrides)
+
+
+def half_mean_squares(model: Lasso | Ridge, x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.square(model.predict(x) - y).mean() / 2)
+
+
+def in_scikit_learn(data: DataModule, penalty: str, lambd: float) -> float:
+    """The validation loss of one fold at one λ."""
+    train, val = data.parts["train"], data.parts["val"]
+    n = len(train)
+    if data.classes is None:
+        model = Lasso(alpha=lambd, tol=1e-8, max_iter=100_000) if penalty == "l1" else Ridge(alpha=n * lambd)
+        return half_mean_squares(model.fit(train.x, train.y), val.x, val.y)
+    # liblinear penalises the intercept, as the weight of a column that is so large that it costs nothing.
+    lasso = {"solver": "liblinear", "l1_ratio": 1, "intercept_scaling": 1000, "max_iter": 1000}
+    settings = lasso if penalty == "l1" else {"solver": "newton-cholesky"}
+    model = LogisticRegression(C=1 / (n * lambd), tol=1e-8, **settings).fit(train.x, train.y)
+    return float(log_loss(val.y, model.predict_proba(val.x)))
+
+
+@pytest.mark.parametrize(("data", "ratio"), [("diabetes", 1e-3), ("breast_cancer", 0.02)])
+def test_the_choice_agrees_with_scikit_learn(data: str, ratio: float, tmp_path: Path) -> None:
+    """Five folds, the same grid: each λ within one step, each mean error within 1 %."""
+    folds = ["data.folds=5", "data.fold=range(5)"]
+    grid = ["hydra/sweeper=path", "hydra.sweeper.num=10", f"hydra.sweeper.ratio={ratio}"]
+    done = train_py(
+        "-m", f"data={data}", "penalty=l1,l2", *folds, *grid, "hydra/launcher=lanes", "hydra.sweep.dir=here",
+        "hydra.sweeper.max=0.5", "tracking=none", cwd=tmp_path, store=tmp_path / "none",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    runs = [json.loads(line) for line in (tmp_path / "here/results.jsonl").read_text().splitlines()]
+    answer = choose(runs)
+    assert len(answer.settings) == 2 and not any("converge" in warning for warning in answer.warnings)
+    folds = [loaded(f"data={data}", "data.folds=5", f"data.fold={fold}") for fold in range(5)]
+    for setting in answer.settings:
+        penalty = setting.params["penalty"]
+        rows = answer.table[answer.table["setting"] == setting.label].sort_values("lambd", ascending=False)
+        lambd = rows["lambd"].to_numpy()
+        losses = np.array([[in_scikit_learn(fold, penalty, value) for fold in folds] for value in lambd])
+        mean, error = losses.mean(axis=1), losses.std(axis=1, ddof=1) / np.sqrt(5)
+        np.testing.assert_allclose(rows["mean"], mean, rtol=0.01)
+        np.testing.assert_allclose(rows["error"], error, rtol=0.05, atol=1e-9)
+        smallest = mean.argmin()
+        within = np.flatnonzero(mean <= mean[smallest] + error[smallest])[0]
+        for ours, theirs in ((setting.min, smallest), (setting.one_se, within)):
+            assert abs(int(np.flatnonzero(lambd == ours)[0]) - theirs) <= 1
