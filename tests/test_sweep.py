@@ -45,9 +45,12 @@ def test_a_whole_sweep(launcher: str, tmp_path: Path, store: Path) -> None:
     assert len({(run.data.params["lambd"], run.data.params["seed"]) for run in children}) == 10
     client = MlflowClient(f"sqlite:///{store}")
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert artifacts == {"figures", "runs.csv"}
+    assert artifacts == {
+        "report.html", "answer.json", "runs.csv",
+        "validation.png", "weights.png", "coefficients.png", "learning_curves.png",
+    }  # fmt: skip
     assert not any(file.path == "figures" for file in client.list_artifacts(children[0].info.run_id))
-    assert "10 of 10 runs FINISHED" in done.stdout and "← smallest" in done.stdout
+    assert "10 of 10 runs FINISHED" in done.stdout and "← λ.min" in done.stdout
     (folder,) = (tmp_path / "multirun").glob("*/*")
     assert (folder / "results.jsonl").read_text().count("\n") == 10
 
@@ -106,7 +109,7 @@ def test_a_sweep_over_penalties_is_told_apart(tmp_path: Path, store: Path) -> No
     assert all(f"penalty={name}" in done.stdout for name in ("l1", "l2", "adamw")) and not store.exists()
     (folder,) = (tmp_path / "multirun").glob("*/*")
     results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    assert {result["setting"]["penalty"] for result in results} == {"l1", "l2", "adamw"}
+    assert {result["params"]["penalty"] for result in results} == {"l1", "l2", "adamw"}
 
 
 def mlflow_run(store: Path, *arguments: str) -> subprocess.CompletedProcess:

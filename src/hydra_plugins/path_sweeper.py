@@ -3,12 +3,15 @@
 Every combination of the other values that are listed is trained along a path of its own (`shrinkage.path`).
 """
 
+import sys
 from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 
 from hydra_plugins.grid_sweeper import GridSweeper
 from shrinkage.compose import Composer
+from shrinkage.config import number, whole
 from shrinkage.errors import InputError
 
 
@@ -28,20 +31,31 @@ class PathSweeper(GridSweeper):
         self.num, self.ratio, self.max, self.zero = num, ratio, max, zero
 
     def jobs(self, overrides: list[Override]) -> list[list[str]]:
-        from shrinkage import path
-        from shrinkage.fit import Refused
-
         jobs = super().jobs(overrides)
         try:
-            if any(override.key_or_group == "lambd" for override in overrides):
-                raise InputError(
-                    "lambd: hydra/sweeper=path chooses the λ's itself; leave lambd out, or list your own with "
-                    "hydra/sweeper=grid"
-                )
-            path.check(self.num, self.ratio, self.max)
+            self.check(overrides)
+
+            from shrinkage import path
+
             return path.expanded(jobs, self.paths(jobs))
         except InputError as error:
-            raise Refused(error) from None
+            sys.exit(f"shrinkage: {error}")
+
+    def check(self, overrides: list[Override]) -> None:
+        """Raises InputError for what is no path, before anything heavy is imported."""
+        if any(override.key_or_group == "lambd" for override in overrides):
+            raise InputError(
+                "lambd: hydra/sweeper=path chooses the λ's itself; leave lambd out, or list your own with "
+                "hydra/sweeper=grid"
+            )
+        settings = OmegaConf.create({"hydra": {"sweeper": {"num": self.num, "ratio": self.ratio, "max": self.max}}})
+        whole(settings, "hydra.sweeper.num", least=2, way_out="use hydra.sweeper.num=50")
+        if self.ratio is not None:
+            rule = "the smallest λ as a share of the largest must be > 0 and < 1"
+            way_out = "use hydra.sweeper.ratio=0.001"
+            number(settings, "hydra.sweeper.ratio", above=0, below=1, rule=rule, way_out=way_out)
+        if self.max is not None:
+            number(settings, "hydra.sweeper.max", above=0, rule="λ must be > 0", way_out="use hydra.sweeper.max=1")
 
     def paths(self, jobs: Sequence[Sequence[str]]) -> list:
         """The path of each job; found once for all folds and seeds."""
@@ -49,8 +63,8 @@ class PathSweeper(GridSweeper):
 
         composer = Composer(self.hydra_context, self.config)
         found, paths = {}, []
-        for number, job in enumerate(jobs):
-            cfg = composer.resolved(job, composer.hydra(job, number))
+        for index, job in enumerate(jobs):
+            cfg = composer.resolved(job, composer.hydra(job, index))
             kind = path.kind(cfg)
             if kind not in found:
                 found[kind] = path.path(cfg, self.num, self.ratio, self.max, self.zero)

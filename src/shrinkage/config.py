@@ -5,6 +5,7 @@ Light on purpose: a typo is answered before PyTorch is imported.
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -77,6 +78,8 @@ def check(cfg: DictConfig) -> None:
         number(cfg, "trainer.until_gap", above=0, rule="a gap must be > 0", way_out="use trainer.until_gap=1e-6")
     if cfg.refit not in (None, "min", "1se"):
         raise InputError(f"refit={cfg.refit}: must be min (the λ of the smallest mean) or 1se; use refit=null for none")
+    if cfg.export is not None and not re.fullmatch(r"[^/:]+", str(cfg.export)):
+        raise InputError(f"export={cfg.export}: the name of a model has no / and no : in it; use export=houses")
     counted_in_steps = cfg.trainer.max_steps > 0
     whole(cfg, "trainer.max_epochs", least=1, way_out="use trainer.max_epochs=10", optional=counted_in_steps)
     if cfg.trainer.max_steps == 0:

@@ -64,10 +64,10 @@ def coefficients(
 ) -> pd.DataFrame | None:
     """A linear model as columns output, feature, weight, coefficient; None for another model.
 
-    weight w and, in the row `(intercept)`, the bias b are those of the features (x − m)/s that the model was trained on.
-    coefficient is in the user's own units, w·s_y/s, with the intercept c_y + s_y(b − Σw·m/s) of a target that was
-    (y − c_y)/s_y: Σ coefficient·x + intercept is the prediction, or for classes their logits. Two classes have one, of
-    the second. parameters: by name, in place of the model's own.
+    weight: w, and in the row `(intercept)` the bias b, of the features (x − m)/s and the target (y − c_y)/s_y that the
+    model was trained on. coefficient: w·s_y/s, and the intercept c_y + s_y(b − Σw·m/s), so that Σ coefficient·x +
+    intercept is the prediction in the user's own units. For classes it is their logits (s_y = 1, c_y = 0); two classes
+    have one logit, the second's. parameters: by name, in place of the model's own.
     """
     if type(model) is not Linear:
         return None

@@ -86,7 +86,7 @@ def train(cfg: DictConfig) -> float:
             record.keep_course(module.history, coefficients(training.datamodule, module.model))
             if config.exports(cfg) and record.journal is not None:
                 path = write_model(training.datamodule, module.model, record.place.folder / "model")
-                record.journal.model(path, cfg.export)
+                record.journal.model(path, cfg.export, record.metrics)
             if sweep is None:  # a sweep draws one figure of all its jobs
                 from shrinkage.report.figures import learning_curves
 

@@ -82,19 +82,6 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
     return Path(geometric(largest, ratio or RATIO, num, zero), CONVERGED)
 
 
-def check(num: object, ratio: object, largest: object) -> None:
-    """Raises InputError for what is no grid."""
-    settings = OmegaConf.create({"hydra": {"sweeper": {"num": num, "ratio": ratio, "max": largest}}})
-    config.whole(settings, "hydra.sweeper.num", least=2, way_out="use hydra.sweeper.num=50")
-    if ratio is not None:
-        rule = "the smallest λ as a share of the largest must be > 0 and < 1"
-        config.number(
-            settings, "hydra.sweeper.ratio", above=0, below=1, rule=rule, way_out="use hydra.sweeper.ratio=0.001"
-        )
-    if largest is not None:
-        config.number(settings, "hydra.sweeper.max", above=0, rule="λ must be > 0", way_out="use hydra.sweeper.max=1")
-
-
 def kind(cfg: DictConfig) -> str:
     """What configs with one path have in common: all but the seed and the split of the data."""
     tree = OmegaConf.to_container(cfg, resolve=True)

@@ -164,7 +164,7 @@ class Record:
                 if self.sweep is None:
                     print(f"\n{self.status}. {self.client.where(self.journal)}")
                     if model.get("registered"):
-                        print(how_to_predict(model["registered"]))
+                        print(self.client.how_to_predict(model["registered"]))
         except TrackingError as error:
             if finished:
                 self.status, self.error = "FAILED", str(error)
@@ -184,11 +184,6 @@ class Record:
                     tags=self.tags,
                     error=self.error,
                 )
-
-
-def how_to_predict(uri: str) -> str:
-    """What to do with a registered model."""
-    return f"The model is {uri}: mlflow models predict --env-manager local -m {uri} -t csv -i rows.csv"
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from shrinkage.errors import InputError
 from shrinkage.interrupt import SIGNALS, leave
 from shrinkage.membership import Membership
 from shrinkage.provenance import run_tags
-from shrinkage.record import how_to_predict
 from shrinkage.tracking.client import Client, TrackingError, connect
 from shrinkage.tracking.journal import Journal
 from shrinkage.tracking.location import home, store_uri
@@ -98,8 +97,9 @@ class Sweep(Callback):
         status = "KILLED" if killed or missing else "FINISHED" if finished and not failed else "FAILED"
         of_all = f" of {total}" if total else ""
         seconds = time.monotonic() - self.started
-        print(f"\n{len(finished)}{of_all} runs FINISHED in {seconds:.0f} s, in {self.membership.folder}")
-        sys.stdout.flush()
+        if results or total:
+            print(f"\n{len(finished)}{of_all} runs FINISHED in {seconds:.0f} s, in {self.membership.folder}")
+            sys.stdout.flush()
         for result in failed:
             print(f"FAILED: {result['name']}: {result['error']}", file=sys.stderr)
         if killed or missing:
@@ -110,7 +110,8 @@ class Sweep(Callback):
             try:
                 self.client.end(self.journal, status)
                 self.client.wait_for(self.journal)
-                print(f"The sweep is {status}. {self.client.where(self.journal)}")
+                if results or total:  # else nothing was tried
+                    print(f"The sweep is {status}. {self.client.where(self.journal)}")
             except TrackingError as error:
                 print(f"shrinkage: {error}", file=sys.stderr)
         if answer is not None:
@@ -126,8 +127,7 @@ class Sweep(Callback):
         if not trained:
             return None
         from shrinkage.report.choice import choose
-        from shrinkage.report.page import write
-        from shrinkage.report.page import FolderSource
+        from shrinkage.report.page import FolderSource, write
         from shrinkage.report.sweep_summary import show_runs, write_runs
 
         folder = self.membership.folder
@@ -149,7 +149,8 @@ class Sweep(Callback):
                 {
                     f"{answer.axis}.min": f"{winner.min:g}",
                     **one_se,
-                    "mlflow.note.content": description(answer),  # MLflow's description of a run
+                    # MLflow's description of a run.
+                    "mlflow.note.content": description(answer, self.client.artifact_page(self.journal, "report.html")),
                 }
             )
             error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
@@ -203,7 +204,8 @@ class Sweep(Callback):
         words = f"Refitted at λ.{which} = {value:g} on training and validation rows"
         words += f"; the test rows, seen once: {tests}" if tests else "; there is no test part"
         if "model.registered" in result["tags"]:
-            words += "\n" + how_to_predict(result["tags"]["model.registered"])
+            self.journal.tags({"model.registered": result["tags"]["model.registered"]})
+            words += "\n" + self.client.how_to_predict(result["tags"]["model.registered"])
         return words
 
     def show_progress(self) -> None:
@@ -226,14 +228,14 @@ class Sweep(Callback):
                 )
 
 
-def description(answer: "Answer") -> str:
-    """The answer in Markdown, for the parent's page."""
+def description(answer: "Answer", report: str) -> str:
+    """The answer in Markdown, for the parent's page; report is the address of report.html from there."""
     return "\n\n".join(
         [
             f"**{answer.sentence}**",
             *(comparison.sentence for comparison in answer.comparisons),
             *(f"Warning: {warning}" for warning in answer.warnings),
             *answer.notes,
-            "The evidence: `report.html` among this run's artifacts.",
+            f"The evidence: [report.html]({report}), among this run's artifacts.",
         ]
     )

@@ -22,7 +22,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Feature:
-    """(v − mean)/scale, with v the column's number (false 0, true 1), or, for a category, 1 where it is that and else 0."""
+    """(v − mean)/scale, with v the column's number, or of a category 1 where the column is that and 0 elsewhere.
+
+    A boolean is 0 or 1.
+    """
 
     name: str
     column: str

@@ -40,6 +40,7 @@ FAR = 0.01  # of the optimum: further above it, a run tells of where it stopped 
 LEVEL = 0.05  # share of comparisons between equals that may find a difference
 INFINITE = 1e300  # MLflow keeps ∞ as the largest float
 CLOSE, SAME = 0.01, 1e-6  # relative difference of means that are as good as one, and of those that are one
+ROUNDING = 1e-12
 POINTS_A_DECADE = 5
 NAMES = 5
 ROWS, MOST_ROWS, MOST_SETTINGS, WIDTH = 25, 75, 20, 120
@@ -711,8 +712,10 @@ def short(value: float) -> str:
 
 def plus_minus(mean: float, error: float) -> str:
     """ "0.251 ± 0.014": as many digits as the error has two of; four where there is no error."""
-    if not math.isfinite(error) or error == 0:
-        return f"{mean:.4g}" + (" ± 0" if error == 0 else "")
+    if not math.isfinite(error):
+        return f"{mean:.4g}"
+    if error <= ROUNDING * abs(mean):
+        return f"{mean:.4g} ± 0"
     digits = 1 - math.floor(math.log10(error))
     if 0 <= digits <= 6 and abs(mean) < 1e6:
         return f"{mean:.{digits}f} ± {error:.{digits}f}"

@@ -131,16 +131,34 @@ class Client:
                 )
             self.hear(SILENCE_SECONDS)
 
+    def page(self, journal: Journal) -> str:
+        """A run's page, from the root of MLflow's."""
+        answer = self.opened[journal.id]
+        return f"#/experiments/{answer['experiment_id']}/runs/{answer['run_id']}"
+
+    def artifact_page(self, journal: Journal, file: str) -> str:
+        """The page of a file among a run's artifacts."""
+        return f"{self.page(journal)}/artifacts/{file}"
+
     def where(self, journal: Journal) -> str:
         """Where a run is and how to look at it."""
         answer = self.opened[journal.id]
-        page = f"#/experiments/{answer['experiment_id']}/runs/{answer['run_id']}?workflowType=machine_learning"
+        page = f"{self.page(journal)}?workflowType=machine_learning"
         if self.uri.startswith("http"):
             return f"Run {answer['run_id']}: {self.uri.rstrip('/')}/{page}"
-        database = sqlite_path(self.uri)
-        beside = database is not None and database.name == "mlflow.db" and database.parent.resolve() == Path.cwd()
-        command = "mlflow ui" if beside else f"mlflow ui --backend-store-uri {self.uri}"
+        command = "mlflow ui" if self.is_beside else f"mlflow ui --backend-store-uri {self.uri}"
         return f"Run {answer['run_id']} in {self.uri}\nTo look at it: {command}, then http://127.0.0.1:5000/{page}"
+
+    def how_to_predict(self, model: str) -> str:
+        """What to do with a registered model."""
+        command = f"mlflow models predict --env-manager local -m {model} -t csv -i rows.csv"
+        return f"The model is {model}: " + ("" if self.is_beside else f"MLFLOW_TRACKING_URI={self.uri} ") + command
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether MLflow finds the store by itself from where this process was started."""
+        database = sqlite_path(self.uri)
+        return database is not None and database.name == "mlflow.db" and database.parent.resolve() == Path.cwd()
 
 
 class TrackingError(Exception):

@@ -63,9 +63,7 @@ def log_model(
         found = [m for m in patiently(client.get_metric_history, run_id, name) if m.value == value]
         if found:
             last = max(found, key=lambda metric: metric.step)
-            measured.append(
-                Metric(name, value, last.timestamp, last.step, model_id=logged.model_id, run_id=run_id)
-            )
+            measured.append(Metric(name, value, last.timestamp, last.step, model_id=logged.model_id, run_id=run_id))
     patiently(client.log_batch, run_id, metrics=measured)
     step = max((metric.step for metric in measured), default=0)
     patiently(client.log_outputs, run_id, [LoggedModelOutput(logged.model_id, step)])
