@@ -149,8 +149,8 @@ class Wide(Source):
 
 
 def test_of_many_runs_few_files_are_read(tmp_path: Path) -> None:
-    lambdas = [10 ** (-3 + place / 50) for place in range(150)]
-    runs = [run("l1", lambd, fold, None, **{"data.folds": "30"}) for lambd in lambdas for fold in range(30)]
+    lambdas = [10 ** (-3 + place / 100) for place in range(310)]
+    runs = [run("l1", lambd, fold, None, **{"data.folds": "21"}) for lambd in lambdas for fold in range(21)]
     source, answer = Wide(600), choose(runs)
     evidence = gathered(answer, source)
     assert (source.files, source.curves) == (MOST_FILES, MOST_CURVES)

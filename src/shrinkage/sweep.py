@@ -104,14 +104,16 @@ class Sweep(Callback):
             print(f"FAILED: {result['name']}: {result['error']}", file=sys.stderr)
         if killed or missing:
             print(f"{len(killed) + missing} did not finish", file=sys.stderr)
-        answer = self.answer(finished, results)
-        model = self.refit(answer) if answer is not None and status != "KILLED" and self.config.refit else None
+        answer = self.answer(finished, results) if status != "KILLED" else None
+        model = self.refit(answer) if answer is not None and self.config.refit else None
         if self.client is not None:
             try:
                 self.client.end(self.journal, status)
                 self.client.wait_for(self.journal)
                 if results or total:  # else nothing was tried
                     print(f"The sweep is {status}. {self.client.where(self.journal)}")
+                if status == "KILLED" and finished:
+                    print(f"What has finished tells: python -m shrinkage.report {self.client.run_id(self.journal)}")
             except TrackingError as error:
                 print(f"shrinkage: {error}", file=sys.stderr)
         if answer is not None:
@@ -127,8 +129,8 @@ class Sweep(Callback):
         if not trained:
             return None
         from shrinkage.report.choice import choose
-        from shrinkage.report.page import FolderSource, write
-        from shrinkage.report.sweep_summary import show_runs, write_runs
+        from shrinkage.report.page import FolderSource, table_of_runs, write
+        from shrinkage.report.sweep_summary import show_runs
 
         folder = self.membership.folder
         try:
@@ -136,23 +138,15 @@ class Sweep(Callback):
         except InputError as error:
             show_runs(trained)
             print(f"note: {error}", file=sys.stderr)
-            write_runs(results, folder / "runs.csv")
+            table_of_runs(results).to_csv(folder / "runs.csv", index=False)
             self.keep(folder / "runs.csv")
             return None
         for path in write(answer, results, FolderSource(), folder, self.name):
             self.keep(path)
         print(f"The report: {folder / 'report.html'}")
         if self.journal is not None:
+            self.journal.tags(answer.tags(self.client.artifact_page(self.journal, "report.html")))
             winner = answer.winner
-            one_se = {} if winner.one_se is None else {f"{answer.axis}.1se": f"{winner.one_se:g}"}
-            self.journal.tags(
-                {
-                    f"{answer.axis}.min": f"{winner.min:g}",
-                    **one_se,
-                    # MLflow's description of a run.
-                    "mlflow.note.content": description(answer, self.client.artifact_page(self.journal, "report.html")),
-                }
-            )
             error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
             self.journal.metrics({answer.metric: winner.mean, **error, answer.axis: winner.min}, step=0)
         return answer
@@ -226,16 +220,3 @@ class Sweep(Callback):
                     total=self.membership.expected(),
                     description=words or "sweep",
                 )
-
-
-def description(answer: "Answer", report: str) -> str:
-    """The answer in Markdown, for the parent's page; report is the address of report.html from there."""
-    return "\n\n".join(
-        [
-            f"**{answer.sentence}**",
-            *(comparison.sentence for comparison in answer.comparisons),
-            *(f"Warning: {warning}" for warning in answer.warnings),
-            *answer.notes,
-            f"The evidence: [report.html]({report}), among this run's artifacts.",
-        ]
-    )

@@ -18,7 +18,7 @@ from pathlib import Path
 from shrinkage.errors import InputError
 from shrinkage.tracking.location import store_uri
 
-from .choice import Answer, choose, show
+from .choice import choose, show
 from .page import write
 
 # For MLflow, unless the user has chosen otherwise.
@@ -86,18 +86,9 @@ def report(given: argparse.Namespace) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --out") from error
     print(f"\n{folder / 'report.html'} and {len(files) - 1} more files")
     if found.parent is not None:
-        read.keep_report(client, found.parent, files, tags(answer))
+        page = f"#/experiments/{found.experiment_id}/runs/{found.parent}/artifacts/report.html"
+        read.keep_report(client, found.parent, files, answer.tags(page))
         print(f"They are kept with run {found.parent} too, which has the answer as its description.")
-
-
-def tags(answer: Answer) -> dict[str, str]:
-    """What the parent run says of its children."""
-    winner = answer.winner
-    chosen = {f"{answer.axis}.min": winner.min, f"{answer.axis}.1se": winner.one_se}
-    words = [answer.sentence, *answer.warnings, "The evidence: report.html among this run's artifacts."]
-    return {name: repr(value) for name, value in chosen.items() if value is not None} | {
-        "mlflow.note.content": "\n\n".join(words)
-    }
 
 
 @contextmanager

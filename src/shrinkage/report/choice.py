@@ -43,7 +43,7 @@ CLOSE, SAME = 0.01, 1e-6  # relative difference of means that are as good as one
 ROUNDING = 1e-12
 POINTS_A_DECADE = 5
 NAMES = 5
-ROWS, MOST_ROWS, MOST_SETTINGS, WIDTH = 25, 75, 20, 120
+ROWS, MOST_ROWS, MOST_SETTINGS, WIDTH = 25, 36, 18, 120
 WITHOUT_FOLDS = "'data.seed=range(5)'"
 WITH_FOLDS = "data.folds=5 'data.fold=range(5)'"
 
@@ -76,7 +76,7 @@ class Setting:
     @property
     def name(self) -> str:
         """The label as it is said: "elastic_net l1_ratio=0.5"."""
-        return self.label.removeprefix("penalty=").replace(" penalty.", " ")
+        return self.label.removeprefix("penalty=").replace(" penalty.", " ") or "all runs"
 
     @property
     def chosen(self) -> float:
@@ -132,6 +132,21 @@ class Answer:
     def symbol(self) -> str:
         """The axis as it is written."""
         return symbol(self.axis)
+
+    def tags(self, report: str) -> dict[str, str]:
+        """What a run that stands for all of them says of itself; report is the address of report.html from its page."""
+        chosen = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
+        words = [
+            f"**{self.sentence}**",
+            *(comparison.sentence for comparison in self.comparisons),
+            *(f"Warning: {warning}" for warning in self.warnings),
+            *self.notes,
+            f"The evidence: [report.html]({report}), among this run's artifacts.",
+        ]
+        # MLflow shows the last of them as the run's description.
+        return {name: repr(value) for name, value in chosen.items() if value is not None} | {
+            "mlflow.note.content": "\n\n".join(words)
+        }
 
     def as_json(self) -> dict:
         """Everything but the table; NaN is null."""
@@ -302,6 +317,8 @@ def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
     ).dropna()
     if not differing and (digests.groupby("drawn")["digest"].nunique() > 1).any():
         differing = {"data.digest": digests["digest"].value_counts()}
+    if "data" in differing:
+        differing = {"data": differing["data"]}  # the rest follows
     if differing:
         what = "; ".join(
             f"{key} is " + ", ".join(f"{value} in {count} runs" for value, count in sorted(counts.items()))
@@ -335,6 +352,8 @@ def measured(runs: list[dict], metric: str) -> pd.DataFrame:
 
 def find_axis(params: pd.DataFrame, frame: pd.DataFrame) -> tuple[str, pd.Series]:
     """What is chosen among, and each run's value of it: λ, or else the one number of the penalty that varies."""
+    if frame["lambd"].isna().all():
+        raise InputError("no run has a λ (metric or param lambd): there is nothing to choose")
     if frame["lambd"].nunique() > 1:
         return "lambd", frame["lambd"]
     numbers = {}
@@ -534,8 +553,8 @@ def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[s
         value = table.loc[table["setting"] == setting.label, "value"].to_numpy()
         end = "smallest" if setting.edge == "lower" else "largest"
         if axis == "lambd":
-            overrides = " ".join(shlex.quote(f"{key}={chosen}") for key, chosen in setting.params.items())
-            beyond = f"try the same with {overrides} {next_grid(value, setting.edge)}"
+            overrides = [shlex.quote(f"{key}={chosen}") for key, chosen in setting.params.items()]
+            beyond = f"try the same with {' '.join([*overrides, next_grid(value, setting.edge)])}"
         else:
             beyond = f"try {'smaller' if setting.edge == 'lower' else 'larger'} ones"
         warnings.append(
@@ -673,6 +692,8 @@ def sentence(settings: Sequence[Setting], comparisons: Sequence[Comparison], met
     if winner.one_se is None:
         choice = f"{of} = {short(winner.min)} ({at_best}"
         choice += f", the best of {winner.values} values)" if winner.values > 1 else ")"
+    elif winner.values == 1:
+        choice = f"{of} = {short(winner.min)} ({at_best})"
     elif winner.one_se == winner.min:
         choice = f"{of} = {short(winner.min)}, which is both λ.min and λ.1se ({at_best})"
     else:

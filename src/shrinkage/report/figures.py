@@ -71,28 +71,6 @@ def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, uni
     return figure
 
 
-def sweep_curves(table: "pd.DataFrame") -> Figure:
-    """Losses (left) and the norm of the weights (right) against λ, a colour a setting; λ = 0 stands left of a gap.
-
-    table: rows with `setting`, `lambd`, `train/loss`, `val/loss` and `weight/l2`, sorted by λ within a setting.
-    """
-    figure, (losses, sizes) = empty_panels()
-    for colour, (setting, rows) in zip(itertools.cycle(COLOURS), table.groupby("setting"), strict=False):
-        label = f"{setting} " if setting else ""
-        losses.plot(rows["lambd"], rows["val/loss"], "o-", ms=4, color=colour, label=f"{label}val/loss")
-        losses.plot(rows["lambd"], rows["train/loss"], "o--", ms=3, color=colour, alpha=0.6, label=f"{label}train/loss")
-        sizes.plot(rows["lambd"], rows["weight/l2"], "o-", ms=4, color=colour, label=setting or "‖w‖₂")
-    if (table[["train/loss", "val/loss"]] > 0).all(axis=None):
-        losses.set_yscale("log")
-    losses.set(ylabel="data loss (dashed: training)")
-    sizes.set(ylabel="norm of the weights ‖w‖₂")
-    sizes.set_ylim(bottom=0)
-    for axes in (losses, sizes):
-        strength_axis(axes, table["lambd"])
-        axes.legend(frameon=False, fontsize="small")
-    return figure
-
-
 def validation_curve(answer: "Answer") -> Figure:
     """The metric against λ with a band of one standard error, the training loss (dashed), both λ's of each setting."""
     figure, axes = empty_panels(1, 1, (7.2, 4.2))
@@ -177,7 +155,14 @@ def coefficient_path(answer: "Answer", path: "pd.DataFrame", of: str) -> Figure:
             va="center",
             fontsize="small",
             color=colours[name],
-            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": colours[name], "shrinkA": 0, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "lw": 0.5,
+                "color": colours[name],
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (1, 0.5),
+            },
         )
     axes.set(ylabel="weight, in the units it was trained in")
     axes.set_title(of, loc="left", fontsize="medium", pad=16)  # above the names of the λ's

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from shrinkage.tracking.source import Source
 
 from . import figures
-from .choice import Answer, short
+from .choice import SPLIT, Answer, short
 
-MOST_FILES, MOST_CURVES = 100, 20  # of coefficients and histories that are read
+MOST_FILES, MOST_CURVES = 300, 20  # of coefficients and histories that are read: a path of 50 over five folds has 250
 MOST_WEIGHTS = 300  # lines of a picture
 MOST_ROWS = 2000  # of the page's table
 INTERCEPT = "(intercept)"
@@ -112,13 +112,15 @@ def gathered(answer: Answer, source: Source) -> Evidence:
 def one_a_split(runs: Sequence[dict]) -> list[dict]:
     """The first run on each split, by the split's and the seed's numbers."""
     found: dict[tuple, dict] = {}
-    for run in sorted(runs, key=lambda run: int(run["params"].get("seed", 0))):
-        found.setdefault(split_of(run), run)
+    for run in sorted(runs, key=lambda run: numbers(run, ("seed",))):
+        found.setdefault(numbers(run, SPLIT), run)
     return [found[key] for key in sorted(found)]
 
 
-def split_of(run: dict) -> tuple[int, ...]:
-    return tuple(int(run["params"].get(key, 0)) for key in ("data.seed", "data.repeat", "data.fold"))
+def numbers(run: dict, keys: Sequence[str]) -> tuple[int, ...]:
+    """Whole numbers among a run's params; one that is not there, or null, is 0."""
+    texts = (run["params"].get(key, "") for key in keys)
+    return tuple(int(text) if text.isdigit() else 0 for text in texts)
 
 
 def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, str]:
@@ -147,7 +149,7 @@ def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, 
         {value: pd.concat(found[:splits], axis=1).mean(axis=1) for value, found in columns.items() if found}
     ).T.sort_index()
     largest = path.abs().max().sort_values(ascending=False).index[:MOST_WEIGHTS]
-    of = f"weights of {winner.name or 'the model'}"
+    of = f"weights of {winner.name}"
     of += f", means over {splits} splits" if splits > 1 else ", of the first split" if winner.splits > 1 else ""
     of += f"; the {len(largest)} largest of {path.shape[1]}" if len(largest) < path.shape[1] else ""
     return path[largest], of

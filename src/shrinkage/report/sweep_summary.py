@@ -1,8 +1,5 @@
 """The words at the end of a sweep whose runs do not tell which λ to take."""
 
-from pathlib import Path
-
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -22,15 +19,3 @@ def show_runs(results: list[dict]) -> None:
     console.print(shown)
     if len(results) > MOST_ROWS:
         console.print(f"… and {len(results) - MOST_ROWS} more")
-
-
-def write_runs(results: list[dict], path: Path) -> None:
-    """A CSV with a row a run: name, status, params, tags and the last metrics."""
-    rows = [
-        {key: result[key] for key in ("name", "status", "error")}
-        | result["params"]
-        | result["tags"]
-        | result["metrics"]
-        for result in results
-    ]
-    pd.DataFrame(rows).to_csv(path, index=False)

@@ -176,7 +176,10 @@ class StoreSource(Source):
 
 def keep_report(client: MlflowClient, run_id: str, files: list[Path], tags: dict[str, str]) -> None:
     """Put a report's files at the root of a run's artifacts, and its answer into the run's tags."""
-    for path in files:
-        client.log_artifact(run_id, str(path))
-    for name, value in tags.items():
-        client.set_tag(run_id, name, value)
+    try:
+        for path in files:
+            client.log_artifact(run_id, str(path))
+        for name, value in tags.items():
+            client.set_tag(run_id, name, value)
+    except (MlflowException, OSError) as error:
+        raise InputError(f"the report is in {files[0].parent}, but run {run_id} could not take it: {error}") from error

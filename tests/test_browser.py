@@ -1,0 +1,252 @@
+"""MLflow's page after a sweep, and the sweep's report, in a real browser: what a person sees who opens them.
+
+They need the extra `browser` and Chromium, and are skipped without. SHRINKAGE_CHROMIUM names the browser's program; where
+it is set nothing is skipped. SHRINKAGE_SCREENSHOTS names a folder that keeps a picture of every page.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import train_py, wait_for
+from mlflow.tracking import MlflowClient
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+
+# One worker makes the sweep, the server and the browser, for all of them.
+pytestmark = pytest.mark.xdist_group("browser")
+
+# As text they are 0, 0.03, 0.1, 0.3, 1e-05; nor are they made in their order.
+LAMBDAS = (0.1, 1e-5, 0.03, 0.0, 0.3)
+FOLDS = 3
+SECONDS = 60  # a page takes up to 20 on a busy machine
+GENTLE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+# MLflow opens its assistant beside the page that a browser sees first.
+SEEN_BEFORE = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that has ended. out: what it printed. sentence: its answer. lambdas: each run's λ, the parent's too."""
+
+    folder: Path
+    out: str
+    parent: str
+    sentence: str
+    lambdas: dict[str, float]
+
+    @property
+    def children(self) -> set[str]:
+        return self.lambdas.keys() - {self.parent}
+
+    @property
+    def report(self) -> Path:
+        (path,) = self.folder.glob("multirun/*/*/report.html")
+        return path
+
+
+def chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("SHRINKAGE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    program = chromium()
+    if "SHRINKAGE_CHROMIUM" not in os.environ:
+        pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[browser]'")
+        if program is None:
+            pytest.skip("there is no Chromium: apt-get install chromium, or name one in SHRINKAGE_CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def swept(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """The browser is asked for first, so that nothing is trained where it is missing."""
+    folder = tmp_path_factory.mktemp("swept")
+    store = folder / "mlflow.db"
+    converged = ("data.batch_size=null", "trainer.until_gap=1e-6", "polish=20000")
+    done = train_py(
+        "-m",
+        *("data=diabetes", "penalty=l1", f"lambd={','.join(f'{value:g}' for value in LAMBDAS)}"),
+        *(f"data.folds={FOLDS}", f"data.fold=range({FOLDS})", *converged),
+        "hydra/launcher=lanes",
+        cwd=folder,
+        store=store,
+    )
+    assert done.returncode == 0, done.stderr
+    client = MlflowClient(f"sqlite:///{store}")
+    runs = client.search_runs(["1"])
+    (parent,) = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    (answer,) = folder.glob("multirun/*/*/answer.json")
+    return Swept(
+        folder,
+        done.stdout,
+        parent,
+        json.loads(answer.read_text(encoding="utf-8"))["sentence"],
+        {run.info.run_id: run.data.metrics["lambd"] for run in runs},
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@pytest.fixture(scope="module")
+def link(swept: Swept) -> Iterator[Callable[[str], str]]:
+    """What the sweep's last lines say is done: their command runs, and their link is this function's value for ""."""
+    command, page = re.search(r"^To look at it: (.*), then (http\S+)$", swept.out, re.MULTILINE).groups()
+    port = free_port()
+    program, *arguments = shlex.split(command)
+    with (swept.folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [Path(sys.executable).parent / program, *arguments, "--port", str(port), "--workers", "1"],
+            cwd=swept.folder,
+            env=os.environ | GENTLE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    home = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: server.poll() is not None or answers(f"{home}/health"), 120)
+        assert server.poll() is None, (swept.folder / "server.log").read_text()
+        parent = page.replace("http://127.0.0.1:5000", home)
+        runs = f"{home}/#/experiments/1/runs?workflowType=machine_learning"
+        yield lambda more: f"{runs}&{more}" if more else parent
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # its processes hold the port together
+        server.wait()
+
+
+@pytest.fixture
+def context(browser: "Browser") -> "Iterator[BrowserContext]":
+    """A browser that knows nothing of the pages that other tests have opened."""
+    fresh = browser.new_context(viewport={"width": 1400, "height": 900})
+    fresh.add_init_script(SEEN_BEFORE)
+    fresh.set_default_timeout(1000 * SECONDS)
+    yield fresh
+    fresh.close()
+
+
+@pytest.fixture
+def page(context: "BrowserContext") -> "Page":
+    return context.new_page()
+
+
+@pytest.fixture
+def keep(page: "Page", tmp_path: Path) -> Callable[[str], None]:
+    """Keep a picture of the page by a name."""
+    folder = Path(os.environ.get("SHRINKAGE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda name: page.screenshot(path=folder / f"{name}.png", animations="disabled")
+
+
+def rows(page: "Page") -> "Locator":
+    """The table's rows. Each stands in the page in two parts; this is the one with the name."""
+    return page.locator(".ag-pinned-left-cols-container [row-id]")
+
+
+def shown(page: "Page") -> list[str]:
+    """The run ids from top to bottom."""
+    placed = rows(page).evaluate_all("all => all.map(row => [+row.getAttribute('row-index'), row.getAttribute('row-id')])")
+    return [run for _, run in sorted(placed)]
+
+
+def test_the_printed_link_opens_the_parent_with_its_answer(
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+) -> None:
+    page.goto(link(""))
+    page.get_by_text(swept.sentence).wait_for()
+    assert swept.parent in page.url
+    # Not among traces, prompts and judges.
+    assert page.get_by_role("link", name="Models", exact=True).is_visible()
+    assert page.get_by_role("link", name="Prompts", exact=True).count() == 0
+    keep("mlflow_answer")
+
+
+def test_runs_sort_by_lambda_as_a_number(
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+) -> None:
+    page.goto(link("orderByKey=metrics.`lambd`&orderByAsc=true"))
+    rows(page).nth(len(swept.lambdas) - 1).wait_for()
+    order = shown(page)
+    assert set(order) == set(swept.lambdas)
+    assert [swept.lambdas[run] for run in order] == sorted(swept.lambdas.values())
+    keep("mlflow_runs")
+
+
+def test_children_stand_under_their_parent(
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+) -> None:
+    page.goto(link("orderByKey=attributes.start_time"))
+    rows(page).first.wait_for()
+    assert shown(page) == [swept.parent]
+    rows(page).get_by_role("button").click()
+    rows(page).nth(len(swept.children)).wait_for()
+    first, *others = shown(page)
+    assert first == swept.parent and set(others) == swept.children
+    keep("mlflow_sweep")
+
+
+def test_the_charts_draw_every_run(
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+) -> None:
+    page.goto(link("orderByKey=metrics.`lambd`&orderByAsc=true&compareRunsMode=CHART"))
+    page.get_by_placeholder("Search metric charts").fill("^val/loss$")
+    page.locator("svg.main-svg .scatterlayer .js-line").first.wait_for(state="attached")
+    keep("mlflow_charts")
+    print(page.locator("svg.main-svg .scatterlayer .trace").evaluate_all("all => all.map(t => [t.querySelectorAll('.point').length, (t.querySelector('.js-line') || {getAttribute: () => null}).getAttribute('d')])"))
+
+
+def test_the_report_renders_among_the_artifacts(
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+) -> None:
+    page.goto(link(""))
+    page.get_by_role("link", name="report.html").click()
+    report = page.frame_locator("iframe")
+    report.locator("p.answer", has_text=swept.sentence).wait_for()
+    report.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
+    keep("mlflow_report")
+    print(page.url, page.context.pages)
+
+
+def test_the_report_needs_no_network(swept: Swept, context: "BrowserContext", page: "Page") -> None:
+    requests, errors = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    context.set_offline(True)
+    page.goto(swept.report.as_uri())
+    page.locator("p.answer", has_text=swept.sentence).wait_for()
+    page.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
+    assert errors == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
