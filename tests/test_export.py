@@ -36,6 +36,8 @@ from shrinkage.training import Training, build
 # `mlflow models predict -t csv --env-manager local` does it.
 PREDICT = """
 import json, sys, mlflow, pandas as pd
+
+pytestmark = pytest.mark.xdist_group("export")  # one sweep, or training, for all of them
 files, run = json.loads(sys.argv[1]), sys.argv[2]
 models = {name: mlflow.pyfunc.load_model(f"models:/{name}/1") for name in files}
 print(json.dumps({name: models[name].predict(pd.read_csv(path)).to_dict("list") for name, path in files.items()}))

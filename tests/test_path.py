@@ -99,6 +99,7 @@ def converged(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return [json.loads(line) for line in (folder / "here/results.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.xdist_group("path")
 @pytest.mark.parametrize("data", ["diabetes", "breast_cancer"])
 def test_the_choice_agrees_with_scikit_learn(data: str, converged: list[dict]) -> None:
     """Five folds, the same grid: each λ within one step, each mean error within 1 %."""

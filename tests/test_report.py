@@ -22,6 +22,8 @@ from shrinkage.report.page import MOST_CURVES, MOST_FILES, MOST_WEIGHTS, FolderS
 from shrinkage.tracking import read
 from shrinkage.tracking.source import Source
 
+pytestmark = pytest.mark.xdist_group("report")  # one sweep, or training, for all of them
+
 LAMBDAS = (0.0, 0.01, 0.1, 1.0)
 FEATURES = ("bmi", "<b>blood & pressure</b>", "age")
 PICTURES = {"validation.png", "weights.png", "coefficients.png", "learning_curves.png"}

@@ -31,7 +31,7 @@ def statuses(children: list[Run]) -> dict[str, int]:
 def test_a_whole_sweep(launcher: str, tmp_path: Path, store: Path) -> None:
     done = train_py(
         "-m",
-        "lambd=0,1,2,3,4",
+        "lambd=0,1,2",
         "seed=0,1",
         f"hydra/launcher={launcher}",
         "trainer.max_epochs=2",
@@ -40,9 +40,9 @@ def test_a_whole_sweep(launcher: str, tmp_path: Path, store: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     parent, children = family(store)
-    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 10}
+    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 6}
     assert {run.info.run_name for run in children} >= {"l2 λ=0 seed=0 trainer.max_epochs=2"}
-    assert len({(run.data.params["lambd"], run.data.params["seed"]) for run in children}) == 10
+    assert len({(run.data.params["lambd"], run.data.params["seed"]) for run in children}) == 6
     client = MlflowClient(f"sqlite:///{store}")
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert artifacts == {
@@ -50,9 +50,9 @@ def test_a_whole_sweep(launcher: str, tmp_path: Path, store: Path) -> None:
         "validation.png", "weights.png", "coefficients.png", "learning_curves.png",
     }  # fmt: skip
     assert not any(file.path == "figures" for file in client.list_artifacts(children[0].info.run_id))
-    assert "10 of 10 runs FINISHED" in done.stdout and "← λ.min" in done.stdout
+    assert "6 of 6 runs FINISHED" in done.stdout and "← λ.min" in done.stdout
     (folder,) = (tmp_path / "multirun").glob("*/*")
-    assert (folder / "results.jsonl").read_text().count("\n") == 10
+    assert (folder / "results.jsonl").read_text().count("\n") == 6
 
 
 def test_one_impossible_job_fails_alone(tmp_path: Path, store: Path) -> None:

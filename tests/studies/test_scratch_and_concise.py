@@ -7,6 +7,8 @@ from shrinkage.errors import InputError
 from shrinkage.report.findings import Findings
 from shrinkage.training import make
 
+pytestmark = pytest.mark.xdist_group("scratch_and_concise")  # one sweep, or training, for all of them
+
 
 @pytest.fixture(scope="module")
 def findings() -> Findings:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's colours, told apart by every kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
-WIDE = 20  # a ratio of values that needs a logarithmic scale
+WIDE = 5  # a range of means beyond which their axis is logarithmic
 LABELLED, LONGEST_LABEL = 12, 24
 
 

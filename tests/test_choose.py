@@ -1,0 +1,104 @@
+"""From a person's own file to the λ to take and the model to take away, by one command."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import runs, train_py
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+pytestmark = pytest.mark.xdist_group("choose")  # one sweep, or training, for all of them
+
+FOLDS, POINTS, PENALTIES = 5, 4, ("l1", "l2", "elastic_net")
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = np.random.default_rng(0)
+    area, town, noise = draw.uniform(40, 200, 150), draw.choice(["Bonn", "Köln"], 150), draw.normal(size=(150, 3))
+    price = 2000 * area + 30_000 * (town == "Köln") + draw.normal(0, 20_000, 150)
+    path = tmp_path_factory.mktemp("data") / "houses.csv"
+    pd.DataFrame(noise, columns=["a", "b", "c"]).assign(area=area, town=town, price=price).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def chosen(houses: Path) -> tuple[str, Path, list[Run]]:
+    """What the command printed, its store and the runs in it."""
+    store = houses.parent / "mlflow.db"
+    done = train_py(
+        "experiment=choose", f"data.path={houses}", "data.target=price", f"hydra.sweeper.num={POINTS}", "refit=1se",
+        "hydra.sweep.dir=here", cwd=houses.parent, store=store,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout, store, runs(store)
+
+
+def role(run: Run) -> str:
+    if "mlflow.parentRunId" not in run.data.tags:
+        return "parent"
+    return "refit" if run.data.params["data.refit"] == "True" else "child"
+
+
+def test_every_penalty_has_its_path_over_the_same_folds(chosen: tuple[str, Path, list[Run]]) -> None:
+    children = [run for run in chosen[2] if role(run) == "child"]
+    assert len(children) == FOLDS * POINTS * len(PENALTIES)
+    assert {run.info.status for run in chosen[2]} == {"FINISHED"}
+    grids = {(run.data.params["penalty"], run.data.params["data.fold"]): set() for run in children}
+    for run in children:
+        grids[run.data.params["penalty"], run.data.params["data.fold"]].add(run.data.metrics["lambd"])
+        assert run.data.metrics["optimum/duality_gap"] <= 1e-6
+        # Who chooses by folds has not looked at the test rows.
+        assert not any(name.startswith("test/") for name in run.data.metrics)
+    assert all(grids[penalty, fold] == grids[penalty, "0"] for penalty, fold in grids)
+    assert grids["l1", "0"] != grids["l2", "0"] and max(grids["l2", "0"]) > 100 * max(grids["l1", "0"])
+
+
+def test_the_parent_tells_the_answer(chosen: tuple[str, Path, list[Run]]) -> None:
+    output, store, everyone = chosen
+    (parent,) = [run for run in everyone if role(run) == "parent"]
+    folder = store.parent / "here"
+    answer = json.loads((folder / "answer.json").read_text())
+    assert answer["sentence"] in output and answer["sentence"] in parent.data.tags["mlflow.note.content"]
+    assert float(parent.data.tags["lambd.1se"]) == answer["lambd.1se"] >= answer["lambd.min"]
+    assert len(answer["settings"]) == 3 and len(answer["comparisons"]) == 2
+    assert parent.data.metrics["val/loss"] == pytest.approx(answer["settings"][0]["mean"])
+    files = {file.path for file in MlflowClient(f"sqlite:///{store}").list_artifacts(parent.info.run_id)}
+    assert files >= {"report.html", "runs.csv", "answer.json", "validation.png", "coefficients.png"}
+
+
+def test_the_model_to_take_away(chosen: tuple[str, Path, list[Run]], houses: Path) -> None:
+    output, store, everyone = chosen
+    (refit,) = [run for run in everyone if role(run) == "refit"]
+    assert {"test/loss", "test/r2"} <= set(refit.data.metrics) and "val/loss" not in refit.data.metrics
+    assert f"test/r2 {refit.data.metrics['test/r2']:.4g}" in output and "models:/houses/1" in output
+    assert refit.data.tags["data.rows.train"] == "120" and refit.data.tags["data.rows.test"] == "30"
+    frame = pd.read_csv(houses)
+    mlflow.set_tracking_uri(f"sqlite:///{store}")
+    predicted = mlflow.pyfunc.load_model("models:/houses/1").predict(frame.drop(columns="price"))["prediction"]
+    table = pd.read_csv(store.parent / "here/refit/coefficients.csv").set_index("feature")["coefficient"]
+    raw = frame.assign(**{f"town_{town}": frame["town"] == town for town in ("Bonn", "Köln")}).astype({"area": float})
+    by_hand = table["(intercept)"] + sum(table[name] * raw[name] for name in table.index if name != "(intercept)")
+    np.testing.assert_allclose(predicted, by_hand, rtol=1e-5)
+    assert np.corrcoef(predicted, frame["price"])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lambd=1,2"], "hydra/sweeper=path chooses the λ's itself"),
+        (["hydra.sweeper.num=1"], "hydra.sweeper.num=1: must be a whole number ≥ 2"),
+        (
+            ["hydra.sweeper.ratio=2"],
+            "hydra.sweeper.ratio=2: the smallest λ as a share of the largest must be > 0 and < 1",
+        ),
+    ],
+)
+def test_what_is_no_path_is_refused_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = train_py("-m", "hydra/sweeper=path", *arguments, "tracking=none", cwd=tmp_path, store=tmp_path / "none")
+    assert done.returncode == 1 and message in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
