@@ -1,7 +1,7 @@
 """MLflow's page after a sweep, and the sweep's report, in a real browser: what a person sees who opens them.
 
-They need the extra `browser` and Chromium, and are skipped without. SHRINKAGE_CHROMIUM names the browser's program; where
-it is set nothing is skipped. SHRINKAGE_SCREENSHOTS names a folder that keeps a picture of every page.
+They need the extra `browser` and Chromium, and are skipped without. SHRINKAGE_CHROMIUM names the browser's program, and
+where it is set nothing is skipped. SHRINKAGE_SCREENSHOTS names a folder that keeps a picture of every page.
 """
 
 import json
@@ -163,11 +163,11 @@ def page(context: "BrowserContext") -> "Page":
 
 
 @pytest.fixture
-def keep(page: "Page", tmp_path: Path) -> Callable[[str], None]:
-    """Keep a picture of the page by a name."""
+def keep(tmp_path: Path) -> "Callable[[Page, str], None]":
+    """Keep a picture of a page by a name."""
     folder = Path(os.environ.get("SHRINKAGE_SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
-    return lambda name: page.screenshot(path=folder / f"{name}.png", animations="disabled")
+    return lambda page, name: page.screenshot(path=folder / f"{name}.png", animations="disabled")
 
 
 def rows(page: "Page") -> "Locator":
@@ -177,12 +177,12 @@ def rows(page: "Page") -> "Locator":
 
 def shown(page: "Page") -> list[str]:
     """The run ids from top to bottom."""
-    placed = rows(page).evaluate_all("all => all.map(row => [+row.getAttribute('row-index'), row.getAttribute('row-id')])")
-    return [run for _, run in sorted(placed)]
+    placed = {row.get_attribute("row-id"): int(row.get_attribute("row-index")) for row in rows(page).all()}
+    return sorted(placed, key=placed.get)
 
 
 def test_the_printed_link_opens_the_parent_with_its_answer(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
     page.goto(link(""))
     page.get_by_text(swept.sentence).wait_for()
@@ -190,22 +190,22 @@ def test_the_printed_link_opens_the_parent_with_its_answer(
     # Not among traces, prompts and judges.
     assert page.get_by_role("link", name="Models", exact=True).is_visible()
     assert page.get_by_role("link", name="Prompts", exact=True).count() == 0
-    keep("mlflow_answer")
+    keep(page, "mlflow_answer")
 
 
 def test_runs_sort_by_lambda_as_a_number(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
     page.goto(link("orderByKey=metrics.`lambd`&orderByAsc=true"))
     rows(page).nth(len(swept.lambdas) - 1).wait_for()
     order = shown(page)
     assert set(order) == set(swept.lambdas)
     assert [swept.lambdas[run] for run in order] == sorted(swept.lambdas.values())
-    keep("mlflow_runs")
+    keep(page, "mlflow_runs")
 
 
 def test_children_stand_under_their_parent(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
     page.goto(link("orderByKey=attributes.start_time"))
     rows(page).first.wait_for()
@@ -214,29 +214,32 @@ def test_children_stand_under_their_parent(
     rows(page).nth(len(swept.children)).wait_for()
     first, *others = shown(page)
     assert first == swept.parent and set(others) == swept.children
-    keep("mlflow_sweep")
+    keep(page, "mlflow_sweep")
 
 
-def test_the_charts_draw_every_run(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+def test_the_charts_draw_the_runs(
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
     page.goto(link("orderByKey=metrics.`lambd`&orderByAsc=true&compareRunsMode=CHART"))
     page.get_by_placeholder("Search metric charts").fill("^val/loss$")
-    page.locator("svg.main-svg .scatterlayer .js-line").first.wait_for(state="attached")
-    keep("mlflow_charts")
-    print(page.locator("svg.main-svg .scatterlayer .trace").evaluate_all("all => all.map(t => [t.querySelectorAll('.point').length, (t.querySelector('.js-line') || {getAttribute: () => null}).getAttribute('d')])"))
+    curves = page.locator("svg.main-svg .trace:has(.point ~ .point)")
+    curves.nth(8).wait_for()
+    keep(page, "mlflow_charts")
+    assert curves.count() == 9  # MLflow draws ten runs; the parent is among them, and a point
 
 
 def test_the_report_renders_among_the_artifacts(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: Callable[[str], None]
+    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
     page.goto(link(""))
-    page.get_by_role("link", name="report.html").click()
-    report = page.frame_locator("iframe")
-    report.locator("p.answer", has_text=swept.sentence).wait_for()
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name="report.html").click()
+    report = popup.value.frame_locator("iframe")
+    answer = report.locator("p.answer", has_text=swept.sentence)
+    answer.wait_for()
     report.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
-    keep("mlflow_report")
-    print(page.url, page.context.pages)
+    answer.evaluate("answer => answer.scrollIntoView()")
+    keep(popup.value, "mlflow_report")
 
 
 def test_the_report_needs_no_network(swept: Swept, context: "BrowserContext", page: "Page") -> None:

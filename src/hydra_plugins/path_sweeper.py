@@ -69,4 +69,6 @@ class PathSweeper(GridSweeper):
             if kind not in found:
                 found[kind] = path.path(cfg, self.num, self.ratio, self.max, self.zero)
             paths.append(found[kind])
+        for note in dict.fromkeys(note for along in found.values() for note in along.notes):
+            print(f"note: {note}", file=sys.stderr)
         return paths

@@ -25,10 +25,11 @@ CONVERGED = {"data.batch_size": "null", "trainer.until_gap": "1e-06", "polish": 
 
 @dataclass(frozen=True)
 class Path:
-    """lambd: λ's from the largest down. overrides: what its runs are given beside them."""
+    """lambd: λ's from the largest down. overrides: what its runs are given beside them. notes: on the data."""
 
     lambd: list[float]
     overrides: dict[str, str]
+    notes: list[str]
 
 
 def geometric(largest: float, ratio: float, num: int, zero: bool) -> list[float]:
@@ -58,7 +59,7 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
     net = penalty.elastic_net(1.0)
     reason = why_not(model, penalty, optimizer, 1.0)
     if net == (0.0, 0.0):
-        return Path([0.0], CONVERGED if reason is None else {})
+        return Path([0.0], CONVERGED if reason is None else {}, datamodule.notes)
     if reason is not None:
         if largest is None:
             raise InputError(
@@ -66,7 +67,7 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
                 f"λ_max is known ({reason}); use hydra.sweeper.max=1, from which the path goes down to "
                 "hydra.sweeper.ratio times it"
             )
-        return Path(geometric(largest, ratio or RATIO, num, zero), {})
+        return Path(geometric(largest, ratio or RATIO, num, zero), {}, datamodule.notes)
     problem = certifier(model, task, penalty, optimizer, datamodule, exact=False)
     x, y = problem.x, problem.y
     if "val" in datamodule.parts:  # data that cannot be split anew
@@ -79,7 +80,7 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
         if largest == 0:
             raise InputError("no column has anything to do with the target: λ_max is 0, and there is no path to take")
         ratio = ratio or RATIO * (l1_ratio if net[0] == 0 else 1)
-    return Path(geometric(largest, ratio or RATIO, num, zero), CONVERGED)
+    return Path(geometric(largest, ratio or RATIO, num, zero), CONVERGED, datamodule.notes)
 
 
 def kind(cfg: DictConfig) -> str:

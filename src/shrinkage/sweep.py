@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,11 @@ class Sweep(Callback):
             print(f"FAILED: {result['name']}: {result['error']}", file=sys.stderr)
         if killed or missing:
             print(f"{len(killed) + missing} did not finish", file=sys.stderr)
-        answer = self.answer(finished, results) if status != "KILLED" else None
+        try:
+            answer = self.answer(finished, results) if status != "KILLED" else None
+        except Exception:  # a defect of the report must not keep the parent from its end
+            traceback.print_exc()
+            answer = None
         model = self.refit(answer) if answer is not None and self.config.refit else None
         if self.client is not None:
             try:

@@ -241,7 +241,7 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
         )
     )
     warnings += only_one(settings, len(frame), metric, axis)
-    warnings += edges(settings, table, axis) + unconverged(frame)
+    warnings += edges(settings, table, axis) + unconverged(frame, params)
     notes = findings(settings[0], table, axis) + about_error(frame, params, settings)
     split = "fold" if in_split == ["data.fold"] else "split"
     share = overlap(params, [counted[place] for place in frame.index])
@@ -566,14 +566,18 @@ def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[s
     return warnings
 
 
-def unconverged(frame: pd.DataFrame) -> list[str]:
-    far = int((frame["above"] > FAR).sum())
-    if not far:
+def unconverged(frame: pd.DataFrame, params: pd.DataFrame) -> list[str]:
+    far = frame["above"] > FAR
+    if not far.any():
         return []
+    given = params["polish"][far.to_numpy()] if "polish" in params else []
+    polish = max((int(steps) for steps in given if steps.isdigit()), default=0)
+    further = "polish=20000 trainer.until_gap=1e-6 brings linear models to it"
+    if polish:
+        further = f"polish={5 * polish} goes further, or leave the smallest λ's out"
     return [
-        f"{far} of {len(frame)} runs stopped more than {100 * FAR:g} % above their optimum, and values are compared by "
-        "where training stopped: polish=100 goes further, and over full batches (data.batch_size=null) "
-        "trainer.until_gap=1e-6 with more trainer.max_epochs"
+        f"{far.sum()} of {len(frame)} runs stopped more than {100 * FAR:g} % above their optimum, and values are "
+        f"compared by where training stopped: {further}"
     ]
 
 
