@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from shrinkage.errors import InputError
-from shrinkage.report.choice import choose, paired, show
+from shrinkage.report.choice import choose
+from shrinkage.report.comparison import paired
+from shrinkage.report.terminal import show
 
 LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0)
 

@@ -17,8 +17,10 @@ from mlflow.tracking import MlflowClient
 
 from shrinkage.errors import InputError
 from shrinkage.report.__main__ import main
-from shrinkage.report.choice import Answer, choose
-from shrinkage.report.page import MOST_CURVES, MOST_FILES, MOST_WEIGHTS, FolderSource, gathered, write
+from shrinkage.report.answer import Answer
+from shrinkage.report.choice import choose
+from shrinkage.report.evidence import MOST_CURVES, MOST_FILES, MOST_WEIGHTS, FolderSource, gathered
+from shrinkage.report.page import write
 from shrinkage.tracking import read
 from shrinkage.tracking.source import Source
 

@@ -27,7 +27,7 @@ from shrinkage.tracking.journal import Journal
 from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
-    from shrinkage.report.choice import Answer
+    from shrinkage.report.answer import Answer
 
 PATIENCE_SECONDS = 2.0
 IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
@@ -122,7 +122,7 @@ class Sweep(Callback):
             except TrackingError as error:
                 print(f"shrinkage: {error}", file=sys.stderr)
         if answer is not None:
-            from shrinkage.report.choice import show
+            from shrinkage.report.terminal import show
 
             show(answer)
         if model is not None:
@@ -134,7 +134,8 @@ class Sweep(Callback):
         if not trained:
             return None
         from shrinkage.report.choice import choose
-        from shrinkage.report.page import FolderSource, table_of_runs, write
+        from shrinkage.report.evidence import FolderSource
+        from shrinkage.report.page import table_of_runs, write
         from shrinkage.report.sweep_summary import show_runs
 
         folder = self.membership.folder

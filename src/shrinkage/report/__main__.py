@@ -18,8 +18,9 @@ from pathlib import Path
 from shrinkage.errors import InputError
 from shrinkage.tracking.location import store_uri
 
-from .choice import choose, show
+from .choice import choose
 from .page import write
+from .terminal import show
 
 # For MLflow, unless the user has chosen otherwise.
 ENVIRONMENT = {

@@ -8,27 +8,20 @@ J splits the mean m and its standard error SE = s/√J are taken, with s² = Σ(
 the splits cannot tell from the best one. Breiman, Friedman, Olshen & Stone (1984), *Classification and Regression
 Trees*, § 3.4.3; Hastie, Tibshirani & Friedman (2009), *The Elements of Statistical Learning*, § 7.10. Where larger
 values of a metric are better, everything is mirrored.
-
-Two settings are compared on the splits they share, by dⱼ and its mean d̄ with variance s_d²·(1/J + n_val/n_train): the
-splits share rows, so the dⱼ are correlated, and s_d²/J alone would find a difference between equals almost every second
-time. Nadeau & Bengio (2003), "Inference for the generalization error", *Machine Learning* 52, 239–281.
 """
 
 import math
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from scipy import stats
 
 from shrinkage.errors import InputError
+
+from .answer import FAR, NAMES, Answer, Comparison, Setting, listed, plus_minus, short, symbol
+from .comparison import compared, generated, overlap
 
 LARGER_IS_BETTER = ("r2", "accuracy")
 SPLIT = ("data.seed", "data.repeat", "data.fold")
@@ -36,168 +29,11 @@ SPLIT = ("data.seed", "data.repeat", "data.fold")
 ASIDE = ("tracking.", "hydra.", "progress", "threads", "certificate", "metric", "refit", "export")
 GROUPS = ("penalty", "model", "optimizer", "schedule")
 COLUMNS = ("train/loss", "val/loss", "weight/l1", "weight/l2", "weight/zeros")
-FAR = 0.01  # of the optimum: further above it, a run tells of where it stopped more than of its penalty
-LEVEL = 0.05  # share of comparisons between equals that may find a difference
 INFINITE = 1e300  # MLflow keeps ∞ as the largest float
 CLOSE, SAME = 0.01, 1e-6  # relative difference of means that are as good as one, and of those that are one
-ROUNDING = 1e-12
 POINTS_A_DECADE = 5
-NAMES = 5
-ROWS, MOST_ROWS, MOST_SETTINGS, WIDTH = 25, 36, 18, 120
 WITHOUT_FOLDS = "'data.seed=range(5)'"
 WITH_FOLDS = "data.folds=5 'data.fold=range(5)'"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting over its values of the axis.
-
-    label: as typed, such as "penalty=elastic_net penalty.l1_ratio=0.5". min, one_se: λ.min and λ.1se, the latter None
-    where no error is known. mean, error: the metric at λ.min and its standard error, NaN where none is known. zeros:
-    the mean share of zero weights there. splits: J. values: how many λ's were tried. edge: "lower" or "upper" where
-    λ.min ends the grid and a better one may lie beyond. runs: those behind each λ.
-    """
-
-    label: str
-    params: dict[str, str]
-    min: float
-    one_se: float | None
-    mean: float
-    error: float
-    mean_1se: float | None
-    error_1se: float | None
-    zeros: float
-    zeros_1se: float | None
-    values: int
-    splits: int
-    edge: str | None
-    runs: dict[float, tuple[dict, ...]] = field(repr=False, compare=False)
-
-    @property
-    def name(self) -> str:
-        """The label as it is said: "elastic_net l1_ratio=0.5"."""
-        return self.label.removeprefix("penalty=").replace(" penalty.", " ") or "all runs"
-
-    @property
-    def chosen(self) -> float:
-        """λ.1se, or λ.min where there is none."""
-        return self.min if self.one_se is None else self.one_se
-
-    def runs_at(self, value: float) -> tuple[dict, ...]:
-        """The runs that stand behind one value of the axis; none for a value that was not tried."""
-        return self.runs.get(value, ())
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """By how much the winner is better than another setting, each at its λ.min: difference ± half_width, the interval.
-
-    difference is positive where the winner is better, half_width for the level that all pairs of settings share.
-    """
-
-    winner: str
-    other: str
-    difference: float
-    half_width: float
-    splits: int
-    beats: bool
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the runs say. settings: the best first. table: a row a setting and value, in the same order.
-
-    table's columns: setting, the axis by its name, runs, splits, mean, error, the means of COLUMNS, and above: the
-    largest share by which one of the row's runs stopped above its optimum, NaN where none is certified.
-    """
-
-    metric: str
-    larger_is_better: bool
-    axis: str
-    table: pd.DataFrame
-    settings: tuple[Setting, ...]
-    comparisons: tuple[Comparison, ...]
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
-    left_out: tuple[str, ...]
-    runs: int
-    sentence: str
-
-    @property
-    def winner(self) -> Setting:
-        return self.settings[0]
-
-    @property
-    def symbol(self) -> str:
-        """The axis as it is written."""
-        return symbol(self.axis)
-
-    def tags(self, report: str) -> dict[str, str]:
-        """What a run that stands for all of them says of itself; report is the address of report.html from its page."""
-        chosen = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
-        words = [
-            f"**{self.sentence}**",
-            *(comparison.sentence for comparison in self.comparisons),
-            *(f"Warning: {warning}" for warning in self.warnings),
-            *self.notes,
-            f"The evidence: [report.html]({report}), among this run's artifacts.",
-        ]
-        # MLflow shows the last of them as the run's description.
-        return {name: repr(value) for name, value in chosen.items() if value is not None} | {
-            "mlflow.note.content": "\n\n".join(words)
-        }
-
-    def as_json(self) -> dict:
-        """Everything but the table; NaN is null."""
-
-        def number(value: float | None) -> float | None:
-            return None if value is None or not math.isfinite(value) else float(value)
-
-        def chosen(setting: Setting) -> dict:
-            return {f"{self.axis}.min": number(setting.min), f"{self.axis}.1se": number(setting.one_se)}
-
-        return {
-            "sentence": self.sentence,
-            "metric": self.metric,
-            "larger_is_better": self.larger_is_better,
-            "axis": self.axis,
-            "winner": self.winner.label,
-            **chosen(self.winner),
-            "settings": [
-                {
-                    "setting": setting.label,
-                    "params": setting.params,
-                    **chosen(setting),
-                    "mean": number(setting.mean),
-                    "error": number(setting.error),
-                    "mean_1se": number(setting.mean_1se),
-                    "error_1se": number(setting.error_1se),
-                    "zeros": number(setting.zeros),
-                    "zeros_1se": number(setting.zeros_1se),
-                    "values": setting.values,
-                    "splits": setting.splits,
-                    "edge": setting.edge,
-                }
-                for setting in self.settings
-            ],
-            "comparisons": [
-                {
-                    "winner": each.winner,
-                    "other": each.other,
-                    "difference": number(each.difference),
-                    "half_width": number(each.half_width),
-                    "splits": each.splits,
-                    "beats": each.beats,
-                    "sentence": each.sentence,
-                }
-                for each in self.comparisons
-            ],
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
-            "runs": self.runs,
-            "left_out": list(self.left_out),
-        }
 
 
 def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
@@ -328,11 +164,6 @@ def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
             f"the runs are not comparable, for their data differ: {what}; choose among runs on the same data, "
             "such as those of one sweep"
         )
-
-
-def generated(params: pd.DataFrame) -> bool:
-    """Whether the data are drawn anew for each seed, as in d2l, and no table is split."""
-    return "data.folds" not in params and "data.val" not in params
 
 
 def measured(runs: list[dict], metric: str) -> pd.DataFrame:
@@ -631,61 +462,6 @@ def about_error(frame: pd.DataFrame, params: pd.DataFrame, settings: Sequence[Se
     return notes
 
 
-def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
-    """n_val/n_train, by which splits that share rows are correlated; 0 where each draws its own."""
-    if generated(params):
-        return 0.0
-    tags = pd.DataFrame(
-        {part: [run.get("tags", {}).get(f"data.rows.{part}") for run in runs] for part in ("train", "val")}
-    )
-    rows = tags.apply(pd.to_numeric, errors="coerce")
-    share = (rows["val"] / rows["train"]).mean()
-    if math.isfinite(share):
-        return float(share)
-    known = {
-        key: pd.to_numeric(params.get(key, pd.Series(dtype=float)), errors="coerce").mean()
-        for key in ("data.folds", "data.val", "data.test")
-    }
-    if known["data.folds"] > 1:
-        return 1 / (known["data.folds"] - 1)
-    return float(known["data.val"] / (1 - known["data.val"] - np.nan_to_num(known["data.test"])))
-
-
-def paired(differences: np.ndarray, overlap: float, pairs: int = 1) -> tuple[float, float]:
-    """d̄ of the differences dⱼ on J ≥ 2 splits, and the half-width of its interval at level 1 − LEVEL.
-
-    t·√(s²·(1/J + overlap)) with J − 1 degrees of freedom (Nadeau & Bengio, 2003); overlap is n_val/n_train, or 0 for
-    independent splits. pairs: how many such intervals are to hold at once (Bonferroni).
-    """
-    count = len(differences)
-    variance = np.var(differences, ddof=1) * (1 / count + overlap)
-    return float(np.mean(differences)), float(stats.t.ppf(1 - LEVEL / (2 * pairs), count - 1) * math.sqrt(variance))
-
-
-def compared(
-    settings: Sequence[Setting], by_split: pd.DataFrame, overlap: float, split: str, metric: str, larger: bool
-) -> tuple[Comparison, ...]:
-    """The winner against each other setting, each at its λ.min, on the splits that both have."""
-    # The winner was picked after looking, so that any pair might have been compared.
-    pairs = math.comb(len(settings), 2)
-    scores = [by_split.loc[(setting.label, setting.min), "metric"] for setting in settings]
-    winner, found = settings[0], []
-    for setting, score in zip(settings[1:], scores[1:], strict=True):
-        differences = (scores[0] - score if larger else score - scores[0]).dropna().to_numpy()
-        if len(differences) < 2:
-            continue
-        difference, half_width = paired(differences, overlap, pairs)
-        beats, by = difference > half_width, plus_minus(difference, half_width)
-        words = (
-            f"{winner.name} beats {setting.name} by {by} ({metric})"
-            if beats
-            else f"no difference between {winner.name} and {setting.name} that these {len(differences)} {split}s can "
-            f"show ({by})"
-        )
-        found.append(Comparison(winner.label, setting.label, difference, half_width, len(differences), beats, words))
-    return tuple(found)
-
-
 def sentence(settings: Sequence[Setting], comparisons: Sequence[Comparison], metric: str, axis: str, split: str) -> str:
     """What to take, what it scores and what that rests on, in one sentence."""
     winner, of = settings[0], symbol(axis)
@@ -725,85 +501,3 @@ def sentence(settings: Sequence[Setting], comparisons: Sequence[Comparison], met
 
 def named(settings: Sequence[Setting], label: str) -> str:
     return next(setting.name for setting in settings if setting.label == label)
-
-
-def symbol(axis: str) -> str:
-    return "λ" if axis == "lambd" else axis
-
-
-def short(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def plus_minus(mean: float, error: float) -> str:
-    """ "0.251 ± 0.014": as many digits as the error has two of; four where there is no error."""
-    if not math.isfinite(error):
-        return f"{mean:.4g}"
-    if error <= ROUNDING * abs(mean):
-        return f"{mean:.4g} ± 0"
-    digits = 1 - math.floor(math.log10(error))
-    if 0 <= digits <= 6 and abs(mean) < 1e6:
-        return f"{mean:.{digits}f} ± {error:.{digits}f}"
-    return f"{mean:.4g} ± {error:.2g}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """ "a, b and c", and of many the first and how many more."""
-    if len(names) > NAMES:
-        return f"{', '.join(names[:NAMES])} and {len(names) - NAMES} more"
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-
-
-def show(answer: Answer) -> None:
-    """The answer in the terminal: the table, thinned to what is near the choice, then what it rests on, then itself."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    few = answer.settings[:MOST_SETTINGS]
-    each = min(ROWS, max(2, MOST_ROWS // len(few)))
-    others = [name for name in ("train/loss", "val/loss") if name != answer.metric]
-    shown = Table(box=None, pad_edge=False, title="means over seeds and splits", title_justify="left")
-    far = (answer.table["above"] > FAR).any()
-    labelled = len(answer.settings) > 1
-    heads = ["setting"] * labelled + [symbol(answer.axis), "runs", answer.metric, "±", *others, "‖w‖₂", "zeros"]
-    for head in [*heads, *["above optimum"] * bool(far), ""]:
-        shown.add_column(head, justify="left" if head in ("setting", "") else "right", no_wrap=True)
-    for setting in few:
-        rows = answer.table[answer.table["setting"] == setting.label]
-        for _, row in rows.iloc[kept_rows(rows[answer.axis].to_numpy(), setting, each)].iterrows():
-            value = row[answer.axis]
-            marks = [f"{symbol(answer.axis)}.min"] * (value == setting.min) + ["λ.1se"] * (value == setting.one_se)
-            cells = [escape(setting.name)] * labelled + [short(value), f"{row['runs']:.0f}", f"{row['mean']:.5g}"]
-            cells += [
-                blank_or(row["error"], f"{row['error']:.2g}"),
-                *(blank_or(row[name], f"{row[name]:.4g}") for name in (*others, "weight/l2")),
-            ]
-            cells += [blank_or(row["weight/zeros"], f"{100 * row['weight/zeros']:.0f} %")]
-            above = "> 1,000 %" if row["above"] > 10 else f"{100 * row['above']:.2g} %"
-            cells += [blank_or(row["above"], above)] * bool(far)
-            shown.add_row(*cells, f"← {', '.join(marks)}" if marks else "", style="bold" if marks else None)
-    console.print(shown)
-    if len(answer.settings) > len(few):
-        console.print(f"… and {len(answer.settings) - len(few)} more settings", style="dim")
-    console.print()
-    for comparison in answer.comparisons[:MOST_SETTINGS]:
-        console.print(f"• {escape(comparison.sentence)}", soft_wrap=True)
-    for note in answer.notes:
-        console.print(f"note: {escape(note)}", style="dim", soft_wrap=True)
-    for warning in answer.warnings:
-        console.print(f"warning: {escape(warning)}", style="yellow", soft_wrap=True)
-    console.print(escape(answer.sentence), style="bold", soft_wrap=True)
-
-
-def blank_or(value: float, text: str) -> str:
-    """The text, and nothing where the value is not known."""
-    return "" if math.isnan(value) else text
-
-
-def kept_rows(values: np.ndarray, setting: Setting, most: int) -> list[int]:
-    """Which rows of a setting's sorted values are shown: λ.min and λ.1se, the ends, their neighbours, some between."""
-    if len(values) <= most:
-        return list(range(len(values)))
-    marked = [int(np.flatnonzero(values == value)[0]) for value in (setting.min, setting.one_se) if value is not None]
-    wanted = [*marked, 0, len(values) - 1]
-    wanted += [place + step for step in (1, -1, 2, -2, 3, -3) for place in marked if 0 <= place + step < len(values)]
-    wanted += np.linspace(0, len(values) - 1, most).round().astype(int).tolist()
-    return sorted(list(dict.fromkeys(wanted))[:most])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from .choice import Answer, Setting
+    from .answer import Answer, Setting
 
 # Okabe & Ito's colours, told apart by every kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"

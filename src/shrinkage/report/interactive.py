@@ -4,11 +4,11 @@ import itertools
 import math
 from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from .choice import Answer, short
+from .answer import Answer, short
+from .evidence import Evidence
 from .figures import (
     BLUE,
     COLOURS,
@@ -23,13 +23,10 @@ from .figures import (
     spread,
 )
 
-if TYPE_CHECKING:
-    from .page import Evidence
-
 HEIGHT = 430
 
 
-def charts(answer: Answer, evidence: "Evidence") -> list[tuple[str, str]]:
+def charts(answer: Answer, evidence: Evidence) -> list[tuple[str, str]]:
     """Each chart with its heading, as HTML; the first carries plotly's script for all."""
     found = [(f"{answer.metric} against {answer.symbol}", validation_chart(answer))]
     sizes = [sizes_chart(answer, name, label) for name, label in SIZES.items() if answer.table[name].notna().any()]
@@ -205,7 +202,7 @@ def sizes_chart(answer: Answer, column: str, label: str) -> go.Figure:
     return framed(figure, strength, answer, label, showlegend=len(answer.settings) > 1).update_layout(height=300)
 
 
-def path_chart(answer: Answer, evidence: "Evidence") -> go.Figure:
+def path_chart(answer: Answer, evidence: Evidence) -> go.Figure:
     """Names stand at the left ends, where the weights are largest, and the scale at the right."""
     figure, strength, path = go.Figure(), Strength(answer), evidence.path
     largest = list(path.abs().max().sort_values(ascending=False).index[:LABELLED])
@@ -242,7 +239,7 @@ def path_chart(answer: Answer, evidence: "Evidence") -> go.Figure:
     return figure.update_layout(margin={"l": 190, "r": 80}, height=HEIGHT + 60)
 
 
-def learning_chart(evidence: "Evidence") -> go.Figure:
+def learning_chart(evidence: Evidence) -> go.Figure:
     figure, least, largest = go.Figure(), math.inf, -math.inf
     for name, colour in (("train/loss", BLUE), ("val/loss", ORANGE)):
         for number, history in enumerate(evidence.curves):

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -13,12 +12,10 @@ from matplotlib.figure import Figure
 from shrinkage.tracking.source import Source
 
 from . import figures
-from .choice import SPLIT, Answer, short
+from .answer import Answer, short
+from .evidence import Evidence, gathered
 
-MOST_FILES, MOST_CURVES = 300, 20  # of coefficients and histories that are read: a path of 50 over five folds has 250
-MOST_WEIGHTS = 300  # lines of a picture
 MOST_ROWS = 2000  # of the page's table
-INTERCEPT = "(intercept)"
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222;
@@ -31,34 +28,6 @@ th, td { padding: .15rem .7rem; text-align: right; } th:first-child, td:first-ch
 tr.chosen { font-weight: 600; background: #eef5fa; } thead th { border-bottom: 1px solid #999; }
 .wide { overflow-x: auto; } details > summary { cursor: pointer; }
 """
-
-
-class FolderSource(Source):
-    """Reads what a run has left in its folder."""
-
-    def coefficients(self, run: dict) -> pd.DataFrame | None:
-        path = Path(run["folder"]) / "coefficients.csv" if run["folder"] else None
-        return pd.read_csv(path, keep_default_na=False) if path is not None and path.exists() else None
-
-    def history(self, run: dict) -> list[tuple[int, dict[str, float]]]:
-        path = Path(run["folder"]) / "history.json" if run["folder"] else None
-        if path is None or not path.exists():
-            return []
-        return [(step, measured) for step, measured in json.loads(path.read_text(encoding="utf-8"))]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the pictures show besides the answer's table.
-
-    path: the winner's weights, a row a value of the axis, a column a weight; None where there are none. of: what they
-    are. curves: the losses of the winner's runs at λ.min. unit: of their steps.
-    """
-
-    path: pd.DataFrame | None
-    of: str
-    curves: list[list[tuple[int, dict[str, float]]]]
-    unit: str
 
 
 def write(answer: Answer, runs: Sequence[dict], source: Source, folder: Path, title: str) -> list[Path]:
@@ -97,70 +66,6 @@ def table_of_runs(runs: Sequence[dict]) -> pd.DataFrame:
     error = pd.Series([run["error"] for run in runs], name="error", dtype=object)
     # λ is both a param and a metric.
     return pd.concat([known, params[varied].drop(columns=metrics.columns, errors="ignore"), metrics, error], axis=1)
-
-
-def gathered(answer: Answer, source: Source) -> Evidence:
-    """The winner's weights along its path and the curves at λ.min, of no more runs than MOST_FILES and MOST_CURVES."""
-    winner = answer.winner
-    at_best = one_a_split(winner.runs_at(winner.min))
-    curves = [curve for curve in (source.history(run) for run in at_best[:MOST_CURVES]) if len(curve) > 1]
-    unit = at_best[0]["params"].get("step_unit", "epoch")
-    path, of = weights_along(answer, source)
-    return Evidence(path, of, curves, unit)
-
-
-def one_a_split(runs: Sequence[dict]) -> list[dict]:
-    """The first run on each split, by the split's and the seed's numbers."""
-    found: dict[tuple, dict] = {}
-    for run in sorted(runs, key=lambda run: numbers(run, ("seed",))):
-        found.setdefault(numbers(run, SPLIT), run)
-    return [found[key] for key in sorted(found)]
-
-
-def numbers(run: dict, keys: Sequence[str]) -> tuple[int, ...]:
-    """Whole numbers among a run's params; one that is not there, or null, is 0."""
-    texts = (run["params"].get(key, "") for key in keys)
-    return tuple(int(text) if text.isdigit() else 0 for text in texts)
-
-
-def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, str]:
-    """The winner's weights at each value, and what they are: their means over the splits, or those of the first split.
-
-    The first split's where the splits have different features (a category that one of them lacks), or too many files.
-    """
-    winner = answer.winner
-    at = {value: one_a_split(winner.runs_at(value)) for value in sorted(winner.runs)}
-    splits = min(len(runs) for runs in at.values())
-    if sum(len(runs) for runs in at.values()) > MOST_FILES:
-        splits = 1
-    if splits * len(at) > MOST_FILES:
-        kept = {round(place * (len(at) - 1) / (MOST_FILES - 1)) for place in range(MOST_FILES)}
-        at = {value: runs for place, (value, runs) in enumerate(at.items()) if place in kept}
-    columns: dict[float, list[pd.Series]] = {}
-    for value, runs in at.items():
-        found = [source.coefficients(run) for run in runs[:splits]]
-        if found[0] is None and not columns:
-            return None, ""  # no run of this model has any
-        columns[value] = [named(table) for table in found if table is not None]
-    same = {tuple(weights.index) for found in columns.values() for weights in found}
-    if len(same) > 1 or any(len(found) < splits for found in columns.values()):
-        splits = 1
-    path = pd.DataFrame(
-        {value: pd.concat(found[:splits], axis=1).mean(axis=1) for value, found in columns.items() if found}
-    ).T.sort_index()
-    largest = path.abs().max().sort_values(ascending=False).index[:MOST_WEIGHTS]
-    of = f"weights of {winner.name}"
-    of += f", means over {splits} splits" if splits > 1 else ", of the first split" if winner.splits > 1 else ""
-    of += f"; the {len(largest)} largest of {path.shape[1]}" if len(largest) < path.shape[1] else ""
-    return path[largest], of
-
-
-def named(table: pd.DataFrame) -> pd.Series:
-    """The weights by feature, and by output where there are several; without the intercept."""
-    table = table[table["feature"] != INTERCEPT]
-    feature, output = table["feature"].astype(str), table["output"].astype(str)
-    names = feature if output.nunique() == 1 else output + ": " + feature
-    return pd.Series(table["weight"].astype(float).to_numpy(), names.to_numpy())
 
 
 def page(answer: Answer, evidence: Evidence, title: str, charts: Sequence[tuple[str, str]]) -> str:

@@ -1,0 +1,190 @@
+"""The answer of a sweep: what to take, with its error, and in words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+FAR = 0.01  # of the optimum: further above it, a run tells of where it stopped more than of its penalty
+ROUNDING = 1e-12
+NAMES = 5
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting over its values of the axis.
+
+    label: as typed, such as "penalty=elastic_net penalty.l1_ratio=0.5". min, one_se: λ.min and λ.1se, the latter None
+    where no error is known. mean, error: the metric at λ.min and its standard error, NaN where none is known. zeros:
+    the mean share of zero weights there. splits: J. values: how many λ's were tried. edge: "lower" or "upper" where
+    λ.min ends the grid and a better one may lie beyond. runs: those behind each λ.
+    """
+
+    label: str
+    params: dict[str, str]
+    min: float
+    one_se: float | None
+    mean: float
+    error: float
+    mean_1se: float | None
+    error_1se: float | None
+    zeros: float
+    zeros_1se: float | None
+    values: int
+    splits: int
+    edge: str | None
+    runs: dict[float, tuple[dict, ...]] = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The label as it is said: "elastic_net l1_ratio=0.5"."""
+        return self.label.removeprefix("penalty=").replace(" penalty.", " ") or "all runs"
+
+    @property
+    def chosen(self) -> float:
+        """λ.1se, or λ.min where there is none."""
+        return self.min if self.one_se is None else self.one_se
+
+    def runs_at(self, value: float) -> tuple[dict, ...]:
+        """The runs that stand behind one value of the axis; none for a value that was not tried."""
+        return self.runs.get(value, ())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By how much the winner is better than another setting, each at its λ.min: difference ± half_width, the interval.
+
+    difference is positive where the winner is better, half_width for the level that all pairs of settings share.
+    """
+
+    winner: str
+    other: str
+    difference: float
+    half_width: float
+    splits: int
+    beats: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs say. settings: the best first. table: a row a setting and value, in the same order.
+
+    table's columns: setting, the axis by its name, runs, splits, mean, error, the means of COLUMNS, and above: the
+    largest share by which one of the row's runs stopped above its optimum, NaN where none is certified.
+    """
+
+    metric: str
+    larger_is_better: bool
+    axis: str
+    table: pd.DataFrame
+    settings: tuple[Setting, ...]
+    comparisons: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+    runs: int
+    sentence: str
+
+    @property
+    def winner(self) -> Setting:
+        return self.settings[0]
+
+    @property
+    def symbol(self) -> str:
+        """The axis as it is written."""
+        return symbol(self.axis)
+
+    def tags(self, report: str) -> dict[str, str]:
+        """What a run that stands for all of them says of itself; report is the address of report.html from its page."""
+        chosen = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
+        words = [
+            f"**{self.sentence}**",
+            *(comparison.sentence for comparison in self.comparisons),
+            *(f"Warning: {warning}" for warning in self.warnings),
+            *self.notes,
+            f"The evidence: [report.html]({report}), among this run's artifacts.",
+        ]
+        # MLflow shows the last of them as the run's description.
+        return {name: repr(value) for name, value in chosen.items() if value is not None} | {
+            "mlflow.note.content": "\n\n".join(words)
+        }
+
+    def as_json(self) -> dict:
+        """Everything but the table; NaN is null."""
+
+        def number(value: float | None) -> float | None:
+            return None if value is None or not math.isfinite(value) else float(value)
+
+        def chosen(setting: Setting) -> dict:
+            return {f"{self.axis}.min": number(setting.min), f"{self.axis}.1se": number(setting.one_se)}
+
+        return {
+            "sentence": self.sentence,
+            "metric": self.metric,
+            "larger_is_better": self.larger_is_better,
+            "axis": self.axis,
+            "winner": self.winner.label,
+            **chosen(self.winner),
+            "settings": [
+                {
+                    "setting": setting.label,
+                    "params": setting.params,
+                    **chosen(setting),
+                    "mean": number(setting.mean),
+                    "error": number(setting.error),
+                    "mean_1se": number(setting.mean_1se),
+                    "error_1se": number(setting.error_1se),
+                    "zeros": number(setting.zeros),
+                    "zeros_1se": number(setting.zeros_1se),
+                    "values": setting.values,
+                    "splits": setting.splits,
+                    "edge": setting.edge,
+                }
+                for setting in self.settings
+            ],
+            "comparisons": [
+                {
+                    "winner": each.winner,
+                    "other": each.other,
+                    "difference": number(each.difference),
+                    "half_width": number(each.half_width),
+                    "splits": each.splits,
+                    "beats": each.beats,
+                    "sentence": each.sentence,
+                }
+                for each in self.comparisons
+            ],
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "runs": self.runs,
+            "left_out": list(self.left_out),
+        }
+
+
+def symbol(axis: str) -> str:
+    return "λ" if axis == "lambd" else axis
+
+
+def short(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def plus_minus(mean: float, error: float) -> str:
+    """ "0.251 ± 0.014": as many digits as the error has two of; four where there is no error."""
+    if not math.isfinite(error):
+        return f"{mean:.4g}"
+    if error <= ROUNDING * abs(mean):
+        return f"{mean:.4g} ± 0"
+    digits = 1 - math.floor(math.log10(error))
+    if 0 <= digits <= 6 and abs(mean) < 1e6:
+        return f"{mean:.{digits}f} ± {error:.{digits}f}"
+    return f"{mean:.4g} ± {error:.2g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a, b and c", and of many the first and how many more."""
+    if len(names) > NAMES:
+        return f"{', '.join(names[:NAMES])} and {len(names) - NAMES} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

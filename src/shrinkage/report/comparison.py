@@ -1,0 +1,77 @@
+"""Whether one setting is better than another, on the splits that they share.
+
+By dⱼ, the difference on split j, and its mean d̄ with variance s_d²·(1/J + n_val/n_train): the splits share rows, so the
+dⱼ are correlated, and s_d²/J alone would find a difference between equals almost every second time. Nadeau & Bengio
+(2003), "Inference for the generalization error", *Machine Learning* 52, 239–281.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .answer import Comparison, Setting, plus_minus
+
+LEVEL = 0.05  # share of comparisons between equals that may find a difference
+
+
+def compared(
+    settings: Sequence[Setting], by_split: pd.DataFrame, overlap: float, split: str, metric: str, larger: bool
+) -> tuple[Comparison, ...]:
+    """The winner against each other setting, each at its λ.min, on the splits that both have."""
+    # The winner was picked after looking, so that any pair might have been compared.
+    pairs = math.comb(len(settings), 2)
+    scores = [by_split.loc[(setting.label, setting.min), "metric"] for setting in settings]
+    winner, found = settings[0], []
+    for setting, score in zip(settings[1:], scores[1:], strict=True):
+        differences = (scores[0] - score if larger else score - scores[0]).dropna().to_numpy()
+        if len(differences) < 2:
+            continue
+        difference, half_width = paired(differences, overlap, pairs)
+        beats, by = difference > half_width, plus_minus(difference, half_width)
+        words = (
+            f"{winner.name} beats {setting.name} by {by} ({metric})"
+            if beats
+            else f"no difference between {winner.name} and {setting.name} that these {len(differences)} {split}s can "
+            f"show ({by})"
+        )
+        found.append(Comparison(winner.label, setting.label, difference, half_width, len(differences), beats, words))
+    return tuple(found)
+
+
+def paired(differences: np.ndarray, overlap: float, pairs: int = 1) -> tuple[float, float]:
+    """d̄ of the differences dⱼ on J ≥ 2 splits, and the half-width of its interval at level 1 − LEVEL.
+
+    t·√(s²·(1/J + overlap)) with J − 1 degrees of freedom (Nadeau & Bengio, 2003); overlap is n_val/n_train, or 0 for
+    independent splits. pairs: how many such intervals are to hold at once (Bonferroni).
+    """
+    count = len(differences)
+    variance = np.var(differences, ddof=1) * (1 / count + overlap)
+    return float(np.mean(differences)), float(stats.t.ppf(1 - LEVEL / (2 * pairs), count - 1) * math.sqrt(variance))
+
+
+def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
+    """n_val/n_train, by which splits that share rows are correlated; 0 where each draws its own."""
+    if generated(params):
+        return 0.0
+    tags = pd.DataFrame(
+        {part: [run.get("tags", {}).get(f"data.rows.{part}") for run in runs] for part in ("train", "val")}
+    )
+    rows = tags.apply(pd.to_numeric, errors="coerce")
+    share = (rows["val"] / rows["train"]).mean()
+    if math.isfinite(share):
+        return float(share)
+    known = {
+        key: pd.to_numeric(params.get(key, pd.Series(dtype=float)), errors="coerce").mean()
+        for key in ("data.folds", "data.val", "data.test")
+    }
+    if known["data.folds"] > 1:
+        return 1 / (known["data.folds"] - 1)
+    return float(known["data.val"] / (1 - known["data.val"] - np.nan_to_num(known["data.test"])))
+
+
+def generated(params: pd.DataFrame) -> bool:
+    """Whether the data are drawn anew for each seed, as in d2l, and no table is split."""
+    return "data.folds" not in params and "data.val" not in params

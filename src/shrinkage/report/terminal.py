@@ -1,0 +1,68 @@
+"""An answer in the terminal."""
+
+import math
+import sys
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .answer import FAR, Answer, Setting, short, symbol
+
+ROWS, MOST_ROWS, MOST_SETTINGS, WIDTH = 25, 36, 18, 120
+
+
+def show(answer: Answer) -> None:
+    """The answer in the terminal: the table, thinned to what is near the choice, then what it rests on, then itself."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    few = answer.settings[:MOST_SETTINGS]
+    each = min(ROWS, max(2, MOST_ROWS // len(few)))
+    others = [name for name in ("train/loss", "val/loss") if name != answer.metric]
+    shown = Table(box=None, pad_edge=False, title="means over seeds and splits", title_justify="left")
+    far = (answer.table["above"] > FAR).any()
+    labelled = len(answer.settings) > 1
+    heads = ["setting"] * labelled + [symbol(answer.axis), "runs", answer.metric, "±", *others, "‖w‖₂", "zeros"]
+    for head in [*heads, *["above optimum"] * bool(far), ""]:
+        shown.add_column(head, justify="left" if head in ("setting", "") else "right", no_wrap=True)
+    for setting in few:
+        rows = answer.table[answer.table["setting"] == setting.label]
+        for _, row in rows.iloc[kept_rows(rows[answer.axis].to_numpy(), setting, each)].iterrows():
+            value = row[answer.axis]
+            marks = [f"{symbol(answer.axis)}.min"] * (value == setting.min) + ["λ.1se"] * (value == setting.one_se)
+            cells = [escape(setting.name)] * labelled + [short(value), f"{row['runs']:.0f}", f"{row['mean']:.5g}"]
+            cells += [
+                blank_or(row["error"], f"{row['error']:.2g}"),
+                *(blank_or(row[name], f"{row[name]:.4g}") for name in (*others, "weight/l2")),
+            ]
+            cells += [blank_or(row["weight/zeros"], f"{100 * row['weight/zeros']:.0f} %")]
+            above = "> 1,000 %" if row["above"] > 10 else f"{100 * row['above']:.2g} %"
+            cells += [blank_or(row["above"], above)] * bool(far)
+            shown.add_row(*cells, f"← {', '.join(marks)}" if marks else "", style="bold" if marks else None)
+    console.print(shown)
+    if len(answer.settings) > len(few):
+        console.print(f"… and {len(answer.settings) - len(few)} more settings", style="dim")
+    console.print()
+    for comparison in answer.comparisons[:MOST_SETTINGS]:
+        console.print(f"• {escape(comparison.sentence)}", soft_wrap=True)
+    for note in answer.notes:
+        console.print(f"note: {escape(note)}", style="dim", soft_wrap=True)
+    for warning in answer.warnings:
+        console.print(f"warning: {escape(warning)}", style="yellow", soft_wrap=True)
+    console.print(escape(answer.sentence), style="bold", soft_wrap=True)
+
+
+def blank_or(value: float, text: str) -> str:
+    """The text, and nothing where the value is not known."""
+    return "" if math.isnan(value) else text
+
+
+def kept_rows(values: np.ndarray, setting: Setting, most: int) -> list[int]:
+    """Which rows of a setting's sorted values are shown: λ.min and λ.1se, the ends, their neighbours, some between."""
+    if len(values) <= most:
+        return list(range(len(values)))
+    marked = [int(np.flatnonzero(values == value)[0]) for value in (setting.min, setting.one_se) if value is not None]
+    wanted = [*marked, 0, len(values) - 1]
+    wanted += [place + step for step in (1, -1, 2, -2, 3, -3) for place in marked if 0 <= place + step < len(values)]
+    wanted += np.linspace(0, len(values) - 1, most).round().astype(int).tolist()
+    return sorted(list(dict.fromkeys(wanted))[:most])
