@@ -4,6 +4,7 @@ They need the extra `browser` and Chromium, and are skipped without. SHRINKAGE_C
 where it is set nothing is skipped. SHRINKAGE_SCREENSHOTS names a folder that keeps a picture of every page.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -57,6 +58,17 @@ class Swept:
     def report(self) -> Path:
         (path,) = self.folder.glob("multirun/*/*/report.html")
         return path
+
+
+@dataclass(frozen=True)
+class Server:
+    """MLflow's page for that sweep. parent: the link that the sweep has printed."""
+
+    home: str
+    parent: str
+
+    def runs(self, query: str) -> str:
+        return f"{self.home}/#/experiments/1/runs?workflowType=machine_learning&{query}"
 
 
 def chromium() -> str | None:
@@ -121,13 +133,13 @@ def answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def link(swept: Swept) -> Iterator[Callable[[str], str]]:
-    """What the sweep's last lines say is done: their command runs, and their link is this function's value for ""."""
+def server(swept: Swept) -> Iterator[Server]:
+    """The command that the sweep's last line names runs, on a port of its own."""
     command, page = re.search(r"^To look at it: (.*), then (http\S+)$", swept.out, re.MULTILINE).groups()
     port = free_port()
     program, *arguments = shlex.split(command)
     with (swept.folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
+        process = subprocess.Popen(
             [Path(sys.executable).parent / program, *arguments, "--port", str(port), "--workers", "1"],
             cwd=swept.folder,
             env=os.environ | GENTLE,
@@ -137,14 +149,13 @@ def link(swept: Swept) -> Iterator[Callable[[str], str]]:
         )
     home = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: server.poll() is not None or answers(f"{home}/health"), 120)
-        assert server.poll() is None, (swept.folder / "server.log").read_text()
-        parent = page.replace("http://127.0.0.1:5000", home)
-        runs = f"{home}/#/experiments/1/runs?workflowType=machine_learning"
-        yield lambda more: f"{runs}&{more}" if more else parent
+        wait_for(lambda: process.poll() is not None or answers(f"{home}/health"), 120)
+        assert process.poll() is None, (swept.folder / "server.log").read_text()
+        yield Server(home, page.replace("http://127.0.0.1:5000", home))
     finally:
-        os.killpg(server.pid, signal.SIGKILL)  # its processes hold the port together
-        server.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # all its processes, which hold the port together
+        process.wait()
 
 
 @pytest.fixture
@@ -177,39 +188,65 @@ def rows(page: "Page") -> "Locator":
 
 def shown(page: "Page") -> list[str]:
     """The run ids from top to bottom."""
-    placed = {row.get_attribute("row-id"): int(row.get_attribute("row-index")) for row in rows(page).all()}
-    return sorted(placed, key=placed.get)
+    placed = rows(page).evaluate_all("all => all.map(row => [+row.ariaRowIndex, row.getAttribute('row-id')])")
+    return [run for _, run in sorted(placed)]
+
+
+def side(page: "Page") -> str:
+    """Which of its two sides MLflow's page shows, told by what only one of them has in its menu."""
+    menu = page.get_by_role("link", name=re.compile("^(Models|Prompts)$"))
+    menu.first.wait_for()
+    return {"Models": "model training", "Prompts": "GenAI"}[menu.first.inner_text()]
 
 
 def test_the_printed_link_opens_the_parent_with_its_answer(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
+    swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
-    page.goto(link(""))
+    page.goto(server.parent)
     page.get_by_text(swept.sentence).wait_for()
-    assert swept.parent in page.url
-    # Not among traces, prompts and judges.
-    assert page.get_by_role("link", name="Models", exact=True).is_visible()
-    assert page.get_by_role("link", name="Prompts", exact=True).count() == 0
+    page.get_by_role("link", name="λ=0").first.wait_for()  # one of its children
+    assert swept.parent in page.url and side(page) == "model training"
     keep(page, "mlflow_answer")
 
 
-def test_runs_sort_by_lambda_as_a_number(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
+def test_runs_by_lambda_as_a_number(
+    swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
-    page.goto(link("orderByKey=metrics.`lambd`&orderByAsc=true"))
-    rows(page).nth(len(swept.lambdas) - 1).wait_for()
-    order = shown(page)
-    assert set(order) == set(swept.lambdas)
-    assert [swept.lambdas[run] for run in order] == sorted(swept.lambdas.values())
-    keep(page, "mlflow_runs")
+    """The view of them that the parent's description leads to."""
+    page.goto(server.parent)
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name="runs by λ").click()
+    table = popup.value
+    rows(table).nth(len(swept.children) - 1).wait_for()
+    order = shown(table)
+    assert set(order) == swept.children  # the parent has no place among them
+    assert [swept.lambdas[run] for run in order] == sorted(swept.lambdas[run] for run in swept.children)
+    values = table.locator("[role=gridcell][col-id='metrics.`lambd`']")
+    assert {float(text) for text in values.all_inner_texts()} == set(LAMBDAS)
+    assert table.locator("[role=columnheader][col-id='metrics.`val/loss`']").count() == 1
+    assert side(table) == "model training"
+    keep(table, "mlflow_runs")
+
+
+def test_the_charts_draw_the_runs(
+    swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
+) -> None:
+    page.goto(server.runs("viewStateShareKey=by_lambda&compareRunsMode=CHART"))
+    runs = len([run for run in swept.children if swept.lambdas[run] > 0])  # 0 has no logarithm
+    for place in range(3):
+        chart = page.locator(".js-plotly-plot").nth(place)
+        chart.locator(".point").nth(runs - 1).wait_for()
+        assert chart.locator(".point").count() == runs
+    keep(page, "mlflow_charts")
 
 
 def test_children_stand_under_their_parent(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
+    swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
-    page.goto(link("orderByKey=attributes.start_time"))
+    page.goto(server.runs("viewStateShareKey=sweeps"))
     rows(page).first.wait_for()
     assert shown(page) == [swept.parent]
+    assert "Take penalty=l1" in page.locator(".ag-center-cols-container").inner_text()
     rows(page).get_by_role("button").click()
     rows(page).nth(len(swept.children)).wait_for()
     first, *others = shown(page)
@@ -217,27 +254,18 @@ def test_children_stand_under_their_parent(
     keep(page, "mlflow_sweep")
 
 
-def test_the_charts_draw_the_runs(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
-) -> None:
-    page.goto(link("orderByKey=metrics.`lambd`&orderByAsc=true&compareRunsMode=CHART"))
-    page.get_by_placeholder("Search metric charts").fill("^val/loss$")
-    curves = page.locator("svg.main-svg .trace:has(.point ~ .point)")
-    curves.nth(8).wait_for()
-    keep(page, "mlflow_charts")
-    assert curves.count() == 9  # MLflow draws ten runs; the parent is among them, and a point
-
-
 def test_the_report_renders_among_the_artifacts(
-    swept: Swept, link: Callable[[str], str], page: "Page", keep: "Callable[[Page, str], None]"
+    swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
-    page.goto(link(""))
+    page.goto(server.parent)
     with page.expect_popup() as popup:
         page.get_by_role("link", name="report.html").click()
     report = popup.value.frame_locator("iframe")
     answer = report.locator("p.answer", has_text=swept.sentence)
     answer.wait_for()
     report.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
+    assert side(popup.value) == "model training"
+    popup.value.set_viewport_size({"width": 1400, "height": 1080})  # room for the first chart
     answer.evaluate("answer => answer.scrollIntoView()")
     keep(popup.value, "mlflow_report")
 

@@ -27,7 +27,7 @@ def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> N
     assert done.returncode == 0, done.stderr
     (run,) = runs(store)
     client = MlflowClient(f"sqlite:///{store}")
-    assert run.info.status == "FINISHED" and run.info.run_name == "diabetes l1 λ=0.1 seed=0 trainer.max_epochs=4"
+    assert run.info.status == "FINISHED" and run.info.run_name == "l1 λ=0.1 seed=0 diabetes trainer.max_epochs=4"
     assert run.info.run_id in done.stdout and "FINISHED" in done.stdout
     assert "above its optimum" in done.stdout
 

@@ -138,7 +138,7 @@ def test_mlflow_run_makes_one_run_and_not_two(store: Path) -> None:
     done = mlflow_run(store, "-P", "penalty=l1", "-P", "lambd=3.0", "-P", "max_epochs=2")
     assert done.returncode == 0, done.stderr
     (run,) = everything(store)
-    assert run.info.status == "FINISHED" and run.info.run_name == "d2l linear l1 λ=3 seed=0 trainer.max_epochs=2"
+    assert run.info.status == "FINISHED" and run.info.run_name == "l1 λ=3 seed=0 d2l linear trainer.max_epochs=2"
     assert run.data.params["lambd"] == "3.0" and run.data.params["penalty.mode"] == "prox"
     assert run.data.metrics["weight/zeros"] == 1
     experiment = MlflowClient(f"sqlite:///{store}").get_experiment(run.info.experiment_id)

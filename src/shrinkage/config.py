@@ -192,17 +192,20 @@ def yaml_text(tree: object) -> str:
 
 
 def run_name(cfg: DictConfig, overrides: list[str]) -> str:
-    """What differs, readable: `l1 λ=3 seed=0`, the data and model where they were chosen, other overrides."""
+    """What differs, readable: `l1 λ=3 seed=0`, the data and model where they were chosen, other overrides.
+
+    What the runs of a sweep differ in comes first: a row of MLflow's table shows some twenty characters.
+    """
     choices = cfg.choices
     chosen = setting(overrides)
     strength = f"{cfg.lambd:g}" if isinstance(cfg.lambd, int | float) else cfg.lambd
-    words = [choices[group] for group in ("data", "model") if group in chosen]
-    words += [choices.penalty, f"λ={strength}", f"seed={cfg.seed}"]
-    if cfg.study is not None:
-        words = [cfg.study._target_.split(".")[-2]]  # the study's file
+    words = [choices.penalty, f"λ={strength}"]
     if "data.fold" in chosen or "data.repeat" in chosen:
         words.append(f"fold={cfg.data.fold}" + (f" repeat={cfg.data.repeat}" if cfg.data.repeat else ""))
     if cfg.data.get("refit"):
         words.append("refit")
+    words += [f"seed={cfg.seed}", *(choices[group] for group in ("data", "model") if group in chosen)]
+    if cfg.study is not None:
+        words = [cfg.study._target_.split(".")[-2]]  # the study's file
     words += [f"{key}={value}" for key, value in chosen.items() if key not in TOLD and not key.startswith("tracking")]
     return " ".join(words)[:250]

@@ -151,7 +151,8 @@ class Sweep(Callback):
             self.keep(path)
         print(f"The report: {folder / 'report.html'}")
         if self.journal is not None:
-            self.journal.tags(answer.tags(self.client.artifact_page(self.journal, "report.html")))
+            pages = self.client.page(self.journal, "report.html"), self.client.runs_page(self.journal)
+            self.journal.tags(answer.tags(*pages))
             winner = answer.winner
             error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
             self.journal.metrics({answer.metric: winner.mean, **error, answer.axis: winner.min}, step=0)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shrinkage.errors import InputError
-from shrinkage.tracking.location import store_uri
+from shrinkage.tracking.location import run_page, runs_page, store_uri
 
 from .choice import choose
 from .page import write
@@ -87,8 +87,8 @@ def report(given: argparse.Namespace) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --out") from error
     print(f"\n{folder / 'report.html'} and {len(files) - 1} more files")
     if found.parent is not None:
-        page = f"#/experiments/{found.experiment_id}/runs/{found.parent}/artifacts/report.html"
-        read.keep_report(client, found.parent, files, answer.tags(page))
+        pages = run_page(found.experiment_id, found.parent, "report.html"), runs_page(found.experiment_id)
+        read.keep_report(client, found.parent, files, answer.tags(*pages))
         print(f"They are kept with run {found.parent} too, which has the answer as its description.")
 
 

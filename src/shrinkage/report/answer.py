@@ -96,17 +96,19 @@ class Answer:
         """The axis as it is written."""
         return symbol(self.axis)
 
-    def tags(self, report: str) -> dict[str, str]:
-        """What a run that stands for all of them says of itself; report is the address of report.html from its page."""
+    def tags(self, report: str, runs: str) -> dict[str, str]:
+        """What a run that stands for all of them says of itself.
+
+        report: the address of report.html from its page. runs: that of the experiment's runs by λ.
+        """
         chosen = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
         words = [
             f"**{self.sentence}**",
-            *(comparison.sentence for comparison in self.comparisons),
+            f"The evidence: [report.html]({report}), and [the experiment's runs by λ]({runs}).",
             *(f"Warning: {warning}" for warning in self.warnings),
-            *self.notes,
-            f"The evidence: [report.html]({report}), among this run's artifacts.",
         ]
-        # MLflow shows the last of them as the run's description.
+        # MLflow shows the last of them as the run's description, of which it folds away all but some five lines, where
+        # links do not answer until it is unfolded; so comparisons and notes are left to the report.
         return {name: repr(value) for name, value in chosen.items() if value is not None} | {
             "mlflow.note.content": "\n\n".join(words)
         }

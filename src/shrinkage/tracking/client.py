@@ -14,7 +14,7 @@ from pathlib import Path
 from shrinkage.errors import InputError
 
 from .journal import Journal
-from .location import sqlite_path, without_password
+from .location import run_page, runs_page, sqlite_path, without_password
 
 # No child of this process, so that whoever kills this one with all its children (joblib does) leaves it to end the run.
 DETACHED_WRITER = "import os; os.fork() and os._exit(0); from shrinkage.tracking.writer import main; main()"
@@ -131,19 +131,19 @@ class Client:
                 )
             self.hear(SILENCE_SECONDS)
 
-    def page(self, journal: Journal) -> str:
-        """A run's page, from the root of MLflow's."""
+    def page(self, journal: Journal, file: str | None = None) -> str:
+        """A run on MLflow's page, or a file among its artifacts, from the page's root."""
         answer = self.opened[journal.id]
-        return f"#/experiments/{answer['experiment_id']}/runs/{answer['run_id']}"
+        return run_page(answer["experiment_id"], answer["run_id"], file)
 
-    def artifact_page(self, journal: Journal, file: str) -> str:
-        """The page of a file among a run's artifacts."""
-        return f"{self.page(journal)}/artifacts/{file}"
+    def runs_page(self, journal: Journal) -> str:
+        """The runs of a run's experiment, sorted by λ."""
+        return runs_page(self.opened[journal.id]["experiment_id"])
 
     def where(self, journal: Journal) -> str:
         """Where a run is and how to look at it."""
         answer = self.opened[journal.id]
-        page = f"{self.page(journal)}?workflowType=machine_learning"
+        page = self.page(journal)
         if self.uri.startswith("http"):
             return f"Run {answer['run_id']}: {self.uri.rstrip('/')}/{page}"
         command = "mlflow ui" if self.is_beside else f"mlflow ui --backend-store-uri {self.uri}"

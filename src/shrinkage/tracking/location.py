@@ -4,6 +4,9 @@ import os
 import re
 from pathlib import Path
 
+# In addresses of MLflow's page: the side of it that is for models, not for prompts and traces; a view of the runs.
+MODEL_TRAINING, BY_LAMBDA = "workflowType=machine_learning", "by_lambda"
+
 
 def store_uri(configured: str | None, root: Path) -> str:
     """tracking.uri, else MLFLOW_TRACKING_URI, else `mlflow.db` in the root folder, where `mlflow ui` looks."""
@@ -26,3 +29,14 @@ def home(uri: str, root: Path) -> Path:
 def without_password(uri: str) -> str:
     """The URI as it may be shown: user:password@ becomes ***@."""
     return re.sub(r"//[^/@]+@", "//***@", uri)
+
+
+def run_page(experiment_id: str, run_id: str, file: str | None = None) -> str:
+    """A run on MLflow's page, or a file among its artifacts, from the page's root."""
+    within = "" if file is None else f"/artifacts/{file}"
+    return f"#/experiments/{experiment_id}/runs/{run_id}{within}?{MODEL_TRAINING}"
+
+
+def runs_page(experiment_id: str) -> str:
+    """The runs of an experiment, sorted by λ."""
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={BY_LAMBDA}&{MODEL_TRAINING}"

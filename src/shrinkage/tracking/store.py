@@ -12,11 +12,10 @@ from mlflow.tracking import MlflowClient
 from shrinkage.errors import InputError
 
 from .location import sqlite_path, without_password
+from .views import VIEWS
 
-MODEL_TRAINING = (
-    "mlflow.experimentKind",
-    "custom_model_development",
-)  # else MLflow's page opens on its GenAI side
+# What MLflow's page makes of an experiment: one of model training, not of prompts and traces, and with our views.
+PAGE = {"mlflow.experimentKind": "custom_model_development"} | VIEWS
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,20 @@ def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
 def experiment_id(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:
     found: Experiment | None = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=artifacts, tags=dict([MODEL_TRAINING]))
+        return client.create_experiment(name, artifact_location=artifacts, tags=PAGE)
     if found.lifecycle_stage == "deleted":
         raise InputError(
             f"tracking.experiment={name}: it was deleted in {without_password(uri)}; restore it with "
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another name"
         )
-    if MODEL_TRAINING[0] not in found.tags:
-        client.set_experiment_tag(found.experiment_id, *MODEL_TRAINING)
+    furnish(client, found)
     return found.experiment_id
+
+
+def furnish(client: MlflowClient, experiment: Experiment) -> None:
+    """Say what MLflow's page is to make of an experiment, where nobody has said something else."""
+    for tag in PAGE.keys() - experiment.tags:
+        client.set_experiment_tag(experiment.experiment_id, tag, PAGE[tag])
 
 
 def explain(uri: str, error: Exception) -> str:

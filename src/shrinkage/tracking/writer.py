@@ -24,7 +24,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from shrinkage.errors import InputError
 
 from .journal import Reader, now
-from .store import MODEL_TRAINING, Store, open_store
+from .store import Store, furnish, open_store
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class Delivery:
             run = patiently(self.client.get_run, adopt)
             self.adopted_params = set(run.data.params)
             patiently(self.client.update_run, adopt, status="RUNNING", name=name)
-            patiently(self.client.set_experiment_tag, run.info.experiment_id, *MODEL_TRAINING)
+            patiently(furnish, self.client, patiently(self.client.get_experiment, run.info.experiment_id))
             self.tags += [RunTag(*tag) for tag in tags.items()]
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         # Not through the client, which would read the whole run back from the store to know this.
