@@ -73,6 +73,7 @@ def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> N
         "figures/objective.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "coefficients.csv",
     }
     resolved = yaml.safe_load((folder / "config.yaml").read_text())
     assert resolved["lambd"] == 0.1 and resolved["choices"]["penalty"] == "l1"
