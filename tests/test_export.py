@@ -32,12 +32,12 @@ from shrinkage.tracking.logger import JournalLogger
 from shrinkage.tracking.serving import Preprocessing
 from shrinkage.training import Training, build
 
+pytestmark = pytest.mark.xdist_group("export")  # one training for all of them
+
 # In a process of its own, as a user's: the models of these names on their own files, all rows and columns; and one as
 # `mlflow models predict -t csv --env-manager local` does it.
 PREDICT = """
 import json, sys, mlflow, pandas as pd
-
-pytestmark = pytest.mark.xdist_group("export")  # one sweep, or training, for all of them
 files, run = json.loads(sys.argv[1]), sys.argv[2]
 models = {name: mlflow.pyfunc.load_model(f"models:/{name}/1") for name in files}
 print(json.dumps({name: models[name].predict(pd.read_csv(path)).to_dict("list") for name, path in files.items()}))

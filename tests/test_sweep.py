@@ -94,7 +94,9 @@ def test_an_interrupted_sweep(launcher: str, signum: int, code: int, tmp_path: P
 
 
 def test_a_sweep_by_name_without_m(tmp_path: Path, store: Path) -> None:
-    done = train_py("experiment=forum_lambdas", "trainer.max_epochs=2", cwd=tmp_path, store=store)
+    done = train_py(
+        "experiment=forum_lambdas", "trainer.max_epochs=2", "hydra/launcher=lanes", cwd=tmp_path, store=store
+    )
     assert done.returncode == 0, done.stderr
     parent, children = family(store)
     assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 11}

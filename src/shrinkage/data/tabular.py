@@ -47,13 +47,13 @@ class TabularData(DataModule):
         val: float,
         test: float,
         seed: int,
-        folds: int | None,
-        fold: int,
-        repeat: int,
-        refit: bool,
         standardize: bool,
         batch_size: int | None,
         order_seed: int,
+        folds: int | None = None,
+        fold: int = 0,
+        repeat: int = 0,
+        refit: bool = False,
     ) -> None:
         super().__init__(seed=seed, batch_size=batch_size, order_seed=order_seed)
         self.split = Split(val, test, seed, folds, fold, repeat, refit)
