@@ -1,6 +1,5 @@
 """Sweeps through the real command line: one parent, one child a job, the truth about each."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, runs, start_train_py, states, train_py, wait_for
+from conftest import CONF, ROOT, runs, start_train_py, states, train_py, wait_for
+from hydra import compose, initialize_config_dir
+from hydra.types import RunMode
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -27,13 +28,12 @@ def statuses(children: list[Run]) -> dict[str, int]:
     return {status: found.count(status) for status in set(found)}
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_whole_sweep(launcher: str, tmp_path: Path, store: Path) -> None:
+def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:
     done = train_py(
         "-m",
         "lambd=0,1,2",
         "seed=0,1",
-        f"hydra/launcher={launcher}",
+        "hydra/launcher=joblib",
         "trainer.max_epochs=2",
         cwd=tmp_path,
         store=store,
@@ -93,25 +93,11 @@ def test_an_interrupted_sweep(launcher: str, signum: int, code: int, tmp_path: P
     assert {"FINISHED", "KILLED"} == set(statuses(children)) and statuses(children)["FINISHED"] == 1
 
 
-def test_a_sweep_by_name_without_m(tmp_path: Path, store: Path) -> None:
-    done = train_py(
-        "experiment=forum_lambdas", "trainer.max_epochs=2", "hydra/launcher=lanes", cwd=tmp_path, store=store
-    )
-    assert done.returncode == 0, done.stderr
-    parent, children = family(store)
-    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 11}
-    assert {run.data.params["optimizer.lr"] for run in children} == {"0.003"}
-
-
-def test_a_sweep_over_penalties_is_told_apart(tmp_path: Path, store: Path) -> None:
-    done = train_py(
-        "-m", "penalty=l1,l2,adamw", "lambd=0,0.1", "trainer.max_epochs=1", "tracking=none", cwd=tmp_path, store=store
-    )
-    assert done.returncode == 0, done.stderr
-    assert all(f"penalty={name}" in done.stdout for name in ("l1", "l2", "adamw")) and not store.exists()
-    (folder,) = (tmp_path / "multirun").glob("*/*")
-    results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    assert {result["params"]["penalty"] for result in results} == {"l1", "l2", "adamw"}
+def test_a_sweep_with_a_name_needs_no_m() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        whole = compose("train", ["experiment=forum_lambdas"], return_hydra_config=True)
+    assert whole.hydra.mode == RunMode.MULTIRUN and whole.optimizer.lr == 0.003
+    assert whole.hydra.sweeper.params.lambd == "0,1,2,3,4,5,6,7,8,9,10"
 
 
 def mlflow_run(store: Path, *arguments: str) -> subprocess.CompletedProcess:
