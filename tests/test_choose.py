@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 pytestmark = pytest.mark.xdist_group("choose")  # one sweep, or training, for all of them
 
-FOLDS, POINTS, PENALTIES = 5, 4, ("l1", "l2", "elastic_net")
+FOLDS, POINTS, PENALTIES = 3, 3, ("l1", "l2", "elastic_net")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def chosen(houses: Path) -> tuple[str, Path, list[Run]]:
     store = houses.parent / "mlflow.db"
     done = train_py(
         "experiment=choose", f"data.path={houses}", "data.target=price", f"hydra.sweeper.num={POINTS}", "refit=1se",
+        f"data.folds={FOLDS}", f"data.fold=range({FOLDS})",
         "hydra.sweep.dir=here", cwd=houses.parent, store=store,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
