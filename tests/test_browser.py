@@ -199,6 +199,14 @@ def side(page: "Page") -> str:
     return {"Models": "model training", "Prompts": "GenAI"}[menu.first.inner_text()]
 
 
+def followed(page: "Page", server: Server, name: str) -> "Page":
+    """The page that a link in the parent's description opens."""
+    page.goto(server.parent)
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name=name).click()
+    return popup.value
+
+
 def test_the_printed_link_opens_the_parent_with_its_answer(
     swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
@@ -213,10 +221,7 @@ def test_runs_by_lambda_as_a_number(
     swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
     """The view of them that the parent's description leads to."""
-    page.goto(server.parent)
-    with page.expect_popup() as popup:
-        page.get_by_role("link", name="runs by λ").click()
-    table = popup.value
+    table = followed(page, server, "runs by λ")
     rows(table).nth(len(swept.children) - 1).wait_for()
     order = shown(table)
     assert set(order) == swept.children  # the parent has no place among them
@@ -257,17 +262,15 @@ def test_children_stand_under_their_parent(
 def test_the_report_renders_among_the_artifacts(
     swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
-    page.goto(server.parent)
-    with page.expect_popup() as popup:
-        page.get_by_role("link", name="report.html").click()
-    report = popup.value.frame_locator("iframe")
+    opened = followed(page, server, "report.html")
+    report = opened.frame_locator("iframe")
     answer = report.locator("p.answer", has_text=swept.sentence)
     answer.wait_for()
     report.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
-    assert side(popup.value) == "model training"
-    popup.value.set_viewport_size({"width": 1400, "height": 1080})  # room for the first chart
+    assert side(opened) == "model training"
+    opened.set_viewport_size({"width": 1400, "height": 1080})  # room for the first chart
     answer.evaluate("answer => answer.scrollIntoView()")
-    keep(popup.value, "mlflow_report")
+    keep(opened, "mlflow_report")
 
 
 def test_the_report_needs_no_network(swept: Swept, context: "BrowserContext", page: "Page") -> None:

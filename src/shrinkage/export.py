@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from shrinkage.data.base import DataModule
 from shrinkage.models.linear import Linear
-
-INTERCEPT = "(intercept)"
+from shrinkage.tracking.source import INTERCEPT
 
 
 def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:

@@ -300,8 +300,9 @@ class LanesModule(PenalisedModule):
             weights, taken = self.certifier.polished(
                 *strengths, weights, self.polish_steps, self.until_gap, self.on_polish
             )
-            with self.only(which, weights):
-                polished = self.measurements()
+            if taken.any():
+                with self.only(which, weights):
+                    polished = self.measurements()
         with self.only(which, weights):
             tests = self.evaluate("test") if "test" in self.trainer.datamodule.parts else {}
             certificates = self.certificate() if self.certifier is not None else {}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,15 @@ class Record:
         self.status, self.error = "RUNNING", None
         self.settled = self.recorded = False
 
+    @cached_property
+    def resolved(self) -> dict:
+        """The config without interpolations."""
+        return OmegaConf.to_container(self.cfg, resolve=True)
+
+    @cached_property
+    def params(self) -> dict[str, object]:
+        return config.params(self.resolved)
+
     def connect(self, writer: int = 0) -> None:
         """Start the writer process of this number, which is ready later."""
         if self.cfg.tracking.enabled:
@@ -78,9 +88,8 @@ class Record:
             parent=self.sweep.parent if self.sweep else None,
             adopt=None if self.sweep else os.environ.get("MLFLOW_RUN_ID"),
         )
-        resolved = OmegaConf.to_container(self.cfg, resolve=True)
-        self.journal.params(config.params(resolved))
-        self.keep_text("config.yaml", config.yaml_text(resolved))
+        self.journal.params(self.params)
+        self.keep_text("config.yaml", config.yaml_text(self.resolved))
         self.keep_text("overrides.yaml", config.yaml_text(self.place.overrides))
 
     def tag(self, tags: dict[str, str]) -> None:
@@ -172,14 +181,13 @@ class Record:
             print(f"shrinkage: {error}", file=sys.stderr)  # what stopped the run goes before
         finally:
             if self.sweep is not None:
-                resolved = OmegaConf.to_container(self.cfg, resolve=True)
                 self.sweep.report(
                     name=self.name,
                     status=self.status,
                     run_id=self.client.run_id(self.journal) if self.recorded else None,
                     folder=str(self.place.folder.resolve()),
                     overrides=self.place.overrides,
-                    params={name: str(value) for name, value in config.params(resolved).items()},
+                    params={name: str(value) for name, value in self.params.items()},
                     metrics=self.metrics,
                     tags=self.tags,
                     error=self.error,

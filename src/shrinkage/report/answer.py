@@ -41,10 +41,9 @@ class Setting:
         """The label as it is said: "elastic_net l1_ratio=0.5"."""
         return self.label.removeprefix("penalty=").replace(" penalty.", " ") or "all runs"
 
-    @property
-    def chosen(self) -> float:
-        """λ.1se, or λ.min where there is none."""
-        return self.min if self.one_se is None else self.one_se
+    def marks(self, value: float, axis: str) -> list[str]:
+        """Which of its chosen values a value of the axis is, by their names."""
+        return [f"{symbol(axis)}.min"] * (value == self.min) + ["λ.1se"] * (value == self.one_se)
 
     def runs_at(self, value: float) -> tuple[dict, ...]:
         """The runs that stand behind one value of the axis; none for a value that was not tried."""
@@ -171,6 +170,15 @@ def symbol(axis: str) -> str:
 
 def short(value: float) -> str:
     return f"{value:.4g}"
+
+
+def number(value: float | None, style: str = ".4g") -> str:
+    """Nothing where the value is not known."""
+    return "" if value is None or math.isnan(value) else f"{value:{style}}"
+
+
+def percent(share: float | None, style: str = ".0f") -> str:
+    return "" if share is None or math.isnan(share) else f"{100 * share:{style}} %"
 
 
 def plus_minus(mean: float, error: float) -> str:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from shrinkage.tracking.source import Source
+from shrinkage.tracking.source import INTERCEPT, Source
 
 from .answer import Answer
 from .choice import SPLIT
 
 MOST_FILES, MOST_CURVES = 300, 20  # of coefficients and histories that are read: a path of 50 over five folds has 250
 MOST_WEIGHTS = 300  # lines of a picture
-INTERCEPT = "(intercept)"
 
 
 class FolderSource(Source):

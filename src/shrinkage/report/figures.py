@@ -18,6 +18,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 WIDE = 5  # a range of means beyond which their axis is logarithmic
 LABELLED, LONGEST_LABEL = 12, 24
+SIZES = {"weight/l1": "‖w‖₁", "weight/l2": "‖w‖₂", "weight/zeros": "share of weights that are exactly 0"}
 
 
 def empty_panels(
@@ -91,7 +92,7 @@ def validation_curve(answer: "Answer") -> Figure:
         axes.plot([], [], "D", ms=7, color="white", mec="black", label="λ.1se")
     mark([axes], answer)
     means = answer.table["mean"]
-    if means.min() > 0 and means.max() > WIDE * means.min():
+    if is_wide(means.min(), means.max()):
         axes.set_yscale("log")
     parts = ["± one standard error"] * bool(answer.table["error"].notna().any())
     parts += ["dashed: train/loss"] * (answer.metric == "val/loss")
@@ -102,15 +103,14 @@ def validation_curve(answer: "Answer") -> Figure:
 
 def weight_sizes(answer: "Answer") -> Figure | None:
     """‖w‖₁, ‖w‖₂ and the share of zeros against λ, a colour a setting; None where no run has them."""
-    names = {"weight/l1": "‖w‖₁", "weight/l2": "‖w‖₂", "weight/zeros": "share of weights that are exactly 0"}
-    known = {name: label for name, label in names.items() if answer.table[name].notna().any()}
+    known = {name: words for name, words in SIZES.items() if answer.table[name].notna().any()}
     if not known:
         return None
     figure, _ = empty_panels(1, len(known), (3.7 * len(known), 3.6))
-    for axes, (name, label) in zip(figure.axes, known.items(), strict=True):
+    for axes, (name, words) in zip(figure.axes, known.items(), strict=True):
         for colour, (setting, rows) in zip(COLOURS, rows_of_best(answer), strict=False):
             axes.plot(rows[answer.axis], rows[name], "o-", ms=3, color=colour, label=setting.name)
-        axes.set(ylabel=label)
+        axes.set(ylabel=words)
         axes.set_ylim(bottom=0, top=1.03 if name == "weight/zeros" else None)
     mark(figure.axes, answer)
     figure.axes[0].legend(frameon=False, fontsize="small")
@@ -146,7 +146,7 @@ def coefficient_path(answer: "Answer", path: "pd.DataFrame", of: str) -> Figure:
     places = spread(ends, (high - low) / 22)
     for name in largest:
         axes.annotate(
-            name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…",
+            label(name),
             xy=(0.0, ends[name]),
             xycoords=axes.get_yaxis_transform(),
             xytext=(-0.025, places[name]),
@@ -179,7 +179,7 @@ def split_curves(answer: "Answer", curves: list[list[tuple[int, dict[str, float]
             if points:
                 values += [value for _, value in points]
                 axes.plot(*zip(*points, strict=True), color=colour, lw=width, label=name if number == 0 else None)
-    if min(values) > 0 and max(values) > WIDE * min(values):
+    if is_wide(min(values), max(values)):
         axes.set_yscale("log")
     at = f"{answer.winner.name} at {answer.symbol} = {answer.winner.min:.4g}".strip()
     axes.set(xlabel=f"{unit}s finished", ylabel="data loss")
@@ -192,6 +192,16 @@ def rows_of_best(answer: "Answer") -> "list[tuple[Setting, pd.DataFrame]]":
     """The best settings, as many as there are colours, each with its rows of the table."""
     table = answer.table
     return [(each, table[table["setting"] == each.label]) for each in answer.settings[: len(COLOURS)]]
+
+
+def is_wide(least: float, largest: float) -> bool:
+    """Whether values in a range need a logarithmic axis, and can have one."""
+    return least > 0 and largest > WIDE * least
+
+
+def label(name: str) -> str:
+    """A feature's name, cut where it is too long to stand beside a picture."""
+    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
 
 
 def hidden_words(answer: "Answer", shown: list) -> str | None:

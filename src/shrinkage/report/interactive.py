@@ -14,11 +14,12 @@ from .figures import (
     COLOURS,
     GREY,
     LABELLED,
-    LONGEST_LABEL,
     ORANGE,
-    WIDE,
+    SIZES,
     chosen,
     hidden_words,
+    is_wide,
+    label,
     rows_of_best,
     spread,
 )
@@ -29,7 +30,7 @@ HEIGHT = 430
 def charts(answer: Answer, evidence: Evidence) -> list[tuple[str, str]]:
     """Each chart with its heading, as HTML; the first carries plotly's script for all."""
     found = [(f"{answer.metric} against {answer.symbol}", validation_chart(answer))]
-    sizes = [sizes_chart(answer, name, label) for name, label in SIZES.items() if answer.table[name].notna().any()]
+    sizes = [sizes_chart(answer, name, words) for name, words in SIZES.items() if answer.table[name].notna().any()]
     found += [(f"Weights against {answer.symbol}", figure) for figure in sizes[:1]] + [
         ("", figure) for figure in sizes[1:]
     ]
@@ -50,9 +51,6 @@ def charts(answer: Answer, evidence: Evidence) -> list[tuple[str, str]]:
         )
         for number, (heading, figure) in enumerate(found)
     ]
-
-
-SIZES = {"weight/l1": "‖w‖₁", "weight/l2": "‖w‖₂", "weight/zeros": "share of weights that are exactly 0"}
 
 
 class Strength:
@@ -179,13 +177,13 @@ def validation_chart(answer: Answer) -> go.Figure:
                     **group,
                 )
     means = answer.table["mean"]
-    if means.min() > 0 and means.max() > WIDE * means.min():
+    if is_wide(means.min(), means.max()):
         figure.update_yaxes(type="log")
     figure.update_layout(legend_title_text=hidden_words(answer, shown))
     return framed(figure, strength, answer, f"{answer.metric}, ± one standard error")
 
 
-def sizes_chart(answer: Answer, column: str, label: str) -> go.Figure:
+def sizes_chart(answer: Answer, column: str, words: str) -> go.Figure:
     figure, strength = go.Figure(), Strength(answer)
     for colour, (setting, rows) in zip(COLOURS, rows_of_best(answer), strict=False):
         figure.add_scatter(
@@ -199,7 +197,7 @@ def sizes_chart(answer: Answer, column: str, label: str) -> go.Figure:
             hovertemplate=f"{answer.symbol} = %{{customdata}}<br>%{{y:.5g}}",
         )
     figure.update_yaxes(rangemode="tozero")
-    return framed(figure, strength, answer, label, showlegend=len(answer.settings) > 1).update_layout(height=300)
+    return framed(figure, strength, answer, words, showlegend=len(answer.settings) > 1).update_layout(height=300)
 
 
 def path_chart(answer: Answer, evidence: Evidence) -> go.Figure:
@@ -225,14 +223,13 @@ def path_chart(answer: Answer, evidence: Evidence) -> go.Figure:
     margin = 0.06 * (high - low) or 1.0
     ends = path.loc[path.index.min(), largest]
     for name, place in spread(ends, (high - low + 2 * margin) / 24).items():
-        text = name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
         figure.add_annotation(
             x=0,
             xref="paper",
             y=place,
             xanchor="right",
             showarrow=False,
-            text=escape(text),
+            text=escape(label(name)),
             font={"color": styles[name][1]},
         )
     figure.update_yaxes(side="right", range=[low - margin, high + margin], zeroline=True, zerolinecolor="#999")
@@ -255,7 +252,7 @@ def learning_chart(evidence: Evidence) -> go.Figure:
                 showlegend=number == 0,
             )
             largest = max([largest, *(value for _, value in points)])
-    if least > 0 and largest > WIDE * least:
+    if is_wide(least, largest):
         figure.update_yaxes(type="log", exponentformat="power")
     figure.update_xaxes(title=f"{evidence.unit}s finished")
     return framed(figure, None, None, "data loss")

@@ -1,7 +1,6 @@
 """The report of a sweep: one page that needs no network, its pictures, the runs as a table, the answer as JSON."""
 
 import json
-import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from shrinkage.tracking.source import Source
 
 from . import figures
-from .answer import Answer, short
+from .answer import Answer, number, percent, short
 from .evidence import Evidence, gathered
 
 MOST_ROWS = 2000  # of the page's table
@@ -132,7 +131,7 @@ def values_table(answer: Answer) -> str:
     rows = []
     for _, row in answer.table.head(MOST_ROWS).iterrows():
         setting, value = chosen[row["setting"]], row[answer.axis]
-        marks = [f"{answer.symbol}.min"] * (value == setting.min) + ["λ.1se"] * (value == setting.one_se)
+        marks = setting.marks(value, answer.axis)
         cells = [setting.name, short(value), f"{row['runs']:.0f}", f"{row['splits']:.0f}", f"{row['mean']:.5g}"]
         cells += [number(row["error"], ".2g"), *(number(row[name], ".5g") for name in columns)]
         cells += [percent(row["weight/zeros"]), percent(row["above"], ".2g"), ", ".join(marks)]
@@ -153,11 +152,3 @@ def html_table(heads: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]])
         for stands_out, cells in rows
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def number(value: float | None, style: str = ".4g") -> str:
-    return "" if value is None or math.isnan(value) else f"{value:{style}}"
-
-
-def percent(share: float | None, style: str = ".0f") -> str:
-    return "" if share is None or math.isnan(share) else f"{100 * share:{style}} %"

@@ -1,6 +1,5 @@
 """An answer in the terminal."""
 
-import math
 import sys
 
 import numpy as np
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .answer import FAR, Answer, Setting, short, symbol
+from .answer import FAR, Answer, Setting, number, percent, short
 
 ROWS, MOST_ROWS, MOST_SETTINGS, WIDTH = 25, 36, 18, 120
 
@@ -22,22 +21,18 @@ def show(answer: Answer) -> None:
     shown = Table(box=None, pad_edge=False, title="means over seeds and splits", title_justify="left")
     far = (answer.table["above"] > FAR).any()
     labelled = len(answer.settings) > 1
-    heads = ["setting"] * labelled + [symbol(answer.axis), "runs", answer.metric, "±", *others, "‖w‖₂", "zeros"]
+    heads = ["setting"] * labelled + [answer.symbol, "runs", answer.metric, "±", *others, "‖w‖₂", "zeros"]
     for head in [*heads, *["above optimum"] * bool(far), ""]:
         shown.add_column(head, justify="left" if head in ("setting", "") else "right", no_wrap=True)
     for setting in few:
         rows = answer.table[answer.table["setting"] == setting.label]
         for _, row in rows.iloc[kept_rows(rows[answer.axis].to_numpy(), setting, each)].iterrows():
             value = row[answer.axis]
-            marks = [f"{symbol(answer.axis)}.min"] * (value == setting.min) + ["λ.1se"] * (value == setting.one_se)
+            marks = setting.marks(value, answer.axis)
             cells = [escape(setting.name)] * labelled + [short(value), f"{row['runs']:.0f}", f"{row['mean']:.5g}"]
-            cells += [
-                blank_or(row["error"], f"{row['error']:.2g}"),
-                *(blank_or(row[name], f"{row[name]:.4g}") for name in (*others, "weight/l2")),
-            ]
-            cells += [blank_or(row["weight/zeros"], f"{100 * row['weight/zeros']:.0f} %")]
-            above = "> 1,000 %" if row["above"] > 10 else f"{100 * row['above']:.2g} %"
-            cells += [blank_or(row["above"], above)] * bool(far)
+            cells += [number(row["error"], ".2g"), *(number(row[name]) for name in (*others, "weight/l2"))]
+            cells += [percent(row["weight/zeros"])]
+            cells += ["> 1,000 %" if row["above"] > 10 else percent(row["above"], ".2g")] * bool(far)
             shown.add_row(*cells, f"← {', '.join(marks)}" if marks else "", style="bold" if marks else None)
     console.print(shown)
     if len(answer.settings) > len(few):
@@ -50,11 +45,6 @@ def show(answer: Answer) -> None:
     for warning in answer.warnings:
         console.print(f"warning: {escape(warning)}", style="yellow", soft_wrap=True)
     console.print(escape(answer.sentence), style="bold", soft_wrap=True)
-
-
-def blank_or(value: float, text: str) -> str:
-    """The text, and nothing where the value is not known."""
-    return "" if math.isnan(value) else text
 
 
 def kept_rows(values: np.ndarray, setting: Setting, most: int) -> list[int]:

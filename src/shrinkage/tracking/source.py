@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+INTERCEPT = "(intercept)"  # the feature of a bias, in coefficients.csv
+
+
 class Source(ABC):
     """Reads what stands beside a run's params and last metrics."""
 
