@@ -128,7 +128,7 @@ def exported(uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ex
         common = ["data=table", f"data.path={own / 'houses.csv'}", "data.target=price"]
         training = build(config(*common, "lambd=0.01", "trainer.max_epochs=10", *overrides), own)
         client.wait_until_ready()
-        journal = client.begin(name, {})
+        journal = client.begin(name, {}, folder=own)
         training.trainer.logger = JournalLogger(journal)
         training.run()
         written = write_model(training.datamodule, training.module.model, own / "model")

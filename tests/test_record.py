@@ -185,15 +185,15 @@ def test_a_broken_store_is_refused_in_one_line(tmp_path: Path, store: Path) -> N
     assert done.returncode == 1 and "cannot be" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_run_whose_artifact_is_gone_keeps_its_journal(tmp_path: Path, store: Path) -> None:
-    from shrinkage.tracking.client import TrackingError
-
+def test_a_run_whose_artifact_is_gone_says_so(tmp_path: Path, store: Path) -> None:
     client = Client(f"sqlite:///{store}", "shrinkage", tmp_path)
     client.wait_until_ready()
-    journal = client.begin("a run", {}, parent=None)
+    journal = client.begin("a run", {}, folder=tmp_path / "run")
+    journal.metrics({"val/loss": 0.5}, 0)
     journal.artifact(tmp_path / "nowhere.txt")
-    with pytest.raises(TrackingError, match=f"its record lies in .*{journal.id}"):
-        client.end(journal, "FINISHED")
-        client.wait_for(journal)
-    assert journal.path.exists()
+    client.end(journal, "FINISHED")
+    assert client.wait_for(journal)
+    (run,) = runs(store)
+    assert run.info.status == "FINISHED" and run.data.metrics == {"val/loss": 0.5}
+    assert run.data.tags["lost.artifacts"] == str(tmp_path / "nowhere.txt")
     client.process.stdin.close()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
+from shrinkage import config
 from shrinkage.compose import Composer
 from shrinkage.membership import Membership
 
@@ -25,7 +26,20 @@ class GridSweeper(BasicSweeper):
         sweep = Membership.of_this_job()
         if sweep is not None:
             sweep.expect(len(jobs))
-        return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+            jobs = self.unfinished(jobs, sweep)
+        return list(self.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else []
+
+    def unfinished(self, jobs: list[list[str]], sweep: Membership) -> list[list[str]]:
+        """Those that had not FINISHED when the sweep was begun before."""
+        finished = sweep.finished()
+        if not finished:
+            return jobs
+        composer = Composer(self.hydra_context, self.config)
+
+        def fingerprint(number: int, job: list[str]) -> str:
+            return config.fingerprint(config.recorded(composer.resolved(job, composer.hydra(job, number))))
+
+        return [job for number, job in enumerate(jobs) if fingerprint(number, job) not in finished]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         composer = Composer(self.hydra_context, self.config)

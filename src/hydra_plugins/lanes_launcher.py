@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from shrinkage import config as typed
 from shrinkage.compose import Composer
 from shrinkage.errors import InputError
+from shrinkage.membership import Membership
 from shrinkage.record import Place
 
 if TYPE_CHECKING:
@@ -77,10 +78,11 @@ class LanesLauncher(Launcher):
 
     def train_together(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
         """Train the jobs that can share a training with others; adds what becomes of them, by their numbers."""
+        self.go_on(jobs, outcomes)
         kinds: dict[str, list[int]] = {}
-        for number, job in jobs.items():
-            kinds.setdefault(typed.kind_of_lane(job.cfg), []).append(number)
-        groups = [group for group in kinds.values() if len(group) > 1]
+        for number in jobs.keys() - outcomes.keys():
+            kinds.setdefault(typed.kind_of_lane(jobs[number].cfg), []).append(number)
+        groups = [sorted(group) for group in kinds.values() if len(group) > 1]
         if not groups:
             return
         if len(kinds) > 1:
@@ -103,6 +105,26 @@ class LanesLauncher(Launcher):
                 print(f"note: {len(group)} jobs are trained one by one: {reason}", file=sys.stderr)
             else:
                 outcomes |= zip(group, found, strict=True)
+
+    def go_on(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
+        """Go on with trainings of the sweep that were interrupted, each with the lanes that it had."""
+        sweep = Membership.of_this_job()
+        if sweep is None or sweep.times == 1:
+            return
+
+        from shrinkage import resume
+        from shrinkage.fit import resume_lanes
+
+        numbers = {typed.fingerprint(typed.recorded(job.cfg)): number for number, job in jobs.items()}
+        for folder, lanes in resume.stacks(sweep.folder).items():
+            if any(lane.fingerprint in numbers for lane in lanes):
+                first = next(iter(jobs.values()))
+                found = resume_lanes(lanes, first.cfg, first.place.root, folder)
+                outcomes |= {
+                    numbers[lane.fingerprint]: outcome
+                    for lane, outcome in zip(lanes, found, strict=True)
+                    if outcome is not None and lane.fingerprint in numbers
+                }
 
     def run(self, number: int, overrides: list[str]) -> JobReturn:
         """One job by itself."""

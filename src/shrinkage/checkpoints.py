@@ -1,28 +1,115 @@
-"""The best and the last weights of a run, kept without slowing short runs."""
+"""Checkpoints that do not slow a short run, do not end a long one, and from which training goes on bitwise."""
 
+import random
+import sys
 import time
+import zipfile
+from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as L
+import numpy as np
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from shrinkage.errors import InputError
+
 EVERY_SECONDS = 10.0
+LONG_SECONDS = 0.1  # a write that takes k times as long is followed by k times the pause, so that 1 % of the time goes
+LAST_SECONDS = 30.0  # for which the last write of a training is tried
 
 
-class Checkpoints(Checkpoint):
-    """Writes `last.ckpt` (everything that training needs to go on) at most every ten seconds and at the end.
+class CheckpointFiles(TorchCheckpointIO):
+    """Lightning's checkpoints as files that are replaced as a whole, and read without unpickling."""
+
+    def save_checkpoint(self, checkpoint: dict, path: Path, storage_options: object | None = None) -> None:
+        save(checkpoint, path)
+
+    def load_checkpoint(self, path: Path, map_location: object = "cpu", weights_only: bool | None = True) -> dict:
+        return load(path)
+
+
+class Resumable(Checkpoint):
+    """Writes all that training needs to go on, at epoch ends and at most every ten seconds; goes on from it.
+
+    A write that fails, because the disk is full, does not end the training: it is tried again after ten seconds.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.tried, self.pause, self.failing = time.monotonic(), 1.0, False
+        self.random: dict | None = None  # the random states to go on with
+
+    @abstractmethod
+    def write(self, trainer: L.Trainer) -> None:
+        """What there is to keep. Raises OSError."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        start = time.monotonic()
+        if self.path is None or start - self.tried <= EVERY_SECONDS * self.pause:
+            return
+        try:
+            self.write(trainer)
+        except OSError as error:
+            if not self.failing:
+                note(f"{self.path} cannot be written ({error.strerror}); training goes on and tries again")
+            self.tried, self.pause, self.failing = time.monotonic(), 1.0, True
+        else:
+            self.tried = time.monotonic()
+            self.pause, self.failing = max(1.0, (self.tried - start) / LONG_SECONDS), False
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict) -> None:
+        checkpoint["between_epochs"] = {"random": random_states(), "should_stop": trainer.should_stop}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict) -> None:
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        for key, done, asked in (
+            ("max_epochs", progress["current"]["processed"], trainer.max_epochs),
+            ("max_steps", checkpoint["global_step"], trainer.max_steps),
+        ):
+            if 0 < asked < done:
+                raise InputError(
+                    f"{trainer.ckpt_path} is of {done} {key[4:]} and trainer.{key}={asked}; resume with as many or more"
+                )
+        # Lightning counts an epoch as completed after this callback has written: on loading, it is.
+        for counts in progress.values():
+            counts["completed"] = counts["processed"]
+        self.random = checkpoint["between_epochs"]["random"]
+        trainer.should_stop = checkpoint["between_epochs"]["should_stop"]
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self.random is not None:
+            # Lightning would take the next epoch for the rest of one: its order of batches drawn already, before the
+            # sampler knew the epoch, and with max_steps a batch that belongs to no epoch.
+            for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop):
+                loop.on_iteration_done()
+        self.restore_random_states()
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.restore_random_states()  # where nothing was left to train
+
+    def restore_random_states(self) -> None:
+        """Those of the checkpoint, once."""
+        if self.random is not None:
+            set_random_states(self.random)
+            self.random = None
+
+
+class Checkpoints(Resumable):
+    """`last.ckpt` in the folder is all that training needs to go on; at its end it is written once more.
 
     The weights with the smallest val/loss are held in memory and written as `best.ckpt` beside it: {"epoch": …,
     "val/loss": …, "state_dict": …}. Both load with `torch.load(..., weights_only=True)`.
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "last.ckpt")
         self.folder = folder
         self.best: dict | None = None
         self.best_measured: dict[str, float] = {}
         self.best_is_written = True
-        self.written = time.monotonic()
 
     @property
     def files(self) -> list[Path]:
@@ -35,20 +122,22 @@ class Checkpoints(Checkpoint):
             weights = {name: tensor.detach().clone() for name, tensor in module.model.state_dict().items()}
             self.best = {"epoch": trainer.current_epoch + 1, "val/loss": loss, "state_dict": weights}
             self.best_measured, self.best_is_written = module.measured, False
-        if time.monotonic() - self.written > EVERY_SECONDS:
-            self.write(trainer)
+        super().on_train_epoch_end(trainer, module)
 
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.write(trainer)
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        super().on_fit_end(trainer, module)
+        self.write_at_last(trainer)
 
     def write(self, trainer: L.Trainer) -> None:
-        """Both files, each replaced as a whole."""
+        """Both files."""
         if not self.best_is_written:
-            write(self.folder, best=self.best)
+            save(self.best, self.folder / "best.ckpt")
             self.best_is_written = True
-        trainer.save_checkpoint(self.folder / "last.tmp")
-        (self.folder / "last.tmp").replace(self.folder / "last.ckpt")
-        self.written = time.monotonic()
+        trainer.save_checkpoint(self.path)
+
+    def write_at_last(self, trainer: L.Trainer) -> None:
+        """Both files, for which half a minute is waited. Raises InputError."""
+        patiently(lambda: self.write(trainer), self.path)
 
     def restore_best(self, module: L.LightningModule) -> None:
         """Put the best weights back into the model."""
@@ -56,10 +145,93 @@ class Checkpoints(Checkpoint):
             module.model.load_state_dict(self.best["state_dict"])
             module.measured = self.best_measured
 
+    def state_dict(self) -> dict:
+        return {"best": self.best, "best_measured": self.best_measured}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.best, self.best_measured = state_dict["best"], state_dict["best_measured"]
+        self.best_is_written = self.best is None  # best.ckpt may have been written since
+
 
 def write(folder: Path, **checkpoints: dict) -> None:
-    """Each under its name in the folder, replaced as a whole."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Each under its name in the folder, for which half a minute is waited. Raises InputError."""
     for name, checkpoint in checkpoints.items():
-        torch.save(checkpoint, folder / f"{name}.tmp")
-        (folder / f"{name}.tmp").replace(folder / f"{name}.ckpt")
+        path = folder / f"{name}.ckpt"
+        patiently(lambda: save(checkpoint, path), path)  # noqa: B023
+
+
+def patiently(write: Callable[[], None], path: Path) -> None:
+    """Write, for half a minute again and again where that fails. Raises InputError."""
+    start, failing = time.monotonic(), False
+    while True:
+        try:
+            write()
+            return
+        except OSError as error:
+            if time.monotonic() - start >= LAST_SECONDS:
+                raise InputError(
+                    f"{path} cannot be written ({error.strerror}), and what it should keep is lost; free space there, "
+                    "then resume"
+                ) from error
+            if not failing:
+                note(f"{path} cannot be written ({error.strerror}); tried again for {LAST_SECONDS:g} s")
+            failing = True
+            time.sleep(min(1.0, LAST_SECONDS / 10))
+
+
+def note(words: str) -> None:
+    print(f"note: {words}", file=sys.stderr)
+
+
+def save(checkpoint: dict, path: Path) -> None:
+    """Replace the file as a whole. Raises OSError, and then leaves nothing behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    try:
+        with partial.open("wb") as file:
+            torch.save(checkpoint, file)
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        # Where a write is broken off, PyTorch stumbles over its own positions, and what did it stands behind that.
+        if isinstance(error, RuntimeError) and error.__context__ is not None:
+            raise error.__context__ from None
+        raise
+
+
+def load(path: Path) -> dict:
+    """A checkpoint that training goes on from, on the CPU. Raises InputError."""
+    try:
+        with zipfile.ZipFile(path) as records:  # PyTorch does not look at the checksums
+            damaged = records.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not have its checksum")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); resume from another, or train anew") from error
+    except Exception as error:  # there is no end to what a damaged file may look like to its reader
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} is damaged ({reason[:100]}); resume from another, or train anew") from error
+    if not isinstance(checkpoint, dict) or "between_epochs" not in checkpoint:
+        raise InputError(f"{path} holds weights, but not all that training needs to go on; resume from a last.ckpt")
+    return checkpoint
+
+
+def random_states() -> dict:
+    """Of PyTorch, NumPy's global generator and Python; as `torch.load(weights_only=True)` takes them."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "python": random.getstate(),
+    }
+
+
+def set_random_states(states: dict) -> None:
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    random.setstate(states["python"])

@@ -3,6 +3,7 @@
 Light on purpose: a typo is answered before PyTorch is imported.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf._utils import OmegaConfDumper
+from omegaconf._utils import OmegaConfDumper, get_yaml_loader
 
 from shrinkage.errors import InputError
 
@@ -31,12 +32,16 @@ KEYS = {
     "refit",
     "export",
 }
+# What a command does with runs, and not what a run is: no run records it.
+COMMAND = ("resume", "rerun", "resume_sweep", "skip_finished", "on_error")
+# What does not change the numbers that a run comes to; threads change their rounding alone.
+WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "refit", "export", "choices")
 CERTIFICATES = ("end", "epoch", "exact")
 GROUPS = ("data", "model", "penalty", "optimizer")
 # Overrides that a run's name has in words of its own, or that tell no two runs apart.
 TOLD = {
     *GROUPS,
-    *("lambd", "seed", "experiment", "metric", "refit", "export"),
+    *("lambd", "seed", "experiment", "metric", "refit", "export", *COMMAND),
     *("data.path", "data.target", "data.folds", "data.fold", "data.repeat", "data.refit"),
     *("data.batch_size", "trainer.until_gap", "polish"),
 }
@@ -65,6 +70,10 @@ def check(cfg: DictConfig) -> None:
         optional=True,
     )
     whole(cfg, "trainer.max_steps", least=-1, way_out="use trainer.max_steps=-1 to count epochs")
+    if not (isinstance(cfg.tracking.offline, bool) or cfg.tracking.offline == "auto"):
+        raise InputError(
+            f"tracking.offline={cfg.tracking.offline}: must be true, false or auto; use tracking.offline=auto"
+        )
     if cfg.tracking.history not in ("thin", "all"):
         raise InputError(
             f"tracking.history={cfg.tracking.history}: must be thin or all; use tracking.history=all for every epoch"
@@ -128,6 +137,18 @@ def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", list(value) if isinstance(value, ListConfig) else value
 
 
+def recorded(cfg: DictConfig) -> dict:
+    """The config as a run records it: without interpolations, and without what only the command is about."""
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    return {key: value for key, value in tree.items() if key not in COMMAND}
+
+
+def fingerprint(resolved: dict) -> str:
+    """16 hexadecimal digits that two recorded configs share where they come to the same numbers."""
+    tree = {key: value for key, value in resolved.items() if key not in WITHOUT_EFFECT}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def params(resolved: dict) -> dict[str, object]:
     """What the run records as its params: the chosen names of the groups, and every leaf of the config."""
     tree = {key: value for key, value in resolved.items() if key != "choices"}
@@ -189,6 +210,18 @@ def yaml_text(tree: object) -> str:
     if OmegaConf.is_config(tree):
         tree = OmegaConf.to_container(tree, resolve=False, enum_to_str=True)
     return yaml.dump(tree, Dumper=Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """The same for reading; it knows 1e-06 for a number, as OmegaConf does."""
+
+
+Loader.yaml_implicit_resolvers = dict(get_yaml_loader().yaml_implicit_resolvers)
+
+
+def from_yaml(text: str) -> dict | list:
+    """What `yaml_text` has written."""
+    return yaml.load(text, Loader=Loader)
 
 
 def run_name(cfg: DictConfig, overrides: list[str]) -> str:

@@ -4,10 +4,13 @@ What is typed is checked, the writer process is started, and only then is PyTorc
 answered at once, and MLflow opens its store meanwhile.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,12 +18,14 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from shrinkage import config
+from shrinkage import config, rerun, resume
 from shrinkage.errors import InputError
 from shrinkage.interrupt import interruptible
 from shrinkage.membership import Membership
 from shrinkage.record import Place, Record, recorded
 from shrinkage.report.summary import show_summary
+from shrinkage.resume import Earlier
+from shrinkage.secrets import masked
 from shrinkage.tracking.client import TrackingError
 
 if TYPE_CHECKING:
@@ -44,10 +49,13 @@ def in_one_line() -> Iterator[None]:
     try:
         with interruptible():
             yield
-    except (InputError, TrackingError) as error:
+    except (InputError, TrackingError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+            raise
+        words = masked(str(error))
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:
-            raise SystemExit(f"shrinkage: {error}") from None
-        raise Refused(error) from None
+            raise SystemExit(f"shrinkage: {words}") from None
+        raise Refused(words) from None
 
 
 def fit(cfg: DictConfig) -> float:
@@ -60,8 +68,17 @@ def fit(cfg: DictConfig) -> float:
 
 
 def train(cfg: DictConfig) -> float:
-    sweep = Membership.of_this_job()
-    record = Record(cfg, Place.of_this_job(), sweep)
+    place, sweep = Place.of_this_job(), Membership.of_this_job()
+    if sweep is not None and (done := sweep.finished().get(config.fingerprint(config.recorded(cfg)))) is not None:
+        return loss_of(done["metrics"])
+    refuse_after_failure(cfg, sweep)
+    earlier = resume.begun(cfg, place.root, sweep)
+    original = rerun.original(cfg, place) if cfg.rerun is not None else None
+    if earlier is not None:
+        cfg, place = earlier.cfg(cfg), earlier.place(place.root)
+    if original is not None:
+        cfg, place = original.cfg(cfg), Place(place.root, place.folder, original.overrides)
+    record = Record(cfg, place, sweep, earlier)
     try:
         with recorded([record]):
             config.check(cfg)
@@ -72,13 +89,14 @@ def train(cfg: DictConfig) -> float:
             from shrinkage.training import build
 
             training = build(cfg, record.place.folder, record.name, sweep.tell if sweep else None)
-            record.begin(training.datamodule.describe(cfg.choices.data))
+            described = training.datamodule.describe(cfg.choices.data)
+            record.begin(described)
             record.tag(training.datamodule.tags | training.tags)
             if record.journal is not None:
                 training.trainer.logger = JournalLogger(record.journal)
             for sentence in [] if sweep else training.advice():
                 print(f"note: {sentence}", file=sys.stderr)
-            training.run()
+            training.run(earlier.checkpoint if earlier else None)
             module = training.module
             record.complete(
                 module.measured, training.test, training.best_metrics() | training.conclusion, module.history[-1][0]
@@ -96,9 +114,26 @@ def train(cfg: DictConfig) -> float:
                 if (picture := training.landscape()) is not None:
                     record.keep_figure(picture, "objective.png")
                 show_summary(record.name, module.measured, training.test, training.verdict())
+            if original is not None:
+                digests = {part["context"]: part["digest"] for part in described}
+                is_same, words = rerun.verdict(original, record, digests)
+                record.tag({"rerun.of": original.id, "rerun.same": str(is_same).lower()})
+                print(words)
     finally:
         record.settle()
-    return module.measured.get("val/loss", module.measured["train/loss"])
+    return loss_of(module.measured)
+
+
+def loss_of(measured: dict[str, float]) -> float:
+    return measured.get("val/loss", measured["train/loss"])
+
+
+def refuse_after_failure(cfg: DictConfig, sweep: Membership | None) -> None:
+    """With on_error=stop no job begins when another one of its sweep has failed."""
+    if sweep is not None and cfg.on_error == "stop":
+        failed = [result["name"] for result in sweep.results() if result["status"] == "FAILED"]
+        if failed:
+            raise InputError(f"not begun, since {failed[0]} has failed and on_error=stop")
 
 
 class Outcome:
@@ -128,34 +163,61 @@ def fit_lanes(cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: in
     """
     sweep = Membership.of_this_job()
     outcomes = [Outcome(Record(cfg, place, sweep)) for cfg, place in zip(cfgs, places, strict=True)]
+    with together(outcomes):
+        from shrinkage.training import Workshop, lanes_that_fit
+
+        try:
+            workshop = Workshop(cfgs[0])
+            fitting = lanes_that_fit(cfgs, workshop, places[0].folder)
+        except InputError as error:
+            fail(outcomes, error)
+            return outcomes
+        size = min(max_lanes or fitting, fitting)
+        for start in range(0, len(cfgs), size):
+            part = outcomes[start : start + size]
+            train_lanes(Stack.new(cfgs[start : start + size], part, sweep), workshop)
+    return outcomes
+
+
+def resume_lanes(lanes: Sequence[Earlier], command: DictConfig, root: Path, folder: Path) -> list[Outcome | None]:
+    """Go on with lanes that were trained together, whose training keeps its state in the folder.
+
+    All of them are trained, since how numbers are rounded may hang on how many there are; None for those that have
+    FINISHED, which nothing is recorded of any more.
+    """
+    sweep = Membership.of_this_job()
+    finished = sweep.finished()
+    cfgs = [earlier.cfg(command) for earlier in lanes]
+    outcomes = [
+        None if earlier.fingerprint in finished else Outcome(Record(cfg, earlier.place(root), sweep, earlier))
+        for earlier, cfg in zip(lanes, cfgs, strict=True)
+    ]
+    going_on = [outcome for outcome in outcomes if outcome is not None]
+    with together(going_on):
+        from shrinkage.training import Workshop
+
+        try:
+            train_lanes(Stack(cfgs, outcomes, folder), Workshop(cfgs[0]))
+        except InputError as error:
+            fail(going_on, error)
+    return outcomes
+
+
+@contextmanager
+def together(outcomes: Sequence[Outcome]) -> Iterator[None]:
+    """Their writers are started; a signal inside ends them all, and those that have ended are told of."""
     # MLflow's Python, not the database, takes nearly all the time of a write: many runs are worth a writer a core.
     writers = min(os.cpu_count() or 1, 1 + len(outcomes) // RUNS_A_WRITER)
     for number, outcome in enumerate(outcomes):
         outcome.record.connect(number % writers)
-
-    from shrinkage.training import Workshop, lanes_that_fit
-
     try:
         with interruptible():
-            try:
-                workshop = Workshop(cfgs[0])
-                fitting = lanes_that_fit(cfgs, workshop, places[0].folder)
-            except InputError as error:
-                fail(outcomes, error)
-                return outcomes
-            size = min(max_lanes or fitting, fitting)
-            for start in range(0, len(cfgs), size):
-                part = outcomes[start : start + size]
-                try:
-                    train_lanes(part, workshop)
-                except Exception as error:  # what it did to the records is recorded; other lanes still run
-                    fail(part, error)
+            yield
     except SystemExit:
         for outcome in outcomes:
             if outcome.record.status != "RUNNING":
                 outcome.record.settle()
         raise
-    return outcomes
 
 
 def fail(outcomes: Sequence[Outcome], error: Exception) -> None:
@@ -168,16 +230,37 @@ def fail(outcomes: Sequence[Outcome], error: Exception) -> None:
             outcome.error = error
 
 
-def train_lanes(outcomes: Sequence[Outcome], workshop: "Workshop") -> None:
+@dataclass(frozen=True)
+class Stack:
+    """What is trained together: configs, what becomes of each (None: nobody asks any more), and the folder that keeps
+    its state, None where it is not kept."""
+
+    cfgs: Sequence[DictConfig]
+    outcomes: Sequence[Outcome | None]
+    folder: Path | None
+
+    @classmethod
+    def new(cls, cfgs: Sequence[DictConfig], outcomes: Sequence[Outcome], sweep: Membership | None) -> "Stack":
+        if sweep is None:
+            return cls(cfgs, outcomes, None)
+        folder = resume.new_stack(sweep.folder, [outcome.record.place.folder for outcome in outcomes])
+        return cls(cfgs, outcomes, folder)
+
+
+def train_lanes(stack: Stack, workshop: "Workshop") -> None:
     """Train and record them together; each run ends when its lane does."""
     from shrinkage.checkpoints import write
     from shrinkage.export import coefficients
     from shrinkage.training import best_metrics, build_lanes
 
-    records = [outcome.record for outcome in outcomes]
+    going_on = [outcome for outcome in stack.outcomes if outcome is not None]
+    records = [outcome.record for outcome in going_on]
 
     def on_end(lane: "Lane") -> None:
-        outcome, record = outcomes[lane.index], records[lane.index]
+        outcome = stack.outcomes[lane.index]
+        if outcome is None:
+            return
+        record = outcome.record
         record.curves(lane.history)
         if lane.error is not None:
             outcome.error = lane.error
@@ -192,19 +275,26 @@ def train_lanes(outcomes: Sequence[Outcome], workshop: "Workshop") -> None:
         record.end("FINISHED")
         outcome.loss = lane.measured["val/loss"]
 
-    with recorded(records):
-        datasets = workshop.datamodule.describe(workshop.cfg.choices.data)
-        for record in records:
-            record.begin(datasets)
-        tell = records[0].sweep.tell if records[0].sweep else None
-        training = build_lanes([record.cfg for record in records], workshop, records[0].place.folder, on_end, tell)
-        for record, tags in zip(records, training.tags, strict=True):
-            record.tag(workshop.datamodule.tags | tags)
-        try:
-            training.run()
-        except BaseException:
-            for lane in training.module.interrupted():
-                records[lane.index].curves(lane.history)
-            raise
-        if tell is not None:
-            tell("recording")
+    try:
+        with recorded(records):
+            refuse_after_failure(stack.cfgs[0], records[0].sweep)
+            datasets = workshop.datamodule.describe(workshop.cfg.choices.data)
+            for record in records:
+                record.begin(datasets)
+            tell = records[0].sweep.tell if records[0].sweep else None
+            kept = None if stack.folder is None else stack.folder / "stack.ckpt"
+            training = build_lanes(stack.cfgs, workshop, records[0].place.folder, on_end, tell, kept)
+            for outcome, tags in zip(stack.outcomes, training.tags, strict=True):
+                if outcome is not None:
+                    outcome.record.tag(workshop.datamodule.tags | tags)
+            try:
+                training.run(kept if kept is not None and kept.exists() else None)
+            except BaseException:
+                for lane in training.module.interrupted():
+                    if (outcome := stack.outcomes[lane.index]) is not None:
+                        outcome.record.curves(lane.history)
+                raise
+            if tell is not None:
+                tell("recording")
+    except Exception as error:  # what it did to the records is recorded; other lanes still run
+        fail(going_on, error)

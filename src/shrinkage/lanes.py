@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
+import lightning.pytorch as L
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from shrinkage import objective
+from shrinkage.checkpoints import CheckpointFiles, Resumable, save
 from shrinkage.errors import InputError
 from shrinkage.module import PenalisedModule, defined, divergence
 from shrinkage.penalties.base import Params, Penalty
@@ -37,6 +38,9 @@ ELEMENTWISE = (
     torch.optim.ASGD,
 )
 EVALUATION_ROWS = 262_144  # rows × lanes of a part that are evaluated at once
+# The attributes with a dimension of lanes: what each lane is given, and what has become of it.
+GIVEN = ("lambd", "numbers", "order", "data")
+BECOME = ("index", "running", "best_loss", "best_epoch", "best_values", "best_weights", "stopping_best", "waited")
 COMPACT_SHARE = 7 / 8  # ended lanes leave the stack when no more than this share of it is still training
 
 
@@ -66,11 +70,24 @@ class Lane:
     error: InputError | None = None
 
 
-class HeldCheckpoint(TorchCheckpointIO):
+class HeldCheckpoint(CheckpointFiles):
     """Keeps what `Trainer.save_checkpoint` hands over, so that it can be cut into lanes."""
 
     def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object | None = None) -> None:
         self.checkpoint = checkpoint
+
+
+def held(trainer: L.Trainer) -> dict:
+    """Lightning's checkpoint of this moment; its tensors are those of the training."""
+    trainer.save_checkpoint("held")
+    return trainer.strategy.checkpoint_io.checkpoint
+
+
+class LanesCheckpoint(Resumable):
+    """Writes all that the lanes together need to go on; at their end each has its own."""
+
+    def write(self, trainer: L.Trainer) -> None:
+        save(held(trainer) | {"lanes": trainer.lightning_module.state_of_lanes()}, self.path)
 
 
 def why(error: Exception) -> str:
@@ -147,16 +164,15 @@ class LanesModule(PenalisedModule):
         self.names: list[str] = []
         self.best_loss = torch.full((len(lambd),), torch.inf, dtype=torch.float64)
         self.best_epoch = torch.zeros(len(lambd), dtype=torch.int64)
-        self.best_values = torch.empty(0)
+        self.best_values = torch.empty(0)  # [K, metrics]
         self.best_weights: dict[str, Tensor] = {}
         self.stopping_best, self.waited = self.best_loss.clone(), torch.zeros(len(lambd), dtype=torch.int64)
         self.polish_steps = 0
         self.selected: tuple[slice | Tensor, dict[str, Tensor] | None] = (slice(None), None)
 
     def on_fit_start(self) -> None:
-        for name in ("lambd", "order", "data"):
-            setattr(self, name, getattr(self, name).to(self.device))
-        self.numbers = {name: column.to(self.device) for name, column in self.numbers.items()}
+        for name in (*GIVEN, "best_weights"):
+            setattr(self, name, tree_map(lambda tensor: tensor.to(self.device), getattr(self, name)))
 
     # What one lane does, over all of them.
 
@@ -258,11 +274,11 @@ class LanesModule(PenalisedModule):
         better = self.running & (loss < self.best_loss)
         if not self.best_weights:
             self.best_weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-            self.best_values = values.clone()
+            self.best_values = values.T.clone()
         elif better.any():
             for name, parameter in self.model.named_parameters():
                 self.best_weights[name][better] = parameter.detach()[better]
-            self.best_values[:, better] = values[:, better]
+            self.best_values[better] = values.T[better]
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_epoch[better] = self.trainer.current_epoch + 1
         if self.patience is not None:
@@ -281,14 +297,47 @@ class LanesModule(PenalisedModule):
     def on_train_end(self) -> None:
         self.end(self.running.clone())
 
+    def on_fit_end(self) -> None:
+        # Where a checkpoint was of the last epoch, nothing has been trained and `on_train_end` was not called.
+        if self.running.any():
+            self.to(self.trainer.strategy.root_device)
+            self.end(self.running.clone())
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """What a lane leaves behind is Lightning's own; `state_of_lanes` is what all of them need to go on."""
+
+    def state_of_lanes(self) -> dict:
+        """Beside the weights and the optimiser, all that has become of the lanes in the stack."""
+        steps, times, values = zip(*self.log_of_all, strict=True)
+        return {name: getattr(self, name) for name in BECOME} | {
+            "lambd": self.lambd,
+            "names": self.names,
+            "steps": torch.tensor(steps),
+            "times": torch.tensor(times),
+            "values": torch.stack(values),  # [moments, metrics, K]
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        if (state := checkpoint.get("lanes")) is not None:
+            index = state["index"]
+            if index[-1] >= len(self.lambd) or not self.lambd[index].equal(state["lambd"]):
+                raise InputError(
+                    f"{self.trainer.ckpt_path} is of lanes with other λ; resume with those that it was made with"
+                )
+            self.keep(index)
+        self.check_fits(checkpoint, "lanes")
+        for name in BECOME:
+            setattr(self, name, state[name])
+        self.names = state["names"]
+        self.log_of_all = list(zip(state["steps"].tolist(), state["times"].tolist(), state["values"], strict=True))
+
     def end(self, which: Tensor) -> None:
         """Hand over the lanes of a mask [K] with all that they leave behind."""
         positions = which.nonzero()[:, 0].tolist()
         if not positions:
             return
         self.running &= ~which
-        self.trainer.save_checkpoint("held")
-        checkpoint = self.trainer.strategy.checkpoint_io.checkpoint
+        checkpoint = {key: value for key, value in held(self.trainer).items() if key != "between_epochs"}
         best = self.patience is not None and bool(self.best_weights)
         weights = self.best_weights if best else super().parameters_by_name()
         weights = {name: w[which.to(w.device)] for name, w in weights.items()}
@@ -367,7 +416,7 @@ class LanesModule(PenalisedModule):
             "state_dict": self.model.state_dict()
             | {name: w[position].clone() for name, w in self.best_weights.items()},
         }
-        return best, defined(self.names, self.best_values[:, position].tolist())
+        return best, defined(self.names, self.best_values[position].tolist())
 
     def chosen(self, which: int | Tensor) -> Callable[[object], object]:
         """Takes one lane, or the lanes of a list of positions, out of a tensor with a dimension of lanes.
@@ -377,23 +426,26 @@ class LanesModule(PenalisedModule):
         lanes = len(self.running)
 
         def own(leaf: object) -> object:
-            stack = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == lanes
-            return leaf[which].clone() if stack else leaf
+            if not isinstance(leaf, Tensor):
+                return leaf
+            return (leaf[which] if leaf.dim() > 0 and len(leaf) == lanes else leaf).clone()
 
         return own
 
     @torch.no_grad()
     def compact(self) -> None:
         """Take the lanes that have ended out of the stack, so that they cost nothing any more."""
-        keep = self.running.nonzero()[:, 0]
-        kept = self.chosen(keep)
+        left = self.running.nonzero()[:, 0]
         (optimizer,) = self.trainer.optimizers
         for parameter in self.model.parameters():
+            optimizer.state[parameter] = tree_map(self.chosen(left), dict(optimizer.state[parameter]))
+        self.keep(left)
+
+    def keep(self, positions: Tensor) -> None:
+        """Make the stack one of the lanes at these positions."""
+        kept = self.chosen(positions)
+        for parameter in self.model.parameters():
             parameter.data, parameter.grad = kept(parameter.data), None
-            optimizer.state[parameter] = tree_map(kept, dict(optimizer.state[parameter]))
-        self.log_of_all = [(step, time, values[:, keep]) for step, time, values in self.log_of_all]
-        self.best_values = self.best_values[:, keep]
-        for name in ("lambd", "numbers", "order", "data", "index", "best_loss", "best_epoch", "best_weights"):
+        self.log_of_all = [(step, time, values[:, positions]) for step, time, values in self.log_of_all]
+        for name in (*GIVEN, *BECOME):
             setattr(self, name, tree_map(kept, getattr(self, name)))
-        for name in ("stopping_best", "waited", "running"):
-            setattr(self, name, kept(getattr(self, name)))

@@ -7,28 +7,38 @@ the last word of a job that takes long, and `jobs` how many there will be.
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "SHRINKAGE_SWEEP"
+SWEEP = "sweep.json"
 
 
 @dataclass(frozen=True)
 class Membership:
-    """folder: the sweep's own. parent: the id of its run in the store, None where nothing is tracked."""
+    """folder: the sweep's own. parent: the id of its run's journal, None where nothing is tracked. times: how often it
+    has been begun."""
 
     folder: Path
     parent: str | None
+    times: int = 1
+
+    @classmethod
+    def of(cls, folder: Path) -> "Membership":
+        about = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+        return cls(folder, about["parent"], about["times"])
 
     @classmethod
     def of_this_job(cls) -> "Membership | None":
         folder = os.environ.get(VARIABLE)
-        return cls(Path(folder), json.loads((Path(folder) / "sweep.json").read_text())["parent"]) if folder else None
+        return cls.of(Path(folder)) if folder else None
 
-    def found(self) -> None:
-        """Make this the sweep of every job that is started from now on."""
+    def found(self, command: Sequence[str]) -> None:
+        """Make this the sweep of every job that is started from now on. command: by which it is known again."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "sweep.json").write_text(json.dumps({"parent": self.parent}))
+        about = {"parent": self.parent, "times": self.times, "command": list(command)}
+        (self.folder / SWEEP).write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
         os.environ[VARIABLE] = str(self.folder)
 
     def expect(self, jobs: int) -> None:
@@ -58,7 +68,12 @@ class Membership:
             file.write(json.dumps(result, ensure_ascii=False) + "\n")
 
     def results(self) -> list[dict]:
-        """What the jobs have told so far."""
+        """What the jobs have told so far; of a run that was taken up again the last."""
         path = self.folder / "results.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        told = [json.loads(line) for line in lines if line.endswith("\n")]
+        return list({result["folder"]: result for result in told}.values())
+
+    def finished(self) -> dict[str, dict]:
+        """The results of jobs that had FINISHED when this sweep was begun once more, by their configs' fingerprints."""
+        return {r["fingerprint"]: r for r in self.results() if r["status"] == "FINISHED"} if self.times > 1 else {}

@@ -23,7 +23,7 @@ class PenalisedModule(L.LightningModule):
 
     make_optimizer: the optimiser of an iterable of parameters. After each epoch, and once before the first,
     `measured` holds the metrics of that moment, `history` all of them as (step, metrics); `path` the parameters then,
-    of a convex problem that is small enough.
+    of a convex problem that is small enough. Its checkpoints hold all of it.
 
     certifier: for a convex problem, what tells how far its optimum is; certify_epochs: after every epoch too;
     until_gap: the duality gap at which training may stop, None for never. on_polish: hears how many polishing steps are
@@ -50,6 +50,7 @@ class PenalisedModule(L.LightningModule):
         self.measured: dict[str, float] = {}
         self.history: list[tuple[int, dict[str, float]]] = []
         self.path: list[dict[str, Tensor]] = []
+        self.polished: int | None = None  # how many polishing steps have closed the training, None where none could yet
         self.rates: dict[int, list[float]] = {}  # the learning rates of the first so many steps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,6 +117,49 @@ class PenalisedModule(L.LightningModule):
         if self.until_gap is not None and self.measured["optimum/duality_gap"] <= self.until_gap:
             self.trainer.should_stop = True
 
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        names = list(max((measured for _, measured in self.history), key=len, default=()))
+        rows = [[measured.get(name, math.nan) for name in names] for _, measured in self.history]
+        checkpoint["course"] = {
+            "names": names,
+            "steps": torch.tensor([step for step, _ in self.history]),
+            "values": torch.tensor(rows, dtype=torch.float64),
+            "path": {name: torch.stack([point[name] for point in self.path]) for name in next(iter(self.path), ())},
+            "measured": self.measured,
+            "polished": self.polished,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.check_fits(checkpoint, "course")
+        course = checkpoint["course"]
+        rows = zip(course["steps"].tolist(), course["values"].tolist(), strict=True)
+        self.history = [(step, defined(course["names"], row)) for step, row in rows]
+        points = zip(*course["path"].values(), strict=True)
+        self.path = [dict(zip(course["path"], point, strict=True)) for point in points]
+        self.measured, self.polished = course["measured"], course["polished"]
+
+    def check_fits(self, checkpoint: dict, kind: str) -> None:
+        """Raises InputError where the checkpoint, of a kind that is known by its key, is of another training."""
+        if kind not in checkpoint:
+            other = "several lanes" if "lanes" in checkpoint else "a single run or lane"
+            raise InputError(f"{self.trainer.ckpt_path} is of {other}; resume each from its own checkpoint")
+        # Lightning does so only after loading, where it would narrow what is loaded first.
+        self.trainer.precision_plugin.convert_module(self)
+        optimizer = self.make_optimizer(self.model.parameters())
+
+        def settings(state: dict[str, Tensor], group: dict) -> dict[str, str]:
+            sizes = {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in state.items()}
+            return sizes | {"the optimizer's": ", ".join(sorted({*group, "initial_lr"} - {"params"}))}
+
+        theirs = settings(checkpoint["state_dict"], checkpoint["optimizer_states"][0]["param_groups"][0])
+        ours = settings(self.state_dict(), optimizer.param_groups[0])
+        for name in theirs | ours:
+            if theirs.get(name) != ours.get(name):
+                raise InputError(
+                    f"{self.trainer.ckpt_path} was made with other settings: {name} {theirs.get(name)}, and here "
+                    f"{ours.get(name)}; resume with those it was made with"
+                )
+
     def measure(self, step: int) -> None:
         """Evaluate the training and validation parts and the weights as they are now, and log all of it."""
         measured = self.measurements()
@@ -173,10 +217,10 @@ class PenalisedModule(L.LightningModule):
         return self.each(of)
 
     @torch.no_grad()
-    def polish(self, steps: int) -> int:
+    def polish(self, steps: int) -> None:
         """Close the training with full-batch proximal steps, each of which counts as an epoch, and measure again.
 
-        How many were taken: with until_gap they end where the gap is no larger.
+        `polished` is how many were taken: with until_gap they end where the gap is no larger.
         """
         l1, l2 = (strength[None] for strength in self.strengths())
         named = {name: value[None] for name, value in self.parameters_by_name().items()}
@@ -184,7 +228,7 @@ class PenalisedModule(L.LightningModule):
         if taken:
             objective.assign_(dict(self.model.named_parameters()), {name: value[0] for name, value in polished.items()})
             self.measure(self.history[-1][0] + int(taken))
-        return int(taken)
+        self.polished = int(taken)
 
     @torch.no_grad()
     def conclusion(self, steps: int) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """The record of one run: what goes into its journal, and how it ends."""
 
+import errno
 import json
 import os
 import sys
+import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,18 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from shrinkage import config
+from shrinkage.errors import InputError
 from shrinkage.membership import Membership
 from shrinkage.provenance import run_tags
+from shrinkage.secrets import masked, masked_values
 from shrinkage.tracking.client import Client, TrackingError, connect
-from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.journal import DISK_SECONDS, Journal
 from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+    from shrinkage.resume import Earlier
+
+ABOUT = "run.json"  # in a run's folder: by which it is found again
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,11 @@ class Place:
 class Record:
     """A run's journal from its beginning to its end. Where nothing is tracked, nothing is written."""
 
-    def __init__(self, cfg: DictConfig, place: Place, sweep: Membership | None) -> None:
-        self.cfg, self.place, self.sweep = cfg, place, sweep
-        self.name = config.run_name(cfg, place.overrides)
+    def __init__(
+        self, cfg: DictConfig, place: Place, sweep: Membership | None, earlier: "Earlier | None" = None
+    ) -> None:
+        self.cfg, self.place, self.sweep, self.earlier = cfg, place, sweep, earlier
+        self.name = config.run_name(cfg, place.overrides) if earlier is None else earlier.name
         self.client: Client | None = None
         self.journal: Journal | None = None
         self.metrics: dict[str, float] = {}
@@ -58,39 +68,62 @@ class Record:
 
     @cached_property
     def resolved(self) -> dict:
-        """The config without interpolations."""
-        return OmegaConf.to_container(self.cfg, resolve=True)
+        """The config as it is recorded."""
+        return config.recorded(self.cfg) if self.earlier is None else self.earlier.recorded
 
     @cached_property
-    def params(self) -> dict[str, object]:
-        return config.params(self.resolved)
+    def params(self) -> dict[str, str]:
+        return masked_values(config.params(self.resolved))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return config.fingerprint(self.resolved) if self.earlier is None else self.earlier.fingerprint
+
+    @cached_property
+    def origin(self) -> dict[str, str]:
+        """Where the run comes from, as tags."""
+        return run_tags(self.place.root, self.place.overrides)
 
     def connect(self, writer: int = 0) -> None:
         """Start the writer process of this number, which is ready later."""
-        if self.cfg.tracking.enabled:
-            uri = store_uri(self.cfg.tracking.uri, self.place.root)
-            self.client = connect(uri, self.cfg.tracking.experiment, home(uri, self.place.root), writer)
+        tracking = self.cfg.tracking
+        if tracking.enabled:
+            uri = store_uri(tracking.uri, self.place.root)
+            self.client = connect(uri, tracking.experiment, home(uri, self.place.root), writer, tracking.offline)
 
     def begin(self, datasets: list[dict[str, object]]) -> None:
         """From here on there is a run, with its params, tags, config and data."""
-        if self.client is None:
-            return
         self.open()
-        self.journal.metrics(config.strength(self.cfg.lambd), step=0)
-        for part in datasets:
-            self.journal.append("dataset", **part)
+        if self.journal is not None:
+            self.journal.metrics(config.strength(self.cfg.lambd), step=0)
+            for part in datasets:
+                self.journal.append("dataset", **part)
 
     def open(self) -> None:
-        self.client.wait_until_ready()
-        self.journal = self.client.begin(
-            self.name,
-            run_tags(self.place.root, self.place.overrides),
-            parent=self.sweep.parent if self.sweep else None,
-            adopt=None if self.sweep else os.environ.get("MLFLOW_RUN_ID"),
-        )
-        self.journal.params(self.params)
+        if self.client is not None:
+            self.client.wait_until_ready()
+            path = None if self.earlier is None else self.earlier.journal(self.client.home)
+            if path is not None:
+                self.journal = self.client.resume(path)
+            else:
+                self.journal = self.client.begin(
+                    self.name,
+                    self.origin | {"config.hash": self.fingerprint},
+                    parent=self.sweep.parent if self.sweep else None,
+                    adopt=None if self.sweep else os.environ.get("MLFLOW_RUN_ID"),
+                    folder=self.place.folder,
+                )
+            self.journal.params(self.params)
         self.keep_text("config.yaml", config.yaml_text(self.resolved))
         self.keep_text("overrides.yaml", config.yaml_text(self.place.overrides))
+        sweep = self.sweep.folder if self.sweep else self.earlier.sweep if self.earlier else None
+        about = {
+            "id": None if self.journal is None else self.journal.id,
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "sweep": None if sweep is None else str(sweep),
+        }
+        write_patiently(self.place.folder / ABOUT, lambda path: path.write_text(json.dumps(about), encoding="utf-8"))
 
     def tag(self, tags: dict[str, str]) -> None:
         self.tags |= tags
@@ -111,26 +144,27 @@ class Record:
 
     def keep_figure(self, figure: "Figure", file: str) -> None:
         if self.journal is not None:
-            figure.savefig(self.place.folder / file)
-            self.journal.artifact(self.place.folder / file, "figures")
+            path = self.place.folder / file
+            write_patiently(path, figure.savefig)
+            self.keep(path, "figures")
 
     def keep_course(self, history: Iterable[tuple[int, dict[str, float]]], coefficients: "DataFrame | None") -> None:
         """Files of the run's folder that a sweep's report is drawn from; the coefficients are an artifact too."""
-        self.place.folder.mkdir(parents=True, exist_ok=True)
-        (self.place.folder / "history.json").write_text(json.dumps(list(history)), encoding="utf-8")
+        text = json.dumps(list(history))
+        write_patiently(self.place.folder / "history.json", lambda path: path.write_text(text, encoding="utf-8"))
         if coefficients is not None:
             path = self.place.folder / "coefficients.csv"
-            coefficients.to_csv(path, index=False)
+            write_patiently(path, lambda path: coefficients.to_csv(path, index=False))
             self.keep(path)
 
-    def keep(self, path: Path) -> None:
-        """A file that has been written, beside the others."""
+    def keep(self, path: Path, folder: str = "") -> None:
+        """A file that has been written, under a folder of the run's artifacts."""
         if self.journal is not None:
-            self.journal.artifact(path)
+            self.journal.artifact(path, folder)
 
     def fail(self, error: BaseException) -> None:
         """Keep what went wrong; a job of a sweep that never began has a run for it all the same."""
-        self.error = str(error)
+        self.error = masked(str(error))
         if self.journal is None and self.sweep is not None:
             self.connect()
             if self.client is not None:
@@ -141,9 +175,8 @@ class Record:
 
     def keep_text(self, file: str, text: str) -> None:
         path = self.place.folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        self.journal.artifact(path)
+        write_patiently(path, lambda path: path.write_text(masked(text), encoding="utf-8"))
+        self.keep(path)
 
     def end(self, status: str) -> None:
         """The run has ended; the writer carries it into the store while others train."""
@@ -152,11 +185,30 @@ class Record:
             for path in sorted((self.place.folder / "checkpoints").glob("*.ckpt")):
                 self.journal.artifact(path, "checkpoints")
             self.client.end(self.journal, status)
+        self.report()
+
+    def report(self) -> None:
+        """Tell the sweep how this job stands; what is told later counts."""
+        above = self.sweep or (Membership.of(self.earlier.sweep) if self.earlier and self.earlier.sweep else None)
+        if above is not None:
+            above.report(
+                name=self.name,
+                status=self.status,
+                run_id=self.client.run_id(self.journal) if self.journal is not None else None,
+                folder=str(self.place.folder.resolve()),
+                fingerprint=self.fingerprint,
+                overrides=[masked(override) for override in self.place.overrides],
+                params=self.params,
+                metrics=self.metrics,
+                tags=self.tags,
+                error=self.error,
+            )
 
     def settle(self) -> None:
         """Wait until the store has all of it, say where it is, and tell the sweep.
 
-        Once; raises TrackingError where the store did not take a finished run.
+        Once. A store that is away is not waited for long: the journal has all, and goes into it later. Raises
+        TrackingError where the store did not take a finished run.
         """
         if self.settled:
             return
@@ -164,8 +216,7 @@ class Record:
         finished = self.status == "FINISHED"
         try:
             if self.journal is not None:
-                self.client.wait_for(self.journal)
-                self.recorded = True
+                self.recorded = self.client.wait_for(self.journal)
                 model = self.client.models.get(self.journal.id, {})
                 self.tags |= {f"model.{key}": value for key, value in model.items() if value is not None}
                 if "error" in model and model["error"] is not None:
@@ -180,18 +231,28 @@ class Record:
                 raise
             print(f"shrinkage: {error}", file=sys.stderr)  # what stopped the run goes before
         finally:
-            if self.sweep is not None:
-                self.sweep.report(
-                    name=self.name,
-                    status=self.status,
-                    run_id=self.client.run_id(self.journal) if self.recorded else None,
-                    folder=str(self.place.folder.resolve()),
-                    overrides=self.place.overrides,
-                    params={name: str(value) for name, value in self.params.items()},
-                    metrics=self.metrics,
-                    tags=self.tags,
-                    error=self.error,
-                )
+            self.report()
+
+
+def write_patiently(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a file written, in a folder that may be missing; on a full disk wait a while for room.
+
+    Raises InputError where there is none.
+    """
+    deadline = time.monotonic() + DISK_SECONDS
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"{path}: {error.strerror}; free some space, and let the run go on with resume={path.parent}"
+                ) from error
+            time.sleep(0.5)
 
 
 @contextmanager

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from shrinkage.config import root_of, setting
+from shrinkage import resume
+from shrinkage.config import COMMAND, root_of, setting
 from shrinkage.errors import InputError
 from shrinkage.interrupt import SIGNALS, leave
-from shrinkage.membership import Membership
+from shrinkage.membership import SWEEP, Membership
 from shrinkage.provenance import run_tags
+from shrinkage.secrets import masked
 from shrinkage.tracking.client import Client, TrackingError, connect
-from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
 from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
@@ -54,31 +56,38 @@ class Sweep(Callback):
         self.ended = False
         for signum in SIGNALS:
             signal.signal(signum, leave)
+        folder = Path(config.hydra.sweep.dir).resolve()
+        earlier = Membership.of(folder) if (folder / SWEEP).exists() else None
         try:
-            parent = self.begin_parent(config) if config.tracking.enabled else None
+            parent = self.begin_parent(config, folder, earlier) if config.tracking.enabled else None
         except (InputError, TrackingError) as error:
-            sys.exit(f"shrinkage: {error}")
-        self.membership = Membership(Path(config.hydra.sweep.dir).resolve(), parent)
-        self.membership.found()
+            sys.exit(f"shrinkage: {masked(str(error))}")
+        self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1)
+        self.membership.found(resume.command(config))
         atexit.register(self.end)
+        if earlier is not None:
+            print(f"{len(self.membership.finished())} runs had FINISHED and are taken as they are, in {folder}")
         self.done = threading.Event()
         threading.Thread(target=self.show_progress, daemon=True).start()
 
-    def begin_parent(self, config: DictConfig) -> str:
-        """The parent's run id in the store, which must be there before the first child."""
-        root = self.root
-        uri = store_uri(config.tracking.uri, root)
-        self.client = connect(uri, config.tracking.experiment, home(uri, root), 0)
+    def begin_parent(self, config: DictConfig, folder: Path, earlier: Membership | None) -> str:
+        """The id of the journal of the parent, which goes on where the sweep was begun before."""
+        uri = store_uri(config.tracking.uri, self.root)
+        beside = home(uri, self.root)
+        self.client = connect(uri, config.tracking.experiment, beside, 0, config.tracking.offline)
         if config.hydra.runtime.choices["hydra/launcher"] in IN_THIS_PROCESS:
             import shrinkage.training  # noqa: F401 it takes as long as the writer, which opens the store meanwhile
         self.client.wait_until_ready()
-        self.journal = self.client.begin(
-            self.name,
-            run_tags(root, self.overrides),
-            # Taken out of the environment: it is this run and none of the jobs that it means.
-            adopt=os.environ.pop("MLFLOW_RUN_ID", None),
-        )
-        return self.client.run_id(self.journal)
+        # Taken out of the environment: it is this run and none of the jobs that it means.
+        adopt = os.environ.pop("MLFLOW_RUN_ID", None)
+        known = [] if earlier is None else [beside / JOURNALS / f"{earlier.parent}{SUFFIX}", folder / KEPT]
+        for path in known:
+            if path.exists():
+                self.journal = self.client.resume(path)
+                return self.journal.id
+        tags = run_tags(self.root, self.overrides)
+        self.journal = self.client.begin(self.name, tags, adopt=adopt, folder=folder)
+        return self.journal.id
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         self.end()
@@ -94,8 +103,11 @@ class Sweep(Callback):
         finished, failed, killed = (
             [result for result in results if result["status"] == status] for status in ("FINISHED", "FAILED", "KILLED")
         )
-        missing = (total or 0) - len(results)
-        status = "KILLED" if killed or missing else "FINISHED" if finished and not failed else "FAILED"
+        missing = max((total or 0) - len(results), 0)
+        stopped = bool(failed and missing and not killed and self.config.on_error == "stop")
+        status = (
+            "KILLED" if (killed or missing) and not stopped else "FINISHED" if finished and not failed else "FAILED"
+        )
         of_all = f" of {total}" if total else ""
         seconds = time.monotonic() - self.started
         if results or total:
@@ -117,10 +129,13 @@ class Sweep(Callback):
                 self.client.wait_for(self.journal)
                 if results or total:  # else nothing was tried
                     print(f"The sweep is {status}. {self.client.where(self.journal)}")
-                if status == "KILLED" and finished:
-                    print(f"What has finished tells: python -m shrinkage.report {self.client.run_id(self.journal)}")
-            except TrackingError as error:
+                run_id = self.client.run_id(self.journal)
+                if status == "KILLED" and finished and run_id:
+                    print(f"What has finished tells: python -m shrinkage.report {run_id}")
+            except (InputError, TrackingError) as error:
                 print(f"shrinkage: {error}", file=sys.stderr)
+        if status != "FINISHED" and (results or total):
+            print(f"To go on with it, the same command and: resume_sweep={shlex.quote(str(self.membership.folder))}")
         if answer is not None:
             from shrinkage.report.terminal import show
 
@@ -151,11 +166,12 @@ class Sweep(Callback):
             self.keep(path)
         print(f"The report: {folder / 'report.html'}")
         if self.journal is not None:
-            pages = self.client.page(self.journal, "report.html"), self.client.runs_page(self.journal)
-            self.journal.tags(answer.tags(*pages))
+            self.journal.tags(answer.tags(*self.client.pages(self.journal, "report.html")))
             winner = answer.winner
             error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
-            self.journal.metrics({answer.metric: winner.mean, **error, answer.axis: winner.min}, step=0)
+            self.journal.metrics(
+                {answer.metric: winner.mean, **error, answer.axis: winner.min}, step=self.membership.times - 1
+            )
         return answer
 
     def keep(self, path: Path) -> None:
@@ -180,23 +196,23 @@ class Sweep(Callback):
         kept = [
             override
             for override, key in zip(run["overrides"], given, strict=True)
-            if key not in ("data.fold", "data.repeat", "refit", "export")
+            if key not in ("data.fold", "data.repeat", "refit", "export", *COMMAND)
         ]
         name = self.config.export or Path(run["params"].get("data.path", run["params"]["data"])).stem
         command = [*kept, "data.refit=true", f"export={name}", "hydra.mode=RUN"]
         print(f"refit at {which}: python train.py {shlex.join(command)}")
         sys.stdout.flush()
-        before = len(self.membership.results())
+        folder = self.membership.folder / "refit"
         ended = subprocess.run(
             [
                 sys.executable,
                 str(self.root / "train.py"),
                 *command,
-                f"hydra.run.dir={self.membership.folder / 'refit'}",
+                f"hydra.run.dir={folder}",
             ],
             check=False,
         )
-        told = self.membership.results()[before:]
+        told = [result for result in self.membership.results() if Path(result["folder"]) == folder]
         if ended.returncode or not told:
             print("shrinkage: the refit did not finish; its command is above", file=sys.stderr)
             return None

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,11 @@ from torch import nn
 
 from shrinkage import conventions, objective
 from shrinkage.certify import certifier, percent, why_not
-from shrinkage.checkpoints import Checkpoints
+from shrinkage.checkpoints import CheckpointFiles, Checkpoints
 from shrinkage.config import exports, step_unit, thinned
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
-from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesModule
+from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesCheckpoint, LanesModule
 from shrinkage.models.linear import Linear
 from shrinkage.module import PenalisedModule
 from shrinkage.penalties.base import Penalty
@@ -43,6 +44,20 @@ if TYPE_CHECKING:
 ONE_THREAD_WORK = 10_000_000
 
 
+@contextmanager
+def interruptions_first() -> Iterator[None]:
+    """Raise the SystemExit of a signal that came out as an error of PyTorch or Lightning, in whose midst it arrived."""
+    try:
+        yield
+    except Exception as error:
+        behind = error.__context__
+        while behind is not None and not isinstance(behind, SystemExit):
+            behind = behind.__context__
+        if behind is None:
+            raise
+        raise behind from None
+
+
 @dataclass
 class Training:
     """The objects of one run. `run` trains them once."""
@@ -56,19 +71,25 @@ class Training:
     tags: dict[str, str]
     test: dict[str, float] = field(default_factory=dict)
     conclusion: dict[str, float] = field(default_factory=dict)
-    polished: int = 0  # full-batch steps after the training
 
-    def run(self) -> None:
-        """Train, put back the best weights where early stopping asks for them, polish, and measure what ends a run."""
+    @interruptions_first()
+    def run(self, checkpoint: Path | None = None) -> None:
+        """Train, put back the best weights where early stopping asks for them, polish, and measure what ends a run.
+
+        checkpoint: a last.ckpt of this run, written anywhere in it, from which it goes on. It ends bitwise as the run
+        that was never interrupted. Raises InputError where the file is damaged or of other settings.
+        """
         set_threads(self.cfg.threads, self.module, self.datamodule)
-        self.trainer.fit(self.module, self.datamodule)
+        self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
         steps = self.trainer.global_step
+        is_polished = self.module.polished is not None  # before it was interrupted
         if self.cfg.early_stopping.patience is not None:
-            self.checkpoints.restore_best(self.module)
+            if not is_polished:
+                self.checkpoints.restore_best(self.module)
             steps = self.checkpoints.best["epoch"] * self.trainer.num_training_batches
-        if self.cfg.polish and self.module.certifier is not None:
-            self.polished = self.module.polish(self.cfg.polish)
-            self.checkpoints.write(self.trainer)
+        if self.cfg.polish and self.module.certifier is not None and not is_polished:
+            self.module.polish(self.cfg.polish)
+            self.checkpoints.write_at_last(self.trainer)
         if "test" in self.datamodule.parts:
             self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
         self.conclusion = self.module.conclusion(steps)
@@ -90,8 +111,8 @@ class Training:
             return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s", noisy)
 
         words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help)
-        if self.polished:
-            words += f"; the last {self.polished} steps of the curve are full-batch proximal ones (polish)"
+        if module.polished:
+            words += f"; the last {module.polished} steps of the curve are full-batch proximal ones (polish)"
         if known.get("init/memory", 0.0) > 1e-6 and module.certifier.leaves_directions:
             words += f"; {percent(known['init/memory'])} of the initial weights is left where the data do not reach"
         return words
@@ -162,9 +183,15 @@ class LanesTraining:
     trainer: L.Trainer
     tags: list[dict[str, str]]
 
-    def run(self) -> None:
+    @interruptions_first()
+    def run(self, checkpoint: Path | None = None) -> None:
+        """Train all of them, from a checkpoint of theirs where one is given.
+
+        They are the lanes that the training began with, in their order. Those that had ended when it was written are
+        not handed over again. Raises InputError where the file is damaged or of other lanes or settings.
+        """
         set_threads(self.cfg.threads, self.module, self.datamodule)
-        self.trainer.fit(self.module, self.datamodule)
+        self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
 
 
 def equivalents(
@@ -307,7 +334,7 @@ def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], 
     bar = ProgressBar(label, tell)
     if cfg.progress:
         callbacks.append(bar)
-    trainer = workshop.trainer(folder, callbacks)
+    trainer = workshop.trainer(folder, callbacks, plugins=[CheckpointFiles()])
     model = workshop.model(trainer, cfg.seed)
     penalty = workshop.penalty(cfg, model)
     module = PenalisedModule(
@@ -315,6 +342,7 @@ def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], 
     )
     if cfg.progress:
         module.on_polish = bar.polishing
+        bar.on_train_start(trainer, module)  # for a polish alone, where the run was interrupted in it
     reason = workshop.certify(module, model, float(cfg.lambd))
     tags = equivalents(cfg, penalty, model, workshop.make_optimizer(model.parameters()), workshop.datamodule)
     return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, tags)
@@ -326,14 +354,17 @@ def build_lanes(
     folder: Path,
     on_end: Callable[[Lane], None],
     tell: Callable[[str], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> LanesTraining:
     """The objects of runs that are equal but for λ, seed and their penalties' own numbers.
+
+    checkpoint: the file that is to hold all that their training needs to go on, None for none.
 
     Raises InputError where a value cannot be used, CannotShare where they have to be trained one by one.
     """
     cfg = workshop.cfg
-    callbacks = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
-    trainer = workshop.trainer(folder, callbacks, plugins=[HeldCheckpoint()])
+    bars = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
+    trainer = workshop.trainer(folder, [*bars, LanesCheckpoint(checkpoint)], plugins=[HeldCheckpoint()])
     seeds = list(dict.fromkeys(c.seed for c in cfgs))
     models = {seed: workshop.model(trainer, seed) for seed in seeds}
     penalties = {}
@@ -362,8 +393,9 @@ def build_lanes(
         workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
     if module.certifier is not None:
         module.polish_steps = cfg.polish
-    for bar in callbacks:
+    for bar in bars:
         module.on_polish = bar.polishing
+        bar.on_train_start(trainer, module)  # for a polish alone, after a training that was interrupted in it
     model = models[seeds[0]]
     optimizer = workshop.make_optimizer(model.parameters())
     tags = [equivalents(c, penalties[str(c.penalty)], model, optimizer, datamodule) for c in cfgs]

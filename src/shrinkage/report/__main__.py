@@ -8,7 +8,6 @@ sweep they are kept with the parent run too, and its description becomes the ans
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -21,13 +20,6 @@ from shrinkage.tracking.location import run_page, runs_page, store_uri
 from .choice import choose
 from .page import write
 from .terminal import show
-
-# For MLflow, unless the user has chosen otherwise.
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is gone is not waited for
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one for each of a hundred small files
-}
 
 
 def arguments() -> argparse.Namespace:
@@ -61,8 +53,6 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     try:
         report(given)
     except InputError as error:

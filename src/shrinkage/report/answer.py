@@ -95,15 +95,17 @@ class Answer:
         """The axis as it is written."""
         return symbol(self.axis)
 
-    def tags(self, report: str, runs: str) -> dict[str, str]:
+    def tags(self, report: str | None, runs: str | None) -> dict[str, str]:
         """What a run that stands for all of them says of itself.
 
-        report: the address of report.html from its page. runs: that of the experiment's runs by λ.
+        report: the address of report.html from its page. runs: that of the experiment's runs by λ. None where the store
+        has not given the run an address yet.
         """
         chosen = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
         words = [
             f"**{self.sentence}**",
-            f"The evidence: [report.html]({report}), and [the experiment's runs by λ]({runs}).",
+            "The evidence: "
+            + (f"[report.html]({report}), and [the experiment's runs by λ]({runs})." if report else "report.html."),
             *(f"Warning: {warning}" for warning in self.warnings),
         ]
         # MLflow shows the last of them as the run's description, of which it folds away all but some five lines, where

@@ -8,34 +8,57 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Container
+import time
 from pathlib import Path
 
 from shrinkage.errors import InputError
 
-from .journal import Journal
-from .location import run_page, runs_page, sqlite_path, without_password
+from .journal import JOURNALS, Journal
+from .location import ENVIRONMENT, run_page, runs_page, sqlite_path, without_password
 
 # No child of this process, so that whoever kills this one with all its children (joblib does) leaves it to end the run.
 DETACHED_WRITER = "import os; os.fork() and os._exit(0); from shrinkage.tracking.writer import main; main()"
-FIRST_ANSWER_SECONDS = 120.0  # a new store takes MLflow's migrations, and its turn behind other first users
-SILENCE_SECONDS = 60.0
+AT_LEAST_SECONDS = 120.0  # a new store takes MLflow's migrations, and its turn behind other first users
+PATIENCE_SECONDS = 15.0  # how long a run waits for a store to open before it goes on without
+END_SECONDS, NEVER_SECONDS = 15.0, 3.0  # how long the end of a run waits for a store that is away, or has always been
+SILENCE_SECONDS = 60.0  # how long for one that is at work and says nothing
+MOST_WRITERS = 5  # that are started anew where one dies
 
 
 @functools.cache
-def connect(uri: str, experiment: str, home: Path, number: int) -> "Client":
-    """The writer process of this number for a store; it starts now and is ready later. One, 0, serves a single run."""
-    return Client(uri, experiment, home)
+def connect(uri: str, experiment: str, home: Path, number: int, offline: bool | str) -> "Client":
+    """The writer process of this number for a store; it starts now and is ready later. One, 0, serves a single run.
+
+    offline: True writes journals alone; False has to have the store; "auto" goes on without where it does not answer.
+    """
+    return Client(uri, experiment, home, number, offline)
 
 
 class Client:
-    def __init__(self, uri: str, experiment: str, home: Path) -> None:
-        self.uri = without_password(uri)
-        self.journals = home / "journals"
-        settings = {"uri": uri, "experiment": experiment, "artifacts": str(home / "mlartifacts")}
+    def __init__(self, uri: str, experiment: str, home: Path, number: int = 0, offline: bool | str = "auto") -> None:
+        self.uri, self.experiment, self.home, self.offline = without_password(uri), experiment, home, offline
+        self.journals = home / JOURNALS
+        # By standard input, and not as an argument, which everybody on this machine can read.
+        self.settings = {"uri": uri, "experiment": experiment, "home": str(home), "errands": number == 0}
+        self.answers: queue.Queue[dict | None] = queue.Queue()
+        self.open: dict[str, Path] = {}  # the journals that are being followed
+        self.opened: dict[str, dict] = {}
+        self.closed: set[str] = set()
+        self.undelivered: dict[str, str] = {}
+        self.models: dict[str, dict[str, str]] = {}  # by journal: uri, registered and error, those that there are
+        self.is_ready = False
+        self.away: str | None = None  # why the store does not answer, while it does not
+        self.noted = self.given_up = False
+        self.writers = 0
+        self.sending = threading.Lock()
+        if offline is not True:
+            self.start()
+
+    def start(self) -> None:
+        self.writers += 1
         self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 it lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DETACHED_WRITER, json.dumps(settings)],
+            [sys.executable, "-c", DETACHED_WRITER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -43,26 +66,41 @@ class Client:
             env=writer_environment(),
             start_new_session=True,  # so that Ctrl-C at a terminal does not reach it
         )
-        self.answers: queue.Queue[dict | None] = queue.Queue()
-        self.opened: dict[str, dict] = {}
-        self.closed: set[str] = set()
-        self.undelivered: dict[str, str] = {}
-        self.models: dict[str, dict[str, str]] = {}  # by journal: uri, registered and error, those that there are
-        self.is_ready = False
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.send(self.settings)
+        threading.Thread(target=self.listen, args=(self.process,), daemon=True).start()
 
-    def listen(self) -> None:
-        for line in self.process.stdout:
-            self.answers.put(json.loads(line))
-        self.answers.put(None)
-        self.process.wait()
+    def listen(self, process: subprocess.Popen) -> None:
+        """Take in a writer's answers; where it dies without having given up, another one goes on with its journals."""
+        gave_up = False
+        for line in process.stdout:
+            answer = json.loads(line)
+            gave_up = gave_up or "refused" in answer or "failed" in answer
+            self.answers.put(answer)
+        process.wait()
+        if gave_up or self.writers == MOST_WRITERS:
+            self.answers.put(None)
+            return
+        self.start()
+        for path in list(self.open.values()):
+            self.send({"follow": str(path), "fresh": False})
 
-    def hear(self, seconds: float) -> None:
-        """Take in one answer. Raises InputError where the store refuses, TrackingError where the writer is gone."""
+    def send(self, word: dict) -> None:
         try:
-            answer = self.answers.get(timeout=seconds)
+            with self.sending:
+                self.process.stdin.write(json.dumps(word) + "\n")
+                self.process.stdin.flush()
+        except OSError:
+            pass  # the writer is gone; another one is told, or whoever waits for it hears why
+
+    def hear(self, seconds: float) -> bool:
+        """Take in one answer, if there is one in this time; whether there was.
+
+        Raises InputError where the store refuses, TrackingError where the writer is gone.
+        """
+        try:
+            answer = self.answers.get(timeout=max(seconds, 0))
         except queue.Empty:
-            raise TrackingError(f"the store {self.uri} has not answered for {seconds:.0f} s") from None
+            return False
         if answer is None:
             self.answers.put(None)
             self.errors.seek(0)
@@ -73,77 +111,140 @@ class Client:
             raise TrackingError(f"the store {self.uri} failed: {answer['failed']}")
         if "undelivered" in answer:
             self.undelivered[answer["undelivered"]] = answer["reason"]
+        elif "away" in answer:
+            self.away = answer["away"]
         elif "opened" in answer:
             self.opened[answer["opened"]] = answer
         elif "model" in answer:
             self.models[answer.pop("model")] = answer
         elif "closed" in answer:
             self.closed.add(answer["closed"])
-        else:
-            self.is_ready = True
+            self.open.pop(answer["closed"], None)
+        if answer.keys() & {"ready", "back", "opened", "closed"}:
+            self.is_ready, self.away, self.given_up = True, None, False
+        return True
 
     def wait_until_ready(self) -> None:
-        while not self.is_ready:
-            self.hear(FIRST_ANSWER_SECONDS)
+        """Until the store is open, or it is known not to be; with offline=auto training does not wait for it long.
 
-    def begin(self, name: str, tags: dict[str, str], *, parent: str | None = None, adopt: str | None = None) -> Journal:
-        """A new run's journal, which the writer follows from now on."""
+        Raises InputError where it refuses, and where it does not answer and may not be missing.
+        """
+        if self.offline is True:
+            return
+        deadline = time.monotonic() + (AT_LEAST_SECONDS if self.offline is False else PATIENCE_SECONDS)
+        while not self.is_ready and self.away is None and time.monotonic() < deadline:
+            self.hear(deadline - time.monotonic())
+        if self.is_ready or self.noted:
+            return
+        reason = self.away or f"it has not opened for {PATIENCE_SECONDS:.0f} s"
+        if self.offline is False:
+            raise InputError(
+                f"the store {self.uri} cannot be reached ({reason}), and tracking.offline=false; start it, or use "
+                "tracking.offline=auto, which records on this disk meanwhile"
+            )
+        if sqlite_path(self.uri) is None or self.away is not None:
+            print(
+                f"note: the store {self.uri} cannot be reached ({reason}); the run goes on, its record is kept in "
+                f"{self.journals} and goes into the store when that answers",
+                file=sys.stderr,
+            )
+            self.noted = True
+
+    def begin(
+        self, name: str, tags: dict[str, str], *, parent: str | None = None, adopt: str | None = None, folder: Path
+    ) -> Journal:
+        """A new run's journal, which the writer follows from now on. folder: the run's own.
+
+        parent: the id of the journal of the run that it stands under.
+        """
         try:
-            journal = Journal(self.journals, name, tags, parent, adopt)
+            journal = Journal.new(
+                self.journals,
+                name,
+                tags,
+                parent=parent,
+                adopt=adopt,
+                store=self.uri,
+                experiment=self.experiment,
+                home=folder.resolve(),
+            )
         except OSError as error:
             raise InputError(
                 f"{self.journals} cannot be written ({error.strerror}): each run keeps its record there first; "
                 "make it writable, or run from a copy that is"
             ) from error
-        self.follow(journal)
+        self.follow(journal, fresh=True)
         return journal
 
-    def follow(self, journal: Journal) -> None:
-        """Have the writer look at a journal now."""
-        try:
-            self.process.stdin.write(f"{journal.path}\n")
-            self.process.stdin.flush()
-        except OSError:
-            pass  # the writer is gone; whoever waits for it hears why
+    def resume(self, path: Path) -> Journal:
+        """The journal of a run that goes on in this process."""
+        journal = Journal.resumed(self.journals, path)
+        self.follow(journal, fresh=False)
+        return journal
 
-    def run_id(self, journal: Journal) -> str:
-        """A run's id in the store, as soon as it is there."""
-        self.wait(journal, self.opened)
-        return self.opened[journal.id]["run_id"]
+    def follow(self, journal: Journal, fresh: bool = False) -> None:
+        """Have the writer look at a journal now."""
+        if self.offline is not True:
+            self.open[journal.id] = journal.path
+            self.send({"follow": str(journal.path), "fresh": fresh})
+
+    def run_id(self, journal: Journal) -> str | None:
+        """A run's id in the store; None where the store does not have it yet."""
+        while self.hear(0):
+            pass
+        return self.opened[journal.id]["run_id"] if journal.id in self.opened else None
 
     def end(self, journal: Journal, status: str) -> None:
         """End a run; the writer goes on with it."""
         journal.end(status)
         self.follow(journal)
 
-    def wait_for(self, journal: Journal) -> None:
-        """Until all of an ended run is in the store."""
-        self.wait(journal, self.closed)
-        self.closed.discard(journal.id)
+    def wait_for(self, journal: Journal) -> bool:
+        """Until all of an ended run is in the store; whether it is, for a store that is away is not waited for long.
 
-    def wait(self, journal: Journal, answered: Container[str]) -> None:
-        """Until the writer has answered for a journal."""
-        while journal.id not in answered:
+        Raises TrackingError where the store refuses it.
+        """
+        if self.offline is True:
+            return False
+        silent = time.monotonic()
+        while journal.id not in self.closed:
             if journal.id in self.undelivered:
                 raise TrackingError(
                     f"the store {self.uri} did not take the run ({self.undelivered[journal.id]}); "
                     f"its record lies in {journal.path}"
                 )
-            self.hear(SILENCE_SECONDS)
+            limit = (END_SECONDS if self.is_ready else NEVER_SECONDS) if self.away else SILENCE_SECONDS
+            limit = 0.0 if self.given_up and self.away else limit
+            if self.hear(min(1.0, limit)):
+                silent = time.monotonic() if self.away is None else silent
+            elif time.monotonic() - silent >= limit:
+                self.given_up = True
+                return False
+        self.closed.discard(journal.id)
+        return True
 
-    def page(self, journal: Journal, file: str | None = None) -> str:
-        """A run on MLflow's page, or a file among its artifacts, from the page's root."""
+    def pages(self, journal: Journal, file: str | None = None) -> tuple[str, str] | tuple[None, None]:
+        """From the root of MLflow's page: a run, or a file among its artifacts; and the experiment's runs, by λ.
+
+        None where the store does not have the run yet.
+        """
+        if self.run_id(journal) is None:
+            return None, None
         answer = self.opened[journal.id]
-        return run_page(answer["experiment_id"], answer["run_id"], file)
-
-    def runs_page(self, journal: Journal) -> str:
-        """The runs of a run's experiment, sorted by λ."""
-        return runs_page(self.opened[journal.id]["experiment_id"])
+        return run_page(answer["experiment_id"], answer["run_id"], file), runs_page(answer["experiment_id"])
 
     def where(self, journal: Journal) -> str:
-        """Where a run is and how to look at it."""
+        """Where a run is and how to look at it, or how to bring it in."""
+        if journal.id not in self.opened or journal.path.exists():
+            reason = "tracking.offline=true" if self.offline is True else self.away or "it is slow"
+            where = "" if self.home == Path.cwd() else f" {self.journals}"
+            store = "" if self.is_beside else f" --store {self.uri}"
+            return (
+                f"Not all of it is in the store {self.uri} yet ({reason}); the record lies in {journal.path}\n"
+                f"The next run brings it in, or: python -m shrinkage.tracking.sync{where}{store}"
+            )
         answer = self.opened[journal.id]
-        page = self.page(journal)
+        page, _ = self.pages(journal)
         if self.uri.startswith("http"):
             return f"Run {answer['run_id']}: {self.uri.rstrip('/')}/{page}"
         command = "mlflow ui" if self.is_beside else f"mlflow ui --backend-store-uri {self.uri}"
@@ -166,11 +267,11 @@ class TrackingError(Exception):
 
 
 def writer_environment() -> dict[str, str]:
-    environment = dict(os.environ)
-    # Nothing leaves this machine unless the user has asked for it.
-    environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # MLflow itself would send a request again that may have been served: a run would be made twice.
+    environment = ENVIRONMENT | os.environ | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     # A lock file in the current folder is not what a logged model needs.
     environment.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+    environment.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     environment.pop("MLFLOW_RUN_ID", None)
     environment["PYTHONIOENCODING"] = "utf-8"
     return environment

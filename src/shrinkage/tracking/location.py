@@ -1,8 +1,16 @@
 """Which store is meant, told without importing MLflow."""
 
 import os
-import re
 from pathlib import Path
+
+from shrinkage.secrets import masked
+
+# For MLflow, unless the user has chosen otherwise.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing leaves this machine
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is gone is not waited for
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one for each of a hundred small files
+}
 
 # In addresses of MLflow's page: the side of it that is for models, not for prompts and traces; a view of the runs.
 MODEL_TRAINING, BY_LAMBDA = "workflowType=machine_learning", "by_lambda"
@@ -28,7 +36,7 @@ def home(uri: str, root: Path) -> Path:
 
 def without_password(uri: str) -> str:
     """The URI as it may be shown: user:password@ becomes ***@."""
-    return re.sub(r"//[^/@]+@", "//***@", uri)
+    return masked(uri)
 
 
 def run_page(experiment_id: str, run_id: str, file: str | None = None) -> str:

@@ -1,7 +1,6 @@
 """A model that a run has written to its folder, logged and registered. Imported only where there is one."""
 
 import json
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,45 +37,57 @@ def save(folder: Path, path: Path, model: Model) -> None:
     )
 
 
-def log_model(
-    client: MlflowClient, experiment_id: str, run_id: str, metrics: dict[str, float], folder: Path, patiently: Callable
-) -> str:
-    """Log it as a model of the run, with those of the run's metrics that have these values; returns its id.
+def log_model(client: MlflowClient, experiment_id: str, run_id: str, metrics: dict[str, float], folder: Path) -> str:
+    """Log it as the model of the run, with those of the run's metrics that have these values; returns its id.
 
-    No run is made active for it, so that the run's status and times stay the journal's. Calls of the store go through
-    patiently.
+    No run is made active for it, so that the run's status and times stay the journal's. A model that an earlier try
+    has left whole is taken.
     """
-    params = patiently(client.get_run, run_id).data.params
-    logged = patiently(client.create_logged_model, experiment_id, NAME, source_run_id=run_id, params=params)
+    of_it = f"source_run_id = '{run_id}'"
+    left = client.search_logged_models([experiment_id], filter_string=of_it)
+    whole = [model for model in left if model.status == LoggedModelStatus.READY]
+    for model in left:
+        if model.status != LoggedModelStatus.READY:
+            client.delete_logged_model(model.model_id)
+    model_id = whole[0].model_id if whole else made(client, experiment_id, run_id, folder)
+    measured = []
+    for name, value in metrics.items():
+        found = [m for m in client.get_metric_history(run_id, name) if m.value == value]
+        if found:
+            last = max(found, key=lambda metric: metric.step)
+            measured.append(Metric(name, value, last.timestamp, last.step, model_id=model_id, run_id=run_id))
+    client.log_batch(run_id, metrics=measured)
+    step = max((metric.step for metric in measured), default=0)
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    return model_id
+
+
+def made(client: MlflowClient, experiment_id: str, run_id: str, folder: Path) -> str:
+    """A new model of the run with its files; returns its id."""
+    params = client.get_run(run_id).data.params
+    logged = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, params=params)
     status = LoggedModelStatus.FAILED
     try:
         with TemporaryDirectory() as temporary:
             path = Path(temporary) / NAME
             identity = {"model_uuid": logged.model_id, "model_id": logged.model_id, "run_id": run_id}
             save(folder, path, Model(artifact_path=logged.artifact_location, **identity))
-            patiently(client.log_model_artifacts, logged.model_id, str(path))
+            client.log_model_artifacts(logged.model_id, str(path))
         status = LoggedModelStatus.READY
     finally:
-        patiently(client.finalize_logged_model, logged.model_id, status)
-    measured = []
-    for name, value in metrics.items():
-        found = [m for m in patiently(client.get_metric_history, run_id, name) if m.value == value]
-        if found:
-            last = max(found, key=lambda metric: metric.step)
-            measured.append(Metric(name, value, last.timestamp, last.step, model_id=logged.model_id, run_id=run_id))
-    patiently(client.log_batch, run_id, metrics=measured)
-    step = max((metric.step for metric in measured), default=0)
-    patiently(client.log_outputs, run_id, [LoggedModelOutput(logged.model_id, step)])
+        client.finalize_logged_model(logged.model_id, status)
     return logged.model_id
 
 
-def register(client: MlflowClient, run_id: str, model_id: str, name: str, patiently: Callable) -> str:
+def register(client: MlflowClient, run_id: str, model_id: str, name: str) -> str:
     """Make it a new version of the registered model of this name, which may be missing; returns the version."""
     mlflow.set_tracking_uri(client.tracking_uri)  # where MLflow looks for `models:/…`, whatever the client
     try:
-        patiently(client.create_registered_model, name)
+        client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = patiently(client.create_model_version, name, f"models:/{model_id}", run_id=run_id, model_id=model_id)
-    return str(made.version)
+    for known in client.search_model_versions(f"run_id = '{run_id}'"):
+        if known.name == name and known.model_id == model_id:
+            return str(known.version)
+    return str(client.create_model_version(name, f"models:/{model_id}", run_id=run_id, model_id=model_id).version)

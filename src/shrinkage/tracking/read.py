@@ -4,6 +4,7 @@ A run is {"name", "status", "run_id", "folder": None, "params", "metrics" (the l
 """
 
 import gc
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from shrinkage.errors import InputError
 
-from .location import sqlite_path, without_password
+from .location import ENVIRONMENT, sqlite_path, without_password
 from .source import Source
 from .store import explain
 
@@ -39,6 +40,8 @@ class Found:
 
 def open_to_read(uri: str) -> MlflowClient:
     """A client of a store that is there; nothing is made. Raises InputError where it is not."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     path = sqlite_path(uri)
     if path is not None and not has_runs_table(path):
         raise InputError(f"{without_password(uri)}: there is no store; give the one that the runs are in with --store")
@@ -87,6 +90,19 @@ def find(client: MlflowClient, uri: str, target: str, told: Callable[[int], None
         f"{target}: no run has this id and no experiment this name or id in {without_password(uri)}; its experiments "
         f"are {names or 'none'}"
     )
+
+
+def one(client: MlflowClient, uri: str, target: str) -> Run:
+    """The run of this id or name; of several of one name the last. Raises InputError where there is none."""
+    try:
+        return client.get_run(target)
+    except MlflowException:
+        everywhere = [e.experiment_id for e in pages(lambda token: client.search_experiments(page_token=token))]
+        words = target.replace("'", "''")
+        found = client.search_runs(everywhere, f"attributes.run_name = '{words}'", max_results=1) if everywhere else []
+        if not found:
+            raise InputError(f"{target}: no run has this id or name in {without_password(uri)}") from None
+        return found[0]
 
 
 def sweep(client: MlflowClient, run: Run, told: Callable[[int], None]) -> Found:
@@ -172,6 +188,14 @@ class StoreSource(Source):
                 for point in self.client.get_metric_history(run["run_id"], name):
                     steps.setdefault(point.step, {})[name] = point.value
         return sorted(steps.items())
+
+
+def text_of(client: MlflowClient, run_id: str, file: str, folder: str) -> str | None:
+    """A text file among a run's artifacts, by way of a folder; None where there is none."""
+    try:
+        return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
+    except (MlflowException, OSError):
+        return None
 
 
 def keep_report(client: MlflowClient, run_id: str, files: list[Path], tags: dict[str, str]) -> None:

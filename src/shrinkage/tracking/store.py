@@ -1,21 +1,28 @@
 """Where runs are remembered: found, made once, and opened."""
 
-import functools
+import contextlib
+import re
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
-from mlflow.entities import Experiment
+from mlflow.entities import Experiment, Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from shrinkage.errors import InputError
+from shrinkage.secrets import masked
 
+from .journal import JOURNALS
 from .location import sqlite_path, without_password
 from .views import VIEWS
 
 # What MLflow's page makes of an experiment: one of model training, not of prompts and traces, and with our views.
 PAGE = {"mlflow.experimentKind": "custom_model_development"} | VIEWS
+JOURNAL = "shrinkage.journal"  # the tag of a run that has its journal's id
+MOST_EXPERIMENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -25,45 +32,118 @@ class Store:
     uri: str
     client: MlflowClient
     experiment_id: str
+    found: dict[str, Run] = field(default_factory=dict)
 
-    @functools.cache  # noqa: B019 there is one store a process
-    def experiment_of(self, run_id: str) -> str:
-        """The experiment that a run stands in."""
-        return self.client.get_run(run_id).info.experiment_id
+    def find(self, journal: str) -> Run | None:
+        """The run that came from the journal of this id, in any experiment; None where there is none."""
+        if journal not in self.found:
+            of_it = f"tags.`{JOURNAL}` = '{journal}'"
+            runs = self.client.search_runs([self.experiment_id], of_it, max_results=1)
+            if not runs:  # a run that MLflow made stands where MLflow put it
+                everywhere = [e.experiment_id for e in self.client.search_experiments(max_results=MOST_EXPERIMENTS)]
+                runs = self.client.search_runs(everywhere, of_it, max_results=1)
+            if not runs:
+                return None
+            self.found[journal] = runs[0]
+        return self.found[journal]
 
 
 def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
     """The store at a tracking URI and the id of an experiment in it, both made if they are missing.
 
-    artifacts: where a local store puts its files. Raises InputError where the store cannot be used.
+    artifacts: where a local store puts its files. Raises InputError where the store cannot be used, and what MLflow or
+    the network raises where it cannot be used at this moment (`is_away`).
 
-    MLflow migrates a SQLite file without a lock, so that several first uses at once leave it broken for good; and
+    MLflow migrates a database without a lock, so that several first uses at once leave it broken for good; and
     several processes may not create one experiment at once either. Both happen here under a lock beside the file.
     """
     path = sqlite_path(uri)
     try:
-        if path is None:
+        with first_use(uri, artifacts):
             client = MlflowClient(tracking_uri=uri)
-            return Store(uri, client, experiment_id(client, uri, experiment, None))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            client = MlflowClient(tracking_uri=uri)
-            identifier = experiment_id(client, uri, experiment, artifacts.resolve().as_uri())
-            # Readers and a writer no longer wait for one another; the mode stays with the file.
-            connection = sqlite3.connect(path)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
+            identifier = experiment_id(client, uri, experiment, artifacts.resolve().as_uri() if path else None)
+            if path is not None:
+                # Readers and a writer no longer wait for one another; the mode stays with the file.
+                with contextlib.closing(sqlite3.connect(path)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
     except InputError:
         raise
     except Exception as error:  # what SQLAlchemy, MLflow or the file system have to say: there is no store to use
+        if is_away(error):
+            raise
         raise InputError(explain(uri, error)) from error
     return Store(uri, client, identifier)
+
+
+@contextlib.contextmanager
+def first_use(uri: str, artifacts: Path) -> Iterator[None]:
+    """One process of this machine at a time opens a database; a server has its own order."""
+    path = sqlite_path(uri)
+    if path is None and uri.startswith("http"):
+        yield
+        return
+    lock = Path(f"{path}.lock") if path else artifacts.parent / JOURNALS / "store.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        yield
+
+
+# What the drivers of databases, and MLflow's client of a server, say of one that is not there, or not at this moment.
+AWAY = (
+    "database is locked",
+    "database or disk is full",
+    "disk i/o error",
+    "connection refused",
+    "could not connect",
+    "connection to server",
+    "server closed the connection",
+    "the database system is",
+    "timed out",
+    "timeout",
+    "max retries exceeded",
+    "failed to establish",
+    "name or service not known",
+    "temporary failure in name resolution",
+    "remote end closed",
+    "connection reset",
+    "connection aborted",
+    "broken pipe",
+    "too many connections",
+)
+REFUSED = ("authentication failed", "does not exist", "access denied", "no password supplied", 'role "', "no such")
+
+
+def is_away(error: Exception) -> bool:
+    """Whether a store that does not open may open later: nobody answers, or it is locked, busy or full."""
+    words = " ".join(str(error).lower().split())
+    if any(said in words for said in REFUSED):
+        return False
+    if isinstance(error, MlflowException) and error.error_code == "TEMPORARILY_UNAVAILABLE":
+        return True
+    return any(said in words for said in AWAY) or (" error code 5" in words or "too many 50" in words)
+
+
+def reason(error: Exception) -> str:
+    """Why a store does not answer, in a few words."""
+    words = " ".join(str(error).split()).split(" [SQL")[0]
+    system = re.search(r"\[Errno -?\d+\] ([\w ]+)", words)
+    answered = re.search(r"failed with error code (\d+)", words)
+    if system:
+        return system[1]
+    if answered:
+        return f"it answers {answered[1]}"
+    return "no answer in time" if "timed out" in words.lower() else masked(words[:200])
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:
     found: Experiment | None = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=artifacts, tags=PAGE)
+        try:
+            return client.create_experiment(name, artifact_location=artifacts, tags=PAGE)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return experiment_id(client, uri, name, artifacts)  # somebody else of this server's was quicker
     if found.lifecycle_stage == "deleted":
         raise InputError(
             f"tracking.experiment={name}: it was deleted in {without_password(uri)}; restore it with "

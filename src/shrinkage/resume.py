@@ -1,0 +1,188 @@
+"""Runs that were begun before, found again: by the store's id, by name, or by their folder."""
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from shrinkage import config
+from shrinkage.errors import InputError
+from shrinkage.membership import SWEEP, Membership
+from shrinkage.record import ABOUT, Place
+from shrinkage.tracking.journal import KEPT, SUFFIX, Story
+from shrinkage.tracking.location import home, store_uri
+from shrinkage.tracking.sync import waiting
+
+STACK = "lanes.json"
+
+# What a run that goes on takes from the command that resumes it; all else is as it was.
+FROM_COMMAND = ("tracking", "progress", *config.COMMAND)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run as its folder tells of it. id: of its journal, None where it was not tracked. sweep: the folder of the
+    sweep that it belongs to."""
+
+    folder: Path
+    name: str
+    id: str | None
+    fingerprint: str
+    sweep: Path | None
+
+    @classmethod
+    def of(cls, folder: Path) -> "Earlier":
+        """Raises InputError where no run of ours has its folder there."""
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            sweep = about["sweep"]
+            return cls(folder, about["name"], about["id"], about["fingerprint"], None if sweep is None else Path(sweep))
+        except FileNotFoundError:
+            raise InputError(
+                f"{folder}: no run has left {ABOUT} there; give the folder, the id or the name of one"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / ABOUT}: it cannot be read ({error}); begin the run anew") from error
+
+    def journal(self, home: Path) -> Path | None:
+        """Where the run's record lies: among those that wait, or in its own folder. None where it was not tracked."""
+        paths = [home / "journals" / f"{self.id}{SUFFIX}", self.folder / KEPT]
+        found = [path for path in paths if self.id is not None and path.exists()]
+        return found[0] if found else None
+
+    @property
+    def recorded(self) -> dict:
+        """The config that it recorded."""
+        return config.from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8"))
+
+    def cfg(self, command: DictConfig) -> DictConfig:
+        """Its config, with what the command that resumes it decides."""
+        cfg = OmegaConf.create(self.recorded)
+        with open_dict(cfg):
+            for key in FROM_COMMAND:
+                cfg[key] = command[key]
+        return cfg
+
+    def place(self, root: Path) -> Place:
+        overrides = config.from_yaml((self.folder / "overrides.yaml").read_text(encoding="utf-8"))
+        return Place(root, self.folder, overrides)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where its training goes on; None from the beginning."""
+        path = self.folder / "checkpoints" / "last.ckpt"
+        return path if path.exists() else None
+
+
+def begun(command: DictConfig, root: Path, sweep: Membership | None) -> Earlier | None:
+    """The run that goes on in this process: that which `resume=` names, or a sweep's interrupted one of this config.
+
+    None where it begins. Raises InputError where the one that is named cannot go on.
+    """
+    if sweep is not None:
+        if sweep.times == 1:
+            return None
+        return sweep_jobs(sweep.folder).get(config.fingerprint(config.recorded(command)))
+    return None if command.resume is None else resumed(command, root)
+
+
+def refuse_values(overrides: Sequence[str], key: str) -> None:
+    """A run that is taken up again is what it was: raises InputError for other values."""
+    own = [line for line in overrides if line.lstrip("+~").partition("=")[0].split(".")[0] not in FROM_COMMAND]
+    if own:
+        raise InputError(f"{', '.join(own)}: {key}=… takes every value from what the run recorded; leave them out")
+
+
+def resumed(command: DictConfig, root: Path) -> Earlier:
+    """The run that `resume=` names. Raises InputError where there is none, or it has FINISHED."""
+    uri = store_uri(command.tracking.uri, root)
+    earlier = find(str(command.resume), uri, root)
+    path = earlier.journal(home(uri, root))
+    if path is not None and Story.of(path).status == "FINISHED":
+        raise InputError(f"resume={command.resume}: the run is FINISHED; rerun={command.resume} does it again")
+    if earlier.recorded["study"] is not None:
+        raise InputError(f"resume={command.resume}: a study has no checkpoints; start its experiment again")
+    return earlier
+
+
+def find(target: str, uri: str, root: Path) -> Earlier:
+    """The run of this folder, id or name; of several of one name the last."""
+    return Earlier.of(folder_of(target, uri, root))
+
+
+def folder_of(target: str, uri: str, root: Path) -> Path:
+    """Where the run or sweep of this folder, id or name has its folder."""
+    if Path(target).is_dir():
+        return Path(target).resolve()
+    for story in reversed(waiting(home(uri, root))):
+        if isinstance(story, Story) and target in (story.id, story.name) and story.folder is not None:
+            return story.folder
+
+    from shrinkage.tracking import read
+
+    tags = read.one(read.open_to_read(uri), uri, target).data.tags
+    folder, host = tags.get("folder"), tags.get("process.host")
+    if not folder or not Path(folder).is_dir():
+        raise InputError(
+            f"{target}: its folder, {folder or 'which it has not recorded'}, is not on this machine"
+            + (f"; it was made on {host}" if host else "")
+        )
+    return Path(folder)
+
+
+@functools.cache
+def sweep_jobs(sweep: Path) -> dict[str, Earlier]:
+    """The runs that a sweep had begun in its folder when this process started, by the fingerprints of their configs."""
+    found = {}
+    for path in sweep.rglob(ABOUT):
+        try:
+            earlier = Earlier.of(path.parent)
+        except InputError:  # it died while it wrote this
+            continue
+        found[earlier.fingerprint] = earlier
+    return found
+
+
+def new_stack(sweep: Path, folders: Sequence[Path]) -> Path:
+    """A folder of the sweep's for the state of lanes that are trained together, whose runs have these folders."""
+    lanes = sweep / "lanes"
+    folder = lanes / str(len(list(lanes.glob("*"))))
+    folder.mkdir(parents=True)
+    (folder / STACK).write_text(json.dumps([str(path) for path in folders]), encoding="utf-8")
+    return folder
+
+
+def stacks(sweep: Path) -> dict[Path, list[Earlier]]:
+    """The lanes that were trained together in a sweep, by the folder that keeps their state."""
+    found = {}
+    for path in sorted((sweep / "lanes").glob(f"*/{STACK}")):
+        folders = [Path(folder) for folder in json.loads(path.read_text(encoding="utf-8"))]
+        if all((folder / ABOUT).exists() for folder in folders):  # else it died before the training began
+            found[path.parent] = [Earlier.of(folder) for folder in folders]
+    return found
+
+
+def sweep_folder(target: str, uri: str, root: Path) -> Path:
+    """The folder of the sweep of this folder, id or name. Raises InputError where it is none."""
+    folder = folder_of(target, uri, root)
+    if not (folder / SWEEP).exists():
+        raise InputError(
+            f"resume_sweep={target}: {folder} is no sweep's folder; give the id, name or folder of a sweep"
+        )
+    return folder
+
+
+def command(cfg: DictConfig) -> list[str]:
+    """By which a sweep is known again: its overrides, without those that change no number."""
+    own = (*config.COMMAND, *config.WITHOUT_EFFECT)
+    return [line for line in cfg.hydra.overrides.task if line.lstrip("+~").partition("=")[0].split(".")[0] not in own]
+
+
+def before(command: Sequence[str], folder: Path) -> Path | None:
+    """The folder of the last sweep with the same command, among those beside the one that would be made."""
+    found = [*folder.glob(SWEEP), *folder.parent.glob(f"*/{SWEEP}"), *folder.parent.parent.glob(f"*/*/{SWEEP}")]
+    same = [path for path in found if json.loads(path.read_text(encoding="utf-8")).get("command") == list(command)]
+    return max(same, key=lambda path: path.stat().st_mtime).parent if same else None

@@ -1,0 +1,275 @@
+"""A journal on its way into the store. Every step may be made twice: what is there already is not made anew."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from .journal import KEPT, Reader, end_for, locked
+from .store import JOURNAL, Store, furnish
+
+METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100  # MLflow's limits
+LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 8000, 250
+CUT = " … (cut: config.yaml has all of it)"
+
+# What a store says where asking again cannot help. Everything else may pass: a lock, a restart, a full disk.
+FOR_GOOD = {
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "ENDPOINT_NOT_FOUND",
+    "INVALID_STATE",
+    "BAD_REQUEST",
+    "NOT_IMPLEMENTED",
+}
+RACED = "IntegrityError"  # MLflow looks for a data set and then inserts it: two writers at once may both insert
+
+
+def passes(error: Exception) -> bool:
+    """Whether asking the store again later may help."""
+    if isinstance(error, MlflowException):
+        return error.error_code not in FOR_GOOD or RACED in str(error)
+    return isinstance(error, OSError)  # of the network, or of a disk
+
+
+class Waiting(Exception):
+    """The run that this one stands under is not in the store yet."""
+
+
+class Delivery:
+    """One journal, carried as far as it goes each time. fresh: nobody else can have begun to deliver it.
+
+    run_id: in the store, None until the run is there. lost: files that were gone when they were to be stored.
+    said: hears what is to be told at once.
+    """
+
+    def __init__(
+        self, store: Store, path: Path, fresh: bool, said: Callable[..., None] = lambda **fields: None
+    ) -> None:
+        self.store, self.client, self.path, self.said = store, store.client, path, said
+        self.reader = Reader(path)
+        self.fresh = fresh
+        self.id: str | None = None
+        self.run_id: str | None = None
+        self.experiment_id = store.experiment_id
+        self.folder: Path | None = None
+        self.status = "RUNNING"
+        self.closed = False
+        self.adopted_params: set[str] = set()  # what stood on an adopted run, which MLflow lets nobody change
+        self.metrics: list[Metric] = []
+        self.params: list[Param] = []
+        self.tags: list[RunTag] = []
+        self.inputs: list[DatasetInput] = []
+        self.artifacts: list[tuple[str, str]] = []
+        self.lost: list[str] = []
+
+    def carry(self) -> None:
+        """Everything that has been appended since the last call.
+
+        Raises what the store or a disk has to say; what could not be delivered is kept, and tried at the next call.
+        """
+        with locked(self.path):
+            self.deliver()
+
+    def end(self, status: str, time: int) -> None:
+        """The run's process has died: write the end that it could not write, where it could not, and carry all."""
+        with locked(self.path):
+            self.deliver()
+            if self.status == "RUNNING":
+                end_for(self.path, status, time)
+                self.deliver()
+
+    def deliver(self) -> None:
+        for event in self.reader.events():
+            getattr(self, f"on_{event['event']}")(**{name: value for name, value in event.items() if name != "event"})
+        self.flush()
+        if self.status == "RUNNING":
+            self.try_artifacts()
+        else:
+            self.send_artifacts()
+            self.close()
+
+    def flush(self) -> None:
+        # From the last step back: MLflow keeps the latest value of each metric beside the curve, and so writes it once.
+        self.metrics.sort(key=lambda metric: -metric.step)
+        while self.metrics or self.params or self.tags:
+            self.client.log_batch(
+                self.run_id,
+                metrics=self.metrics[:METRICS_A_BATCH],
+                params=self.params[:PARAMS_A_BATCH],
+                tags=self.tags[:TAGS_A_BATCH],
+                synchronous=True,
+            )
+            self.metrics = self.metrics[METRICS_A_BATCH:]
+            self.params, self.tags = self.params[PARAMS_A_BATCH:], self.tags[TAGS_A_BATCH:]
+        if self.inputs:
+            self.client.log_inputs(self.run_id, datasets=self.inputs)
+            self.inputs = []
+
+    def send_artifacts(self) -> None:
+        while self.artifacts:
+            path, folder = self.artifacts[0]
+            found = self.located(Path(path))
+            if found is None:
+                self.lost.append(path)
+            else:
+                self.repository.log_artifact(str(found), folder or None)
+            self.artifacts.pop(0)
+
+    def try_artifacts(self) -> None:
+        """Files may wait: what else is known of a run does not."""
+        try:
+            self.send_artifacts()
+        except (MlflowException, OSError) as error:
+            if not passes(error):
+                raise
+
+    def located(self, path: Path) -> Path | None:
+        """Where a file is now: where it was, or beside a journal that has been moved together with its run."""
+        if path.is_file():
+            return path
+        if self.folder is not None and path.is_relative_to(self.folder):
+            moved = self.path.parent / path.relative_to(self.folder)
+            return moved if moved.is_file() else None
+        return None
+
+    def close(self) -> None:
+        """All of it is in the store; the journal stays with its run."""
+        if self.lost or self.reader.damaged:
+            told = {"artifacts": " ".join(self.lost), "lines": self.reader.damaged or ""}
+            self.on_tags({f"lost.{name}": str(value) for name, value in told.items() if value})
+            self.flush()
+        if self.path.name != KEPT:
+            if self.folder is not None and self.folder.is_dir():
+                shutil.move(self.path, self.folder / KEPT)
+            else:
+                self.path.unlink()
+        self.closed = True
+
+    def on_run(
+        self,
+        id: str,
+        time: int,
+        name: str,
+        tags: dict[str, str],
+        parent: str | None,
+        adopt: str | None,
+        store: str,
+        experiment: str,
+        folder: str | None,
+        process: dict[str, object],
+    ) -> None:
+        self.id, self.folder = id, None if folder is None else Path(folder)
+        tags = {name: cut(value, LONGEST_TAG) for name, value in tags.items()}
+        tags |= {JOURNAL: id, "folder": folder or ""} | process_tags(process, time)
+        self.experiment_id = self.store.experiment_id
+        if parent is not None:
+            above = self.store.find(parent)
+            if above is not None:
+                tags["mlflow.parentRunId"] = above.info.run_id
+                # MLflow's page shows a run under its parent only within one experiment.
+                self.experiment_id = above.info.experiment_id
+            elif self.path.with_stem(parent).exists():
+                raise Waiting
+            else:
+                tags["shrinkage.parent"] = parent
+        run = self.there(adopt) if adopt is not None else None if self.fresh else self.store.find(id)
+        if run is None:
+            self.fresh = False  # should the answer get lost, the run is looked for
+            run = self.client.create_run(
+                self.experiment_id, start_time=time, tags=tags, run_name=cut(name, LONGEST_NAME)
+            )
+        elif run.info.run_id == adopt:
+            self.adopted_params = set(run.data.params)
+            self.client.update_run(adopt, status="RUNNING", name=name)
+            furnish(self.client, self.client.get_experiment(run.info.experiment_id))
+            self.tags += [RunTag(*tag) for tag in tags.items()]
+        self.found(run)
+
+    def there(self, run_id: str) -> Run | None:
+        """The run of this id in the store; None in another store than the one that made it."""
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return self.store.find(self.id)
+
+    def found(self, run: Run) -> None:
+        """The run in the store that this journal is about."""
+        self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
+        # Not through the client, which would read the whole run back from the store to know this.
+        self.repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.store.uri)
+        self.said(opened=self.id, run_id=self.run_id, experiment_id=self.experiment_id)
+
+    def on_resume(self, time: int, process: dict[str, object]) -> None:
+        self.flush()
+        self.client.update_run(self.run_id, status="RUNNING")
+        self.tags += [RunTag(*tag) for tag in process_tags(process, time).items()]
+        self.status = "RUNNING"
+
+    def on_params(self, params: dict[str, str]) -> None:
+        self.params += [
+            Param(name, cut(value, LONGEST_PARAM)) for name, value in params.items() if name not in self.adopted_params
+        ]
+
+    def on_tags(self, tags: dict[str, str]) -> None:
+        self.tags += [RunTag(name, cut(value, LONGEST_TAG)) for name, value in tags.items()]
+
+    def on_metrics(self, step: int, time: int, metrics: dict[str, float]) -> None:
+        self.metrics += [Metric(name, value, time, step) for name, value in metrics.items()]
+
+    def on_dataset(
+        self, name: str, digest: str, context: str, source: dict[str, str], profile: dict[str, object]
+    ) -> None:
+        dataset = Dataset(
+            name=name,
+            digest=digest,
+            source_type="local",
+            source=json.dumps(source),
+            profile=json.dumps(profile),
+        )
+        self.inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+
+    def on_artifact(self, path: str, folder: str) -> None:
+        self.artifacts.append((path, folder))
+
+    def on_model(self, path: str, register: str | None, metrics: dict[str, float]) -> None:
+        """What cannot be kept is said in an answer and in a tag; the run goes on to its end."""
+        self.flush()  # the model takes over params and metrics
+        told: dict[str, str] = {}
+        try:
+            from . import logged_model
+
+            model_id = logged_model.log_model(self.client, self.experiment_id, self.run_id, metrics, Path(path))
+            told["uri"] = f"models:/{model_id}"
+            if register is not None:
+                version = logged_model.register(self.client, self.run_id, model_id, register)
+                told["registered"] = f"models:/{register}/{version}"
+        except Exception as error:
+            if passes(error) and not isinstance(error, FileNotFoundError):
+                raise
+            told["error"] = f"{type(error).__name__}: {error}"
+        self.on_tags({f"model.{name}": value for name, value in told.items()})
+        self.said(model=self.id, **told)
+
+    def on_end(self, status: str, time: int) -> None:
+        self.flush()
+        self.try_artifacts()  # so that a run that has ended is whole, if that can be
+        self.client.set_terminated(self.run_id, status=status, end_time=time)
+        self.status = status
+
+
+def process_tags(process: dict[str, object], time: int) -> dict[str, str]:
+    """By which it can be told whether a run that is RUNNING does run; the heartbeat is in milliseconds since 1970."""
+    return {f"process.{name}": str(value) for name, value in process.items()} | {"process.heartbeat": str(time)}
+
+
+def cut(value: str, length: int) -> str:
+    return value if len(value) <= length else value[: length - len(CUT)] + CUT
