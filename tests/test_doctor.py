@@ -311,6 +311,20 @@ def test_an_older_schema_is_upgraded(
     assert client.get_experiment_by_name("kept") is not None
 
 
+def test_an_upgrade_that_fails_leaves_the_store_as_it_was(
+    older: Path, store: Path, visit: Callable[..., Visit]
+) -> None:
+    copy(older, store)
+    change(
+        store,
+        "CREATE TRIGGER stop BEFORE UPDATE ON alembic_version WHEN EXISTS (SELECT 1 FROM experiments) "
+        "BEGIN SELECT RAISE(ABORT, 'not with these rows'); END",
+    )
+    before = list(sqlite3.connect(store).iterdump())
+    visit("--mend", "schema").refuses("upgrade failed", "not with these rows", "as it was")
+    assert list(sqlite3.connect(store).iterdump()) == before
+
+
 def test_an_upgrade_that_was_broken_off_is_completed(
     older: Path, store: Path, visit: Callable[..., Visit], obey: Callable[[str], None]
 ) -> None:
@@ -584,6 +598,7 @@ def test_runs_of_the_old_file_store(
     [
         ("http://me:open-sesame@127.0.0.1:{port}", ["does not answer", "refused"], "mlflow server --port {port}"),
         ("sqlserver://me:open-sesame@there", ["no store that is known"], ASK),
+        ("databricks", ["no store that is known"], ASK),
         ("./runs", ["folder of files", "there are none"], ASK),
         (
             "postgresql+nosuch://me:open-sesame@127.0.0.1:{port}/x",
@@ -639,6 +654,7 @@ def test_a_server(good: Path, visit: Callable[..., Visit], obey: Callable[[str],
             stdout=log,
             stderr=log,
             cwd=good.parent,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight more processes, for nothing here
             start_new_session=True,
         )
     try:

@@ -1,11 +1,10 @@
 """hydra/launcher=lanes: Hydra's own conformance suite, and whole sweeps through the command line."""
 
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import CONF, start_train_py, states, train_py, wait_for
+from conftest import CONF, train_py
 from hydra import version
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, LauncherTestSuite
 from mlflow.tracking import MlflowClient
@@ -58,7 +57,7 @@ def test_a_lane_has_the_record_that_a_run_has(store: Path, tmp_path: Path) -> No
     lanes, jobs = ({run.info.run_name: run for run in found} for found in (lanes, jobs))
     assert lanes.keys() == jobs.keys() and len(jobs) == 2
     clients = [MlflowClient(f"sqlite:///{path}") for path in (store, other / "mlflow.db")]
-    own = {"mlflow.parentRunId", "shrinkage.journal"}
+    own = {"mlflow.parentRunId", "shrinkage.journal", "folder", "process.pid", "process.started", "process.heartbeat"}
     for name, lane in lanes.items():
         job = jobs[name]
         assert lane.info.status == job.info.status == "FINISHED"
@@ -118,34 +117,3 @@ def test_dropout_runs_one_by_one_and_says_so(store: Path) -> None:
     assert "2 jobs are trained one by one: the model draws random numbers" in done.stderr
     parent, children = family(store)
     assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 2}
-
-
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_an_interrupt_kills_the_lanes_that_train_and_keeps_the_finished(store: Path, signum: int, code: int) -> None:
-    """Where λ has zeroed the weights, only the bias still improves the loss, too slowly; the others go on for ever."""
-    process = start_train_py(
-        "-m",
-        "hydra/launcher=lanes",
-        "penalty.mode=prox",
-        "lambd=0,0.001,1e9",
-        "data.num_train=1000",
-        "data.batch_size=null",
-        "optimizer.lr=1e-6",
-        "early_stopping.patience=3",
-        "early_stopping.min_delta=1e-8",
-        "trainer.max_epochs=1000000",
-        cwd=store.parent,
-        store=store,
-    )
-    wait_for(lambda: ("FINISHED", True) in states(store), 120)
-    process.send_signal(signum)
-    _, errors = process.communicate(timeout=90)
-    assert process.returncode == code, errors
-    wait_for(lambda: "RUNNING" not in dict(states(store)), 30)
-    parent, children = family(store)
-    assert parent.info.status == "KILLED"
-    assert {run.data.params["lambd"]: run.info.status for run in children}["1000000000.0"] == "FINISHED"
-    assert statuses(children) == {"FINISHED": 1, "KILLED": 2}
-    for run in children:
-        if run.info.status == "KILLED" and signum != signal.SIGKILL:
-            assert run.data.metrics["val/loss"] > 0

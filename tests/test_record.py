@@ -1,13 +1,12 @@
 """What a run leaves in a real SQLite store, read back through MLflow; and what becomes of it under many hands."""
 
 import math
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, config, runs, start_train_py, states, train_py, wait_for
+from conftest import ROOT, config, runs, start_train_py, train_py
 from mlflow.tracking import MlflowClient
 
 from shrinkage.fit import Refused, fit
@@ -113,23 +112,6 @@ def test_four_first_runs_then_two_at_once_lose_nothing(tmp_path: Path, store: Pa
         assert [p.step for p in client.get_metric_history(run.info.run_id, "val/loss")] == [0, 1, 2, 3]
         assert len(run.data.params) == len(found[0].data.params)
         assert len(client.list_artifacts(run.info.run_id, "checkpoints")) == 2
-
-
-@pytest.mark.parametrize(
-    ("signum", "code", "status"),
-    [(signal.SIGINT, 130, "KILLED"), (signal.SIGTERM, 143, "KILLED"), (signal.SIGKILL, -9, "KILLED")],
-)
-def test_a_run_that_is_stopped_is_killed(tmp_path: Path, store: Path, signum: int, code: int, status: str) -> None:
-    process = start_train_py("trainer.max_epochs=100000", cwd=tmp_path, store=store)
-    wait_for(lambda: states(store) == [("RUNNING", True)], 120)
-    process.send_signal(signum)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
-    assert "Traceback" not in errors and (signum == signal.SIGKILL or "KILLED" in output)
-    wait_for(lambda: states(store) == [(status, True)], 30)
-    (run,) = runs(store)
-    steps = [p.step for p in MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, "val/loss")]
-    assert steps == list(range(len(steps))) and run.info.end_time is not None
 
 
 def test_a_failed_run_says_so_and_keeps_its_traceback(tmp_path: Path, store: Path) -> None:

@@ -1,10 +1,11 @@
 """Runs and lanes that are killed anywhere and resumed from their checkpoint, against those that never were: bitwise."""
 
+import itertools
 import random
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,28 +39,27 @@ class Killed(SystemExit):
 
 
 class Kill(L.Callback):
-    """Ends the training after so many batches."""
+    """Ends the training after so many batches; after 0 as soon as it polishes."""
 
     def __init__(self, batches: int) -> None:
         self.left = batches
 
     def on_train_batch_end(self, *_: object) -> None:
         self.left -= 1
-        if not self.left:
+        if self.left == 0:
+            raise Killed
+
+    def polishing(self, done: int, lanes: int) -> None:
+        if self.left == 0:
             raise Killed
 
 
-def kill(training: Training | LanesTraining, batches: int | None, checkpoint: Path | None) -> None:
-    """Run it, and end it after so many batches, or None for as soon as it polishes."""
-
-    def polishing(done: int, lanes: int) -> None:
-        raise Killed
-
-    if batches is None:
-        training.module.on_polish = polishing
-    else:
-        training.trainer.callbacks.append(Kill(batches))
-    with suppress(Killed):  # a training that has no so many batches left runs to its end
+def kill(training: Training | LanesTraining, batches: int, checkpoint: Path | None) -> None:
+    """Run it to where it is killed; one that has not so many batches left runs to its end."""
+    end = Kill(batches)
+    training.module.on_polish = end.polishing
+    training.trainer.callbacks.append(end)
+    with suppress(Killed):
         training.run(checkpoint)
 
 
@@ -105,72 +105,75 @@ def end_of(training: Training) -> dict[str, object]:
     }
 
 
-def whole(cfg: DictConfig, folder: Path) -> Training:
+def begun(cfg: DictConfig, folder: Path) -> Training:
+    """To be resumed where there is something to resume."""
     training = build(cfg, folder)
-    training.run()
+    if training.checkpoints.files:
+        disturb()
     return training
 
 
-def resumed(cfg: DictConfig, folder: Path, kills: list[int | None]) -> Training:
-    """Killed again and again, and resumed."""
-    last = folder / "checkpoints" / "last.ckpt"
-    for batches in [*kills, 0]:
-        training = build(cfg, folder)
-        if last.exists():
-            disturb()
-        checkpoint = last if last.exists() else None
-        if batches == 0:
-            training.run(checkpoint)
-            return training
-        kill(training, batches, checkpoint)
-
-
-def assert_resumes(cfg: DictConfig, *kills: int | None) -> Training:
+def assert_resumes(cfg: DictConfig, *kills: int) -> Training:
+    """Killed again and again, after so many batches each time, and resumed."""
     with TemporaryDirectory() as folder:
-        expected = end_of(whole(cfg, Path(folder) / "whole"))
-        training = resumed(cfg, Path(folder) / "killed", list(kills))
+        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
+        training = build(cfg, whole)
+        training.run()
+        expected = end_of(training)
+        last = killed / "checkpoints" / "last.ckpt"
+        for batches in kills:
+            kill(begun(cfg, killed), batches, last if last.exists() else None)
+        training = begun(cfg, killed)
+        training.run(last if last.exists() else None)
         assert_same(end_of(training), expected)
     return training
 
 
-MODELS = (
-    ["model=linear"],
-    ["model=linear", "model.init=torch", "certificate=epoch"],
-    ["model=mlp", "model.widths=[5]", "model.dropout=0.5"],
-)
-OPTIMIZERS = (
-    ["optimizer=sgd", "optimizer.lr=0.01", "optimizer.momentum=0.8"],
-    ["optimizer=sgd", "optimizer.lr=0.01", "penalty=l1", "penalty.mode=prox"],
-    ["optimizer=adam", "optimizer.lr=0.01"],
-    ["penalty=adamw", "optimizer.lr=0.01"],
-)
-LENGTHS = (
-    ["trainer.max_epochs=6"],
-    ["trainer.max_steps=22"],
-    ["trainer.max_epochs=12", "early_stopping.patience=1", "early_stopping.min_delta=1e-3"],
-    ["trainer.max_epochs=12", "trainer.until_gap=3e-3"],
-)
-AXES = (
-    MODELS,
-    OPTIMIZERS,
-    LENGTHS,
-    (["schedule=constant"], ["schedule=cosine", "schedule.warmup=0.25"]),
-    (["trainer.precision=32-true"], ["trainer.precision=64-true"]),
-    (["data=d2l", "data.batch_size=5"], ["data=d2l", "data.batch_size=8"], ["data=d2l", "data.batch_size=null"]),
-    ([], ["polish=20"]),
-    (["lambd=0.1"], ["lambd=1"]),
-)
+MLP = ["model=mlp", "model.widths=[5]", "model.dropout=0.5"]
+ADAM = ["optimizer=adam", "optimizer.lr=0.01"]
+MOMENTUM = ["optimizer.momentum=0.8", "optimizer.lr=0.01"]
+PROX = ["penalty=l1", "lambd=0.1"]
+COSINE = ["schedule=cosine", "schedule.warmup=0.25"]
+DOUBLE = ["trainer.precision=64-true"]
+POLISH = ["polish=20"]
+STOPPING = ["trainer.max_epochs=12", "early_stopping.patience=1", "early_stopping.min_delta=1e-3"]
+GAP = ["trainer.max_epochs=12", "trainer.until_gap=3e-3"]
+STEPS = ["trainer.max_steps=22"]  # an epoch has 4
+EPOCHS = ["trainer.max_epochs=6"]
 
 
-@st.composite
-def runs(draw: st.DrawFn) -> list[str]:
-    return [override for axis in AXES for override in draw(st.sampled_from(axis))]
-
-
-@given(runs(), st.lists(st.integers(1, 25), min_size=1, max_size=3))
-@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@pytest.mark.parametrize(
+    ("overrides", "kills"),
+    [
+        ([*EPOCHS, *MLP, *ADAM, *COSINE], [2, 10]),  # killed before there is a checkpoint, and in an epoch
+        ([*STEPS, *MLP, *MOMENTUM, *DOUBLE], [9, 4]),
+        ([*STEPS, *PROX, *COSINE, *POLISH], [21, 0]),  # in the last epoch, a part of one, and in the polish
+        ([*STOPPING, *MOMENTUM, *POLISH, "lambd=0.1"], [8, 0]),
+        ([*STOPPING, *MLP, *ADAM], [99]),  # when training had stopped early
+        ([*GAP, *PROX, *MOMENTUM, "certificate=epoch"], [13, 99]),
+        ([*EPOCHS, *POLISH], [99]),  # when all was written
+        (["data=digits", "data.batch_size=300", "trainer.max_epochs=3", *ADAM, "penalty=none"], [7]),
+    ],
+)
 def test_a_run_that_is_killed_ends_as_one_that_never_was(overrides: list[str], kills: list[int]) -> None:
     assert_resumes(config(*overrides), *kills)
+
+
+AXES = (
+    ([], ["model.init=torch"], MLP),
+    ([], ADAM, MOMENTUM, PROX, ["penalty=adamw"]),
+    (EPOCHS, STEPS, STOPPING, GAP),
+    ([], COSINE),
+    ([], DOUBLE),
+    ([], POLISH),
+    (["data.batch_size=5"], ["data.batch_size=8"], ["data.batch_size=null"]),
+)
+
+
+@given(st.tuples(*map(st.sampled_from, AXES)), st.lists(st.integers(0, 25), min_size=1, max_size=3))
+@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_a_run_is_resumed_from_anywhere(axes: tuple[list[str], ...], kills: list[int]) -> None:
+    assert_resumes(config(*(override for axis in axes for override in axis)), *kills)
 
 
 def together(cfgs: list[DictConfig], folder: Path) -> tuple[LanesTraining, dict[int, Lane], Path]:
@@ -183,32 +186,282 @@ def together(cfgs: list[DictConfig], folder: Path) -> tuple[LanesTraining, dict[
     return training, ended, checkpoint
 
 
+def running(checkpoint: Path) -> set[int]:
+    """The lanes that had not ended."""
+    state = torch.load(checkpoint, weights_only=True)["lanes"]
+    return set(state["index"][state["running"]].tolist())
+
+
 def end_of_lane(lane: Lane) -> dict[str, object]:
     """All but the time of day."""
     history = [(step, measured) for step, _, measured in lane.history]
     return vars(lane) | {"history": history, "error": str(lane.error)}
 
 
-def assert_lanes_resume(cfgs: list[DictConfig], *kills: int | None) -> None:
+def assert_lanes_resume(cfgs: list[DictConfig], *kills: int) -> None:
+    """Killed again and again, after so many batches each time, and resumed."""
     with TemporaryDirectory() as folder:
         training, expected, _ = together(cfgs, Path(folder) / "whole")
         training.run()
         recorded: dict[int, Lane] = {}
-        for batches in [*kills, 0]:
+        for batches in [*kills, None]:
             training, ended, checkpoint = together(cfgs, Path(folder) / "killed")
-            before = torch.load(checkpoint, weights_only=True)["lanes"] if checkpoint.exists() else None
-            if before is not None:
-                disturb()
-            start = checkpoint if before is not None else None
-            if batches == 0:
+            start = checkpoint if checkpoint.exists() else None
+            left = running(checkpoint) if start else set(range(len(cfgs)))
+            if batches is None:
                 training.run(start)
             else:
                 kill(training, batches, start)
-            if before is not None:
-                assert set(ended) <= set(before["index"][before["running"]].tolist())
+            assert set(ended) <= left
             for index in ended.keys() & recorded.keys():
                 assert_same(end_of_lane(ended[index]), end_of_lane(recorded[index]), f"again {index}")
             recorded |= ended
         assert set(recorded) == set(expected) == set(range(len(cfgs)))
         for index, lane in recorded.items():
             assert_same(end_of_lane(lane), end_of_lane(expected[index]), str(index))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lambdas", "kills"),
+    [
+        # They end one by one, so that the stack is compacted before, between and after.
+        (["trainer.max_epochs=30", "early_stopping.patience=2", "data.num_train=10", *MOMENTUM], range(10), [8, 22, 8]),
+        (
+            ["trainer.max_epochs=30", "trainer.until_gap=1e-3", "data.batch_size=null", *POLISH, *PROX],
+            (0.01, 0.1),
+            [9, 0],
+        ),
+        ([*STEPS, *MLP[:2], *ADAM, *COSINE, *DOUBLE], (0, 0.3), [9]),
+        (["trainer.max_epochs=12", "optimizer.lr=0.05"], (1, 500, 0.1), [18]),  # one diverges
+        ([*EPOCHS, *POLISH], (1, 3), [0, 0]),  # killed when all was trained
+    ],
+)
+def test_lanes_that_are_killed_end_as_those_that_never_were(
+    overrides: list[str], lambdas: Sequence[float], kills: list[int]
+) -> None:
+    cfg = config(*overrides, "tracking.history=all")
+    seeds = [{"seed": 0}, {"seed": 1}] if len(lambdas) == 2 else [{}]
+    assert_lanes_resume([varied(cfg, lambd=lambd, **seed) for lambd in lambdas for seed in seeds], *kills)
+
+
+def test_lanes_on_data_of_their_own_are_resumed() -> None:
+    cfg = config(*EPOCHS, "tracking.history=thin")
+    assert_lanes_resume([varied(cfg, data__seed=data, seed=seed) for data in (3, 4) for seed in (0, 1)], 14)
+
+
+def test_metrics_that_are_undefined_at_some_steps_stay_out(tmp_path: Path) -> None:
+    training = build(config("trainer.max_epochs=3"), tmp_path)
+    training.run()
+    del training.module.history[1][1]["val/r2"]
+    path = tmp_path / "again.ckpt"
+    training.trainer.save_checkpoint(path)
+    again = build(config("trainer.max_epochs=3"), tmp_path)
+    again.run(path)
+    assert_same(again.module.history, training.module.history)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two epochs, and of two lanes."""
+    folder = tmp_path_factory.mktemp("ended")
+    build(config("trainer.max_epochs=2"), folder).run()
+    cfg = config("trainer.max_epochs=2")
+    together([varied(cfg, lambd=lambd) for lambd in (0, 1)], folder)[0].run()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda content: content[: len(content) // 2], "is damaged"),
+        (lambda content: b"", "is damaged"),
+        (lambda content: None, "cannot be read .No such file"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(
+    ended: Path, damage: Callable[[bytes], bytes | None], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "damaged.ckpt"
+    if (content := damage((ended / "checkpoints/last.ckpt").read_bytes())) is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        build(config("trainer.max_epochs=2"), tmp_path).run(path)
+
+
+def test_no_flipped_bit_goes_by(ended: Path, tmp_path: Path) -> None:
+    """In weights, history and states: what is read is what was written, or nothing."""
+    content = (ended / "checkpoints/last.ckpt").read_bytes()
+    written, path = checkpoints.load(ended / "checkpoints/last.ckpt"), tmp_path / "flipped.ckpt"
+    draw, refused = random.Random(0), 0
+    for _ in range(200):
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            assert_same(checkpoints.load(path), written)  # in the padding between the parts
+        except InputError:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("overrides", "file", "words"),
+    [
+        (
+            ["data.num_inputs=7"],
+            "checkpoints/last.ckpt",
+            r"model.weight torch.float32 \[1, 200\], and here .* \[1, 7\]",
+        ),
+        (["model=mlp"], "checkpoints/last.ckpt", "made with other settings: model.weight"),
+        (["trainer.precision=64-true"], "checkpoints/last.ckpt", "and here torch.float64"),
+        (ADAM, "checkpoints/last.ckpt", "optimizer"),
+        (["trainer.max_epochs=1"], "checkpoints/last.ckpt", "is of 2 epochs and trainer.max_epochs=1"),
+        (["trainer.max_steps=3"], "checkpoints/last.ckpt", "is of 8 steps and trainer.max_steps=3"),
+        ([], "checkpoints/best.ckpt", "holds weights, but not all"),
+        ([], "lanes.ckpt", "is of several lanes"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(
+    ended: Path, overrides: list[str], file: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words):
+        build(config("trainer.max_epochs=2", *overrides), tmp_path).run(ended / file)
+
+
+@pytest.mark.parametrize(
+    ("lambdas", "file", "words"),
+    [
+        ((0, 2), "lanes.ckpt", "other λ"),
+        ((0,), "lanes.ckpt", "other λ"),
+        ((0, 1), "checkpoints/last.ckpt", "a single run"),
+    ],
+)
+def test_a_checkpoint_of_other_lanes_is_refused(
+    ended: Path, lambdas: Sequence[float], file: str, words: str, tmp_path: Path
+) -> None:
+    cfg = config("trainer.max_epochs=2")
+    training, _, _ = together([varied(cfg, lambd=lambd) for lambd in lambdas], tmp_path)
+    with pytest.raises(InputError, match=words):
+        training.run(ended / file)
+
+
+class Masking(L.Callback):
+    """What PyTorch and Lightning do with a signal that arrives in their midst."""
+
+    def on_train_batch_end(self, *_: object) -> None:
+        try:
+            raise Killed
+        finally:
+            raise RuntimeError("unexpected pos 6976 vs 6934")
+
+
+def test_a_signal_is_not_taken_for_an_error(tmp_path: Path) -> None:
+    training = build(config(), tmp_path)
+    training.trainer.callbacks.append(Masking())
+    with pytest.raises(Killed):
+        training.run()
+
+
+class Slow(L.Callback):
+    """Takes some time for each epoch, and notes when the file was written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.times: set[float] = set()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self.path.exists():
+            self.times.add(self.path.stat().st_mtime)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("every", "long", "least", "most"), [(10, 0.1, 0, 0), (0.1, 10, 2, 11), (0.1, 1e-5, 1, 1)])
+def test_a_checkpoint_is_written_at_the_end_and_before_it_now_and_then(
+    every: float, long: float, least: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY_SECONDS", every)
+    monkeypatch.setattr(checkpoints, "LONG_SECONDS", long)  # the third time, any write is a long one
+    training = build(config("trainer.max_epochs=12"), tmp_path)
+    slow = Slow(tmp_path / "checkpoints/last.ckpt")
+    training.trainer.callbacks.append(slow)
+    training.run()
+    assert least <= len(slow.times) <= most
+    assert all(after - before > every - 0.02 for before, after in itertools.pairwise(sorted(slow.times)))
+    assert torch.load(slow.path, weights_only=True)["epoch"] == 12
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes what is free but for some KiB."""
+    path = folder / "filler"
+    path.write_bytes(b"\0" * (shutil.disk_usage(folder).free - 12_288))
+    return path
+
+
+class Disk(L.Callback):
+    """Full from the third epoch on, and free again from the fifth."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.current_epoch == 2:
+            fill(self.folder)
+        if trainer.current_epoch == 4:
+            last = torch.load(self.folder / "checkpoints/last.ckpt", weights_only=True)
+            assert last["epoch"] == 1 and not list(self.folder.rglob("*.tmp"))
+            (self.folder / "filler").unlink()
+
+
+def test_training_goes_on_while_the_disk_is_full(
+    small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends = []
+    for folder in (small_disk, tmp_path / "roomy"):
+        training = build(config(*EPOCHS, *POLISH), folder)
+        if folder == small_disk:
+            training.trainer.callbacks.append(Disk(folder))
+        training.run()
+        ends.append(end_of(training))
+    assert_same(*ends)
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note == (
+        f"note: {small_disk}/checkpoints/last.ckpt cannot be written (No space left on device); "
+        "training goes on and tries again"
+    )
+    assert not list(small_disk.rglob("*.tmp"))
+
+
+def test_lanes_go_on_while_the_disk_is_full(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training, lanes, checkpoint = together([config(*EPOCHS), config(*EPOCHS, "lambd=1")], small_disk)
+    fill(small_disk)
+    training.run()
+    assert len(lanes) == 2 and capsys.readouterr().err.count("No space left on device") == 1
+    assert not checkpoint.exists() and not list(small_disk.rglob("*.tmp"))
+
+
+def test_what_cannot_be_kept_in_the_end_is_said(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoints, "LAST_SECONDS", 0.3)
+    training = build(config("trainer.max_epochs=1"), small_disk)
+    filler = fill(small_disk)
+    with pytest.raises(InputError, match=r"last.ckpt cannot be written \(No space left on device\).*free space there"):
+        training.run()
+    assert "tried again for 0.3 s" in capsys.readouterr().err and not list(small_disk.rglob("*.tmp"))
+    filler.unlink()
+    checkpoints.write(small_disk, best={"epoch": 1})
+    assert torch.load(small_disk / "best.ckpt", weights_only=True) == {"epoch": 1}

@@ -1,17 +1,17 @@
 """Sweeps through the real command line: one parent, one child a job, the truth about each."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from conftest import CONF, ROOT, runs, start_train_py, states, train_py, wait_for
+from conftest import CONF, ROOT, runs, train_py
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+
+from shrinkage.membership import Membership
 
 
 def family(store: Path) -> tuple[Run, list[Run]]:
@@ -52,7 +52,7 @@ def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:
     assert not any(file.path == "figures" for file in client.list_artifacts(children[0].info.run_id))
     assert "6 of 6 runs FINISHED" in done.stdout and "← λ.min" in done.stdout
     (folder,) = (tmp_path / "multirun").glob("*/*")
-    assert (folder / "results.jsonl").read_text().count("\n") == 6
+    assert len(Membership.of(folder).results()) == 6
 
 
 def test_one_impossible_job_fails_alone(tmp_path: Path, store: Path) -> None:
@@ -63,34 +63,6 @@ def test_one_impossible_job_fails_alone(tmp_path: Path, store: Path) -> None:
     (failed,) = [run for run in children if run.info.status == "FAILED"]
     assert "lambd=-1: λ must be ≥ 0" in failed.data.tags["error"] and "λ=-1" in failed.info.run_name
     assert "FAILED: l2 λ=-1 seed=0" in done.stderr and "2 of 3 runs FINISHED" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("launcher", "signum", "code"),
-    [("basic", signal.SIGINT, 130), ("basic", signal.SIGTERM, 143), ("joblib", signal.SIGTERM, 143)],
-)
-def test_an_interrupted_sweep(launcher: str, signum: int, code: int, tmp_path: Path, store: Path) -> None:
-    """The first job is short, the others would take for ever."""
-    process = start_train_py(
-        "-m",
-        "trainer.max_epochs=2,1000001,1000002",
-        f"hydra/launcher={launcher}",
-        *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []),
-        cwd=tmp_path,
-        store=store,
-    )
-
-    wait_for(lambda: {("RUNNING", True), ("FINISHED", True)} <= set(states(store)), 120)
-    if signum == signal.SIGINT:
-        os.killpg(process.pid, signum)  # as a terminal does
-    else:
-        process.send_signal(signum)
-    _, errors = process.communicate(timeout=90)
-    assert process.returncode == code, errors
-    wait_for(lambda: "RUNNING" not in dict(states(store)), 30)
-    parent, children = family(store)
-    assert parent.info.status == "KILLED"
-    assert {"FINISHED", "KILLED"} == set(statuses(children)) and statuses(children)["FINISHED"] == 1
 
 
 def test_a_sweep_with_a_name_needs_no_m() -> None:

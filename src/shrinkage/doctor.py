@@ -39,6 +39,7 @@ MENDS = {
 QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what it warns of is said here in one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 MARKS = {Level.WELL: "[green]✓[/]", Level.WARNING: "[yellow]![/]", Level.ERROR: "[red]✗[/]"}
@@ -88,7 +89,7 @@ def main() -> None:
 
 def mend(name: str, place: Place) -> None:
     try:
-        for done in mending.mend(name, place, stories(place)):
+        for done in mending.mend(name, place):
             print(done)
     except InputError:
         raise
@@ -204,7 +205,7 @@ def folder(place: Place) -> Iterator[Finding]:
             yield error("folder", f"{home} cannot be made in {there}", shlex.join(["sudo", "mkdir", "-p", str(home)]))
         return
     written = [each for each in (home, home / JOURNALS, home / "mlartifacts") if each.exists()]
-    closed = [each for each in written if not os.access(each, os.W_OK | os.X_OK)]
+    closed = [each for each in written if not os.access(each, os.R_OK | os.W_OK | os.X_OK)]
     if closed:
         yield error("folder", f"cannot be written: {', '.join(map(str, closed))}", checks.mine(*closed))
     else:

@@ -165,7 +165,7 @@ class Record:
     def fail(self, error: BaseException) -> None:
         """Keep what went wrong; a job of a sweep that never began has a run for it all the same."""
         self.error = masked(str(error))
-        if self.journal is None and self.sweep is not None:
+        if self.journal is None and self.sweep is not None and self.earlier is None:
             self.connect()
             if self.client is not None:
                 self.open()

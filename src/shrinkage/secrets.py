@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 
 NAME = re.compile(r"(token|secret|passw|credential|api_?key|access_?key|private_?key)", re.IGNORECASE)
-CREDENTIALS = re.compile(r"(?<=//)[^/\s]+@")
+# A password may hold a slash, and an address without one an @.
+CREDENTIALS = re.compile(r"(?<=//)(?:[^/\s]+|[^/\s:@]*:[^\s@]+)@")
 QUERY = re.compile(r"([?&][^=&\s]*(?:token|secret|passw|key)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 SHORTEST = 8  # characters: a shorter value hides nothing, and stands in other words
 STARS = "***"

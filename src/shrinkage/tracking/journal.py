@@ -36,7 +36,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from shrinkage.errors import InputError
-from shrinkage.process import Process
+from shrinkage.process import SILENT_MILLISECONDS, Process
 from shrinkage.secrets import masked, masked_values
 
 JOURNALS, SUFFIX = "journals", ".journal"  # the folder of those that wait, beside the store; their names' end
@@ -233,6 +233,11 @@ class Story:
         if header is None or header.get("event") != "run":
             raise InputError(f"{path}: its first line, which says what run it is, is damaged; move the file away")
         return cls(path, header)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has given no sign of life for long, on whatever host."""
+        return now() - self.heartbeat > SILENT_MILLISECONDS
 
     @property
     def is_alive(self) -> bool:

@@ -165,7 +165,7 @@ def explain(uri: str, error: Exception) -> str:
     if "out-of-date database schema" in words:
         return (
             f"the store {uri} was made by another version of MLflow ({words.split('. ')[0]}); if it is an older one, "
-            f"back the store up and run `mlflow db upgrade {uri}`; if it is a newer one, install that MLflow here, or "
+            "python -m shrinkage.doctor says how to mend it; if it is a newer one, install that MLflow here, or "
             "choose another store with tracking.uri=sqlite:///…"
         )
     reason = words.split(" [SQL")[0][:300]

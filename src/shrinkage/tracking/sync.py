@@ -10,7 +10,7 @@ written twice, however often this is done. The next run brings in what waits, to
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,14 +29,20 @@ MOST_RUNS = 1000
 
 def waiting(home: Path) -> list[Story | InputError]:
     """The journals beside a store that are not in it yet, the oldest first; an error for one that cannot be read."""
-    return sorted(map(story, (home / JOURNALS).glob(f"*{SUFFIX}")), key=began)
+    return stories((home / JOURNALS).glob(f"*{SUFFIX}"))
 
 
-def story(path: Path) -> Story | InputError:
-    try:
-        return Story.of(path)
-    except InputError as error:
-        return error
+def stories(paths: Iterable[Path]) -> list[Story | InputError]:
+    """What journals tell, the oldest first."""
+    found = []
+    for path in paths:
+        try:
+            found.append(Story.of(path))
+        except InputError as error:
+            found.append(error)
+        except FileNotFoundError:  # its writer has just moved it to its run
+            continue
+    return sorted(found, key=began)
 
 
 def began(story: Story | InputError) -> int:
@@ -114,7 +120,7 @@ def named(paths: list[Path]) -> list[Story | InputError]:
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder; give journals, or folders of runs")
         found += [path] if path.is_file() else path.rglob(f"*{SUFFIX}")
-    return sorted(map(story, found), key=began)
+    return stories(found)
 
 
 def sync(paths: list[Path], uri: str, experiment: str | None) -> int:
@@ -125,7 +131,8 @@ def sync(paths: list[Path], uri: str, experiment: str | None) -> int:
     others, going_on, ours = [], [], []
     for each in found:
         if isinstance(each, Story):
-            here = ours if is_orphan(each) or each.path.name == KEPT else going_on
+            is_ours = is_orphan(each) or each.path.name == KEPT or (paths and each.is_silent)
+            here = ours if is_ours else going_on
             (others if not paths and each.store != masked(uri) else here).append(each)
     for error in unread:
         print(f"shrinkage: {error}", file=sys.stderr)

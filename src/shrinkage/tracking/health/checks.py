@@ -4,12 +4,14 @@ MLflow is imported where its tables or a server are asked about, and not before,
 cannot be imported.
 """
 
+import json
 import os
 import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from rich.filesize import decimal
@@ -28,7 +30,7 @@ from .sqlite import damage, has_content, is_locked, is_torn, is_wal, lock_holder
 ANSWER_SECONDS = 5.0  # for a server or a database to answer at all
 READ_SECONDS = 30.0  # to list the runs of a server
 MOST_NAMED = 5
-DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages that have another name than their module
+DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # modules: packages
 
 
 def import_error() -> str | None:
@@ -40,20 +42,32 @@ def import_error() -> str | None:
     return None
 
 
+def kind(uri: str) -> Literal["sqlite", "server", "database", "files", "unknown"]:
+    """server: MLflow's; database: one that MLflow uses without a server of its own; files: a path, or file:."""
+    match urlsplit(uri).scheme.partition("+")[0]:
+        case "http" | "https":
+            return "server"
+        case "postgresql" | "mysql" | "mssql":
+            return "database"
+        case "" | "file" if uri != "databricks":
+            return "files"
+    return "sqlite" if sqlite_path(uri) is not None else "unknown"
+
+
 def examine(place: Place, journals: Mapping[str, Story]) -> Iterator[Finding]:
     """journals: those that are not in the store yet, by their ids."""
-    scheme = urlsplit(place.uri).scheme.partition("+")[0]
-    if (path := sqlite_path(place.uri)) is not None:
-        yield from sqlite_file(place, path, journals)
-    elif scheme in ("http", "https"):
-        yield from server(place, journals)
-    elif scheme in ("postgresql", "mysql", "mssql"):
-        yield from database(place, journals)
-    elif scheme in ("", "file"):
-        yield from old_store(place)
-    else:
-        kinds = "sqlite:///…, postgresql://…, mysql://…, mssql://… and http(s)://…"
-        yield error("store", f"{place.shown} is no store that is known here; there are {kinds}", without(place))
+    match kind(place.uri):
+        case "sqlite":
+            yield from sqlite_file(place, sqlite_path(place.uri), journals)
+        case "server":
+            yield from server(place, journals)
+        case "database":
+            yield from database(place, journals)
+        case "files":
+            yield from old_store(place)
+        case "unknown":
+            kinds = "sqlite:///…, postgresql://…, mysql://…, mssql://… and http(s)://…"
+            yield error("store", f"{place.shown} is no store that is known here; there are {kinds}", without(place))
 
 
 def without(place: Place) -> str:
@@ -107,8 +121,9 @@ def state_of_file(place: Place, path: Path) -> Iterator[Finding]:
 
 
 def mine(*paths: Path) -> str:
-    """The command that lets this user write there."""
-    return shlex.join(["sudo", "chown", "-R", str(os.getuid()), *map(str, paths)])
+    """The command that lets this user read and write there."""
+    ours = all(path.stat().st_uid == os.getuid() for path in paths)
+    return shlex.join([*(["chmod", "u+rwX"] if ours else ["sudo", "chown", str(os.getuid())]), *map(str, paths)])
 
 
 def lock(path: Path) -> Iterator[Finding]:
@@ -144,7 +159,7 @@ def schema_finding(place: Place, tables: Tables) -> Iterator[Finding]:
             yield error("schema", seen, upgrade_by_hand(place))
         case "broken" if path is None:
             seen = f"{found.seen}; it takes a new database, or a backup of this one"
-            yield error("schema", seen, shlex.join(["createdb", f"shrinkage_{time.strftime('%Y%m%d')}"]))
+            yield error("schema", seen, new_database(place))
         case _ if held := write_locks(Path(f"{path}.lock")):
             numbers = ", ".join(map(str, held))
             seen = f"just being made, or mended, by process {numbers}; look again when it is done"
@@ -157,6 +172,14 @@ def schema_finding(place: Place, tables: Tables) -> Iterator[Finding]:
 
 def upgrade_by_hand(place: Place) -> str:
     return shlex.join(["mlflow", "db", "upgrade", place.shown])
+
+
+def new_database(place: Place) -> str:
+    address, name = urlsplit(place.uri), f"shrinkage_{time.strftime('%Y%m%d')}"
+    host = ["-h", address.hostname or "localhost"]
+    if address.scheme.startswith("postgresql"):
+        return shlex.join(["createdb", *host, "-p", str(address.port or 5432), name])
+    return shlex.join(["mysqladmin", *host, "-P", str(address.port or 3306), "create", name])
 
 
 def runs_findings(place: Place, read: Callable[[], list[Running]], journals: Mapping[str, Story]) -> Iterator[Finding]:
@@ -188,9 +211,9 @@ def listed(runs: list[Running]) -> str:
 
 
 def end_by_hand(place: Place, runs: list[Running]) -> str:
-    ids = [run.run_id for run in runs]
-    client = f"c = mlflow.MlflowClient({place.shown!r})"
-    return shlex.join(["python", "-c", f"import mlflow; {client}; [c.set_terminated(run, 'KILLED') for run in {ids}]"])
+    # Double quotes, so that the shell's single ones stand around the whole.
+    client, ids = f"c = mlflow.MlflowClient({json.dumps(place.shown)})", json.dumps([run.run_id for run in runs])
+    return shlex.join(["python", "-c", f'import mlflow; {client}; [c.set_terminated(run, "KILLED") for run in {ids}]'])
 
 
 # ---- Servers
@@ -242,7 +265,7 @@ def database(place: Place, journals: Mapping[str, Story]) -> Iterator[Finding]:
         engine = create_engine(place.uri, poolclass=NullPool)
         connection = within(ANSWER_SECONDS, engine.connect)
     except ModuleNotFoundError as raised:
-        install = f"python -m pip install {DRIVERS.get(raised.name, raised.name)}"
+        install = shlex.join(["python", "-m", "pip", "install", DRIVERS.get(raised.name, raised.name)])
         yield error("store", f"{place.shown}: its driver, {raised.name}, is not installed", install)
         return
     except Exception as raised:  # whatever a driver or a network may have to say

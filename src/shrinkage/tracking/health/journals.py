@@ -21,7 +21,8 @@ def stories(place: Place) -> dict[str, Story]:
 
 def journal_findings(place: Place, found: Mapping[str, Story]) -> Iterator[Finding]:
     folder = place.home / JOURNALS
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
+    for path in paths:
         try:
             with contextlib.suppress(FileNotFoundError):  # it has just been delivered
                 Story.begun(path)
@@ -43,7 +44,7 @@ def journal_findings(place: Place, found: Mapping[str, Story]) -> Iterator[Findi
         yield warning("journals", f"of another host, {host}, and not written to any more: {told(meant)}", sync)
     if going := [story for story in others if story not in silent]:
         yield well("journals", f"on their way into the store: {told(going)}")
-    elif not found:
+    elif not paths:
         yield well("journals", f"none waits in {folder}")
 
 

@@ -1,19 +1,19 @@
 """What the doctor mends by itself. Before it changes a SQLite file it makes a copy beside it."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from shrinkage.errors import InputError
-from shrinkage.tracking.journal import Story
 from shrinkage.tracking.location import sqlite_path
 
 from .asking import words
-from .checks import upgrade_by_hand
+from .checks import kind, upgrade_by_hand
 from .findings import Place
+from .journals import stories
 from .running import Running, running_by
 from .schema import Schema, SQLiteTables, schema, upgrade
 from .sqlite import (
@@ -37,11 +37,13 @@ from .sqlite import (
 COPIES_OF_A_MIGRATION = 3  # of the file: the backup, the tables that are made anew, and SQLite's log of both
 
 
-def mend(name: str, place: Place, journals: Mapping[str, Story]) -> Iterator[str]:
+def mend(name: str, place: Place) -> Iterator[str]:
     """Do one thing; yields what was done. Raises InputError where it cannot be done, or there is no need to."""
     path = sqlite_path(place.uri)
+    if kind(place.uri) in ("files", "unknown"):
+        raise InputError(f"--mend {name}: {place.shown} is no store; python -m shrinkage.doctor says what is")
     if name == "runs":
-        yield from mend_runs(place, path, journals)
+        yield from mend_runs(place, path)
     elif path is None:
         way = f"; back the database up, and run `{upgrade_by_hand(place)}` where it is" if name == "schema" else ""
         raise InputError(f"--mend {name} is for SQLite files, and the store is {place.shown}{way}")
@@ -103,7 +105,7 @@ def mend_store(path: Path) -> Iterator[str]:
     yield "The next run makes a new store; python -m shrinkage.tracking.sync outputs multirun brings runs in again"
 
 
-def mend_runs(place: Place, path: Path | None, journals: Mapping[str, Story]) -> Iterator[str]:
+def mend_runs(place: Place, path: Path | None) -> Iterator[str]:
     """End the runs whose process has died on this host, as KILLED, at their last sign of life."""
     from mlflow.tracking import MlflowClient
 
@@ -114,7 +116,9 @@ def mend_runs(place: Place, path: Path | None, journals: Mapping[str, Story]) ->
         if found.state != "current":
             raise InputError(f"--mend runs: {path} has to be mended first; its schema: {found.seen}")
     client = MlflowClient(tracking_uri=place.uri)
-    dead = [run for run in running_by(client) if run.state(journals) == "dead"]
+    runs = running_by(client)
+    journals = stories(place)  # after the runs: one that has been resumed has a journal before it is RUNNING again
+    dead = [run for run in runs if run.state(journals) == "dead"]
     if not dead:
         raise InputError("--mend runs: no run is RUNNING whose process has died on this host")
     if path is not None:
@@ -122,7 +126,7 @@ def mend_runs(place: Place, path: Path | None, journals: Mapping[str, Story]) ->
     for run in dead:
         seen = client.get_run(run.run_id)  # it may have been resumed meanwhile
         run = Running(run.run_id, run.name, run.began, seen.data.tags)
-        if seen.info.status == "RUNNING" and run.state(journals) == "dead":
+        if seen.info.status == "RUNNING" and run.state(stories(place)) == "dead":
             client.set_terminated(run.run_id, status="KILLED", end_time=run.heartbeat)
             yield f"KILLED: {run.told}"
 

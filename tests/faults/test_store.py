@@ -1,0 +1,214 @@
+"""Whatever befalls the store while a run trains: the run goes on, and the store has all of it in the end, once."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import config, train_here, wait_for
+from faults import FULL, ROUNDS, Gate, Recorded, Server, recorded, run_ids, seconds_of_training, tmpfs
+
+from shrinkage.fit import fit
+from shrinkage.tracking import client as clients
+from shrinkage.tracking.store import open_store
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+TRAINING = ("data=diabetes", "penalty=l1", "lambd=0.05", "data.batch_size=null")
+EPOCHS = 600 if FULL else 250
+IGNORE = ("tracking.uri",)
+LONG = 60.0 if FULL else 6.0  # seconds that the store is locked
+
+
+def train(uri: str, folder: Path) -> None:
+    """One run in this process, from a folder; it returns when the bounded wait at its end is over."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        fit(config("tracking=mlflow", f"tracking.uri={uri}", f"trainer.max_epochs={EPOCHS}", *TRAINING))
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
+def during_training(folder: Path, fault: Callable[[], None]) -> Iterator[None]:
+    """The fault comes at a random moment of a run's first second of training."""
+
+    def strike() -> None:
+        wait_for(lambda: any(path.stat().st_size > 20_000 for path in folder.rglob("*.journal")), 60)
+        time.sleep(random.random())
+        fault()
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recorded, float]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(f"sqlite:///{folder}/mlflow.db", folder)
+    (run,) = run_ids(folder / "mlflow.db")
+    return recorded(folder / "mlflow.db", folder, run), seconds_of_training(folder / "mlflow.db", run)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    found = Server(folder / "mlflow.db", folder / "mlartifacts")
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a run hardly waits for a store that is away."""
+    monkeypatch.setattr(clients, "END_SECONDS", 1.0)
+    monkeypatch.setattr(clients, "NEVER_SECONDS", 1.0)
+
+
+def assert_whole(store: Path, artifacts: Path, run: str, undisturbed: tuple[Recorded, float], fault: str) -> None:
+    expected, seconds = undisturbed
+    recorded(store, artifacts, run).assert_same(expected, IGNORE)
+    if FULL:
+        print(f"{fault}: training took {seconds_of_training(store, run) / seconds:.2f} of an undisturbed one's time")
+
+
+def wait_until_none_waits(folder: Path) -> None:
+    """Until the writer has carried all journals."""
+    wait_for(lambda: not list((folder / "journals").glob("*.journal")), 90)
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("fault", ["killed", "500", "slow", "shut", "never there"])
+def test_a_server_that_is(
+    fault: str, number: int, server: Server, undisturbed: tuple[Recorded, float], tmp_path: Path, short_waits: None
+) -> None:
+    gate = Gate(server)
+    known = set(run_ids(server.store))
+
+    def strike() -> None:
+        if fault == "killed":
+            server.kill()
+            time.sleep(2 * random.random())
+            server.start()
+        else:
+            gate.mode, gate.slow = fault, 30.0 if FULL else 3.0
+            time.sleep(2)
+            gate.mode = "open"
+
+    if fault == "never there":
+        gate.mode = "shut"
+        train(gate.uri, tmp_path)
+        gate.mode = "open"
+    else:
+        with during_training(tmp_path, strike):
+            train(gate.uri, tmp_path)
+    wait_until_none_waits(tmp_path)
+    (run,) = set(run_ids(server.store)) - known
+    assert_whole(server.store, server.artifacts, run, undisturbed, fault)
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_locked_sqlite_store(
+    number: int, undisturbed: tuple[Recorded, float], tmp_path: Path, short_waits: None
+) -> None:
+    uri, store = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "mlflow.db"
+    open_store(uri, "shrinkage", tmp_path / "mlartifacts")
+    lock = (
+        f"import sqlite3, time; c = sqlite3.connect({str(store)!r}); c.execute('BEGIN EXCLUSIVE'); time.sleep({LONG})"
+    )
+    others: list[subprocess.Popen] = []
+    with during_training(tmp_path, lambda: others.append(subprocess.Popen([sys.executable, "-c", lock]))):
+        train(uri, tmp_path)
+    others[0].wait()
+    wait_until_none_waits(tmp_path)
+    assert_whole(store, tmp_path, *run_ids(store), undisturbed, "locked")
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("fault", ["full", "read-only artifacts"])
+def test_a_disk_that_is(
+    fault: str, number: int, undisturbed: tuple[Recorded, float], tmp_path: Path, short_waits: None
+) -> None:
+    place = tmp_path / "disk"
+    home = place if fault == "full" else tmp_path
+    artifacts = home / "mlartifacts"
+    with tmpfs(place if fault == "full" else artifacts, "20m") as disk:
+        uri, store = f"sqlite:///{home}/mlflow.db", home / "mlflow.db"
+        open_store(uri, "shrinkage", artifacts)
+
+        def strike() -> None:
+            if fault == "full":
+                filler = disk / "filler"
+                with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                    while True:
+                        file.write(b"\0" * 4096)
+                time.sleep(1.5)
+                filler.unlink()
+            else:
+                subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+
+        with during_training(home, strike):
+            train(uri, home)
+        if fault == "read-only artifacts":
+            assert list((home / "journals").glob("*.journal"))  # not all of it can be there
+            subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        wait_until_none_waits(home)
+        assert_whole(store, artifacts, *run_ids(store), undisturbed, fault)
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_writer_that_is_killed(
+    number: int, undisturbed: tuple[Recorded, float], tmp_path: Path, short_waits: None
+) -> None:
+    uri, store = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "mlflow.db"
+    killed: list[int] = []
+
+    def strike() -> None:
+        found = subprocess.run(["pgrep", "-f", "shrinkage.tracking.writer"], capture_output=True, text=True)
+        for pid in map(int, found.stdout.split()):
+            if os.readlink(f"/proc/{pid}/cwd") == str(tmp_path):  # noqa: PTH115 no file
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    with during_training(tmp_path, strike):
+        train(uri, tmp_path)
+    assert killed
+    wait_until_none_waits(tmp_path)
+    assert_whole(store, tmp_path, *run_ids(store), undisturbed, "killed writer")
+
+
+def test_offline_until_sync(undisturbed: tuple[Recorded, float], tmp_path: Path) -> None:
+    """tracking.offline=true starts no writer. sync brings in all of it, also into another store, and never twice."""
+    done = train_here(
+        *("tracking=mlflow", "tracking.offline=true", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"),
+        *(f"trainer.max_epochs={EPOCHS}", "progress=false", *TRAINING),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0 and "python -m shrinkage.tracking.sync" in done.stdout, done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+    # This process made the run and lives on, as none does that is started for a run.
+    (journal,) = (tmp_path / "journals").glob("*.journal")
+    (folder,) = (tmp_path / "outputs").glob("*/*")
+    journal.rename(folder / "run.journal")
+    store = tmp_path / "other.db"
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "shrinkage.tracking.sync", "--store", f"sqlite:///{store}", "outputs"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0 and "1 runs brought into" in done.stdout, done.stdout + done.stderr
+    (run,) = run_ids(store)
+    recorded(store, tmp_path, run).assert_same(undisturbed[0], (*IGNORE, "tracking.offline"))
