@@ -153,11 +153,16 @@ def test_secrets_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         uri = "postgresql://me:pass@word@db/runs?sslpassword=hidden"
         journal = Journal.new(tmp_path, "a hf_0123456789", {"overrides": f"tracking.uri={uri}"}, store=uri)
         journal.params({"tracking.uri": uri, "data.path": "/run/secrets/token", "api_key": "abcdefgh-key", "seed": 0})
-        journal.tags({"error": "401 for hf_0123456789"})
+        journal.tags({"error": "401 for hf_0123456789", "overrides": "+model.api_key=visible1 lambd=3"})
+        assert secrets.masked("model:\n  password: visible2\n  api_key: null\nlambd: 3") == (
+            "model:\n  password: ***\n  api_key: null\nlambd: 3"
+        )
+        assert secrets.masked("postgresql://u:pa/ss@host/db") == "postgresql://***@host/db"
+        assert secrets.masked("https://host/a?x=1 and b") == "https://host/a?x=1 and b"
         text = journal.path.read_text()
     finally:
         secrets.of_environment.cache_clear()
-    assert not any(secret in text for secret in ("hf_0123456789", "me:pass", "word@db", "hidden", "abcdefgh"))
+    assert not any(secret in text for secret in ("hf_0123456789", "me:pass", "word@db", "hidden", "abcdefgh", "visible1"))
     params = json.loads(text.splitlines()[1].partition(" ")[2])["params"]
     assert params == {
         "tracking.uri": "postgresql://***@db/runs?sslpassword=***",

@@ -74,6 +74,8 @@ def check(cfg: DictConfig) -> None:
         raise InputError(
             f"tracking.offline={cfg.tracking.offline}: must be true, false or auto; use tracking.offline=auto"
         )
+    if cfg.on_error not in ("continue", "stop"):
+        raise InputError(f"on_error={cfg.on_error}: must be continue or stop; use on_error=continue")
     if cfg.tracking.history not in ("thin", "all"):
         raise InputError(
             f"tracking.history={cfg.tracking.history}: must be thin or all; use tracking.history=all for every epoch"

@@ -26,10 +26,29 @@ sys.argv[0] = "train.py"
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """
 COMMANDS = {
-    "a run": ("penalty=l1", "lambd=0.03", "optimizer.momentum=0.9", "schedule=cosine", f"trainer.max_epochs={1500 if FULL else 700}"),
+    "a run": (
+        "penalty=l1",
+        "lambd=0.03",
+        "optimizer.momentum=0.9",
+        "schedule=cosine",
+        f"trainer.max_epochs={1500 if FULL else 700}",
+    ),
     "jobs": ("-m", "penalty=l1", "lambd=0,0.03", f"trainer.max_epochs={400 if FULL else 200},4"),
-    "joblib": ("-m", "penalty=l1", "lambd=0,0.03", f"trainer.max_epochs={400 if FULL else 200},4", "hydra/launcher=joblib"),
-    "lanes": ("-m", "penalty=l1", "lambd=0,0.03,0.1", "seed=0,1", f"trainer.max_epochs={900 if FULL else 500}", "hydra/launcher=lanes"),
+    "joblib": (
+        "-m",
+        "penalty=l1",
+        "lambd=0,0.03",
+        f"trainer.max_epochs={400 if FULL else 200},4",
+        "hydra/launcher=joblib",
+    ),
+    "lanes": (
+        "-m",
+        "penalty=l1",
+        "lambd=0,0.03,0.1",
+        "seed=0,1",
+        f"trainer.max_epochs={900 if FULL else 500}",
+        "hydra/launcher=lanes",
+    ),
 }
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 SOME = [("a run", signal.SIGKILL), ("a run", signal.SIGTERM), ("joblib", signal.SIGTERM), ("lanes", signal.SIGKILL)]
