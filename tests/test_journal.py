@@ -157,12 +157,16 @@ def test_secrets_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert secrets.masked("model:\n  password: visible2\n  api_key: null\nlambd: 3") == (
             "model:\n  password: ***\n  api_key: null\nlambd: 3"
         )
+        tree = {"a": {"api_key": "visible3", "token": None}, "b": ["x=1", "secret=visible3"], "c": 3}
+        assert secrets.masked_tree(tree) == {"a": {"api_key": "***", "token": None}, "b": ["x=1", "secret=***"], "c": 3}
         assert secrets.masked("postgresql://u:pa/ss@host/db") == "postgresql://***@host/db"
         assert secrets.masked("https://host/a?x=1 and b") == "https://host/a?x=1 and b"
         text = journal.path.read_text()
     finally:
         secrets.of_environment.cache_clear()
-    assert not any(secret in text for secret in ("hf_0123456789", "me:pass", "word@db", "hidden", "abcdefgh", "visible1"))
+    assert not any(
+        secret in text for secret in ("hf_0123456789", "me:pass", "word@db", "hidden", "abcdefgh", "visible1")
+    )
     params = json.loads(text.splitlines()[1].partition(" ")[2])["params"]
     assert params == {
         "tracking.uri": "postgresql://***@db/runs?sslpassword=***",

@@ -21,7 +21,7 @@ from shrinkage import config
 from shrinkage.errors import InputError
 from shrinkage.membership import Membership
 from shrinkage.provenance import run_tags
-from shrinkage.secrets import masked, masked_values
+from shrinkage.secrets import masked, masked_tree, masked_values
 from shrinkage.tracking.client import Client, TrackingError, connect
 from shrinkage.tracking.journal import DISK_SECONDS, Journal
 from shrinkage.tracking.location import home, store_uri
@@ -114,8 +114,8 @@ class Record:
                     folder=self.place.folder,
                 )
             self.journal.params(self.params)
-        self.keep_text("config.yaml", config.yaml_text(self.resolved))
-        self.keep_text("overrides.yaml", config.yaml_text(self.place.overrides))
+        self.keep_text("config.yaml", config.yaml_text(masked_tree(self.resolved)))
+        self.keep_text("overrides.yaml", config.yaml_text(masked_tree(self.place.overrides)))
         sweep = self.sweep.folder if self.sweep else self.earlier.sweep if self.earlier else None
         about = {
             "id": None if self.journal is None else self.journal.id,
@@ -171,11 +171,11 @@ class Record:
                 self.open()
         if self.journal is not None:
             self.journal.tags({"error": error})
-            self.keep_text("traceback.txt", "".join(traceback.format_exception(error)))
+            self.keep_text("traceback.txt", masked("".join(traceback.format_exception(error))))
 
     def keep_text(self, file: str, text: str) -> None:
         path = self.place.folder / file
-        write_patiently(path, lambda path: path.write_text(masked(text), encoding="utf-8"))
+        write_patiently(path, lambda path: path.write_text(text, encoding="utf-8"))
         self.keep(path)
 
     def end(self, status: str) -> None:

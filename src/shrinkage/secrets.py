@@ -32,6 +32,15 @@ def masked_values(values: Mapping[str, object]) -> dict[str, str]:
     }
 
 
+def masked_tree(tree: object) -> object:
+    """A config, or a list, masked in the same way; what is no text stays what it is."""
+    if isinstance(tree, Mapping):
+        return {key: STARS if value and NAME.search(str(key)) else masked_tree(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [masked_tree(value) for value in tree]
+    return masked(tree) if isinstance(tree, str) else tree
+
+
 @functools.cache
 def of_environment() -> tuple[str, ...]:
     """The values of variables with telling names, the longest first; a path or a number is no secret."""
