@@ -51,8 +51,8 @@ class Store:
 def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
     """The store at a tracking URI and the id of an experiment in it, both made if they are missing.
 
-    artifacts: where a local store puts its files. Raises InputError where the store cannot be used, and what MLflow or
-    the network raises where it cannot be used at this moment (`is_away`).
+    artifacts: where a database, which has no place for them, has its files. Raises InputError where the store cannot be
+    used, and what MLflow or the network raises where it cannot be used at this moment (`is_away`).
 
     MLflow migrates a database without a lock, so that several first uses at once leave it broken for good; and
     several processes may not create one experiment at once either. Both happen here under a lock beside the file.
@@ -61,7 +61,9 @@ def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
     try:
         with first_use(uri, artifacts):
             client = MlflowClient(tracking_uri=uri)
-            identifier = experiment_id(client, uri, experiment, artifacts.resolve().as_uri() if path else None)
+            identifier = experiment_id(
+                client, uri, experiment, None if uri.startswith("http") else artifacts.resolve().as_uri()
+            )
             if path is not None:
                 # Readers and a writer no longer wait for one another; the mode stays with the file.
                 with contextlib.closing(sqlite3.connect(path)) as connection:
