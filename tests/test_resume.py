@@ -227,7 +227,7 @@ def assert_lanes_resume(cfgs: list[DictConfig], *kills: int) -> None:
     ("overrides", "lambdas", "kills"),
     [
         # They end one by one, so that the stack is compacted before, between and after.
-        (["trainer.max_epochs=30", "early_stopping.patience=2", "data.num_train=10", *MOMENTUM], range(10), [8, 22, 8]),
+        (["trainer.max_epochs=30", "early_stopping.patience=2", "data.num_train=10", *MOMENTUM], range(10), [9, 5, 10]),
         (
             ["trainer.max_epochs=30", "trainer.until_gap=1e-3", "data.batch_size=null", *POLISH, *PROX],
             (0.01, 0.1),
@@ -249,6 +249,15 @@ def test_lanes_that_are_killed_end_as_those_that_never_were(
 def test_lanes_on_data_of_their_own_are_resumed() -> None:
     cfg = config(*EPOCHS, "tracking.history=thin")
     assert_lanes_resume([varied(cfg, data__seed=data, seed=seed) for data in (3, 4) for seed in (0, 1)], 14)
+
+
+def test_what_a_lane_leaves_behind_loads_without_unpickling_and_says_that_it_is_an_end(tmp_path: Path) -> None:
+    training, lanes, _ = together([config("trainer.max_epochs=1"), config("trainer.max_epochs=1", "lambd=1")], tmp_path)
+    training.run()
+    checkpoints.write(tmp_path, best=lanes[1].best, last=lanes[1].last)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 1
+    with pytest.raises(InputError, match="holds weights, but not all that training needs to go on"):
+        checkpoints.load(tmp_path / "last.ckpt")
 
 
 def test_metrics_that_are_undefined_at_some_steps_stay_out(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from shrinkage import config as typed
 from shrinkage.compose import Composer
@@ -68,10 +69,10 @@ class LanesLauncher(Launcher):
     def lane(self, number: int, overrides: list[str]) -> Job | None:
         """A job that may be a lane; None where no run can use it."""
         hydra = self.composer.hydra(overrides, number)
-        cfg = self.composer.resolved(overrides, hydra)
         try:
+            cfg = self.composer.resolved(overrides, hydra)
             typed.check(cfg)
-        except InputError:
+        except (InputError, OmegaConfBaseException):
             return None  # it runs by itself and says what is wrong
         folder = Path(hydra.hydra.sweep.dir, hydra.hydra.sweep.subdir).absolute()
         return Job(overrides, hydra, cfg, Place(typed.root_of(hydra.hydra), folder, list(hydra.hydra.overrides.task)))

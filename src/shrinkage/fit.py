@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from shrinkage import config, rerun, resume
 from shrinkage.errors import InputError
@@ -49,10 +50,10 @@ def in_one_line() -> Iterator[None]:
     try:
         with interruptible():
             yield
-    except (InputError, TrackingError, OSError) as error:
+    except (InputError, TrackingError, OmegaConfBaseException, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.ENOSPC:
             raise
-        words = masked(str(error))
+        words = masked(" ".join(line.strip() for line in str(error).splitlines()))
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:
             raise SystemExit(f"shrinkage: {words}") from None
         raise Refused(words) from None
@@ -68,6 +69,7 @@ def fit(cfg: DictConfig) -> float:
 
 
 def train(cfg: DictConfig) -> float:
+    config.complete(cfg)
     place, sweep = Place.of_this_job(), Membership.of_this_job()
     if sweep is not None and (done := sweep.finished().get(config.fingerprint(config.recorded(cfg)))) is not None:
         return loss_of(done["metrics"])

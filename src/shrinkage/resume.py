@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +116,9 @@ def find(target: str, uri: str, root: Path) -> Earlier:
 
 def folder_of(target: str, uri: str, root: Path) -> Path:
     """Where the run or sweep of this folder, id or name has its folder."""
-    if Path(target).is_dir():
-        return Path(target).resolve()
+    with suppress(OSError):  # a name may be too long for a folder's
+        if Path(target).is_dir():
+            return Path(target).resolve()
     for story in reversed(waiting(home(uri, root))):
         if isinstance(story, Story) and target in (story.id, story.name) and story.folder is not None:
             return story.folder

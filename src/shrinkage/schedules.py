@@ -14,7 +14,7 @@ class Schedule(ABC):
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
+        if type(self.warmup) not in (int, float) or not 0 <= self.warmup < 1:
             raise InputError(
                 f"schedule.warmup={self.warmup}: must be a share of the run, 0 ≤ warmup < 1; "
                 "use schedule.warmup=0.1 for its first tenth"
@@ -46,6 +46,11 @@ class Cosine(Schedule):
 
     final: float = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.final) not in (int, float) or not 0 <= self.final <= 1:
+            raise InputError(f"schedule.final={self.final}: must be a factor, 0 ≤ final ≤ 1; use schedule.final=0")
+
     def factor(self, progress: float) -> float:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
@@ -56,6 +61,13 @@ class Step(Schedule):
 
     gamma: float = 0.1
     drops: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.gamma) not in (int, float) or not 0 < self.gamma <= 1:
+            raise InputError(f"schedule.gamma={self.gamma}: must be a factor, 0 < gamma ≤ 1; use schedule.gamma=0.1")
+        if type(self.drops) is not int or self.drops < 1:
+            raise InputError(f"schedule.drops={self.drops}: must be a whole number ≥ 1; use schedule.drops=2")
 
     def factor(self, progress: float) -> float:
         return self.gamma ** min(int(progress * (self.drops + 1)), self.drops)

@@ -11,6 +11,7 @@ from shrinkage.record import Place, Record, recorded
 def study(cfg: DictConfig) -> None:
     """Answer the study's question, print the answer and record tables and figures. Bad input is refused as in `fit`."""
     with in_one_line():
+        config.complete(cfg)
         record = Record(cfg, Place.of_this_job(), Membership.of_this_job())
         try:
             with recorded([record]):

@@ -1,6 +1,7 @@
 """Config → objects → Trainer: what one run is made of."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -434,13 +435,18 @@ def make(node: DictConfig, **arguments: object) -> object:
     """Instantiate a node of the config; what its class says about a bad value comes through as it says it."""
     try:
         return instantiate(node, _convert_="all", **arguments)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | MisconfigurationException):
-            raise InputError(str(error.__cause__)) from error
-        if isinstance(error.__cause__, TypeError) and "unexpected keyword argument" in str(error.__cause__):
+    except (InstantiationException, TypeError) as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError | MisconfigurationException):
+            raise InputError(str(cause)) from error
+        if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
             raise InputError(
-                f"{error.__cause__}: the choice has no such setting; an experiment made for another one may have set it"
+                f"{cause}: the choice has no such setting; an experiment made for another one may have set it"
             ) from error
+        if isinstance(cause, TypeError) and re.search(r"missing \d+ required", str(cause)):
+            raise InputError(f"{cause}: the choice needs this setting; leave it as conf/ has it") from error
+        if not str(error).startswith("Error in call"):  # no class was found that could be called
+            raise InputError(" ".join(str(error).split())) from error
         raise
 
 

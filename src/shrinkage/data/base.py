@@ -88,7 +88,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     def __init__(self, *, seed: int, batch_size: int | None, order_seed: int) -> None:
         super().__init__()
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise InputError(
                 f"data.batch_size={batch_size}: must be a whole number ≥ 1; use data.batch_size=null for all rows"
             )

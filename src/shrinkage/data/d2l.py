@@ -1,5 +1,6 @@
 """The synthetic problem of the weight decay chapter of Dive into Deep Learning (https://d2l.ai, §3.7)."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from shrinkage.errors import InputError
 
 from .base import DataModule, Part
+from .memory import check_memory
 
 
 class D2L(DataModule):
@@ -30,14 +32,20 @@ class D2L(DataModule):
     ) -> None:
         super().__init__(seed=seed, batch_size=batch_size, order_seed=order_seed)
         for name, value in (("num_train", num_train), ("num_val", num_val), ("num_inputs", num_inputs)):
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise InputError(f"data.{name}={value}: must be a whole number ≥ 1; the chapter has data.{name}=20")
+        weights = weight if isinstance(weight, list | tuple) else [weight]
+        for name, values in (("weight", weights), ("bias", [bias]), ("noise", [noise])):
+            for value in values:
+                if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+                    raise InputError(f"data.{name}={value}: must be a finite number; the chapter has data.{name}=0.01")
         if noise < 0:
             raise InputError(f"data.noise={noise}: a standard deviation must be ≥ 0; use data.noise=0 for none")
-        if not isinstance(weight, int | float) and len(weight) != num_inputs:
+        if len(weights) not in (1, num_inputs):
             raise InputError(
-                f"data.weight has {len(weight)} numbers: must be one number or data.num_inputs={num_inputs} of them"
+                f"data.weight has {len(weights)} numbers: must be one number or data.num_inputs={num_inputs} of them"
             )
+        check_memory(num_train + num_val, num_inputs, "make data.num_train, data.num_val or data.num_inputs smaller")
         self.sizes = {"train": num_train, "val": num_val}
         self.coefficients = np.broadcast_to(np.asarray(weight, dtype=np.float64), num_inputs)
         self.intercept, self.noise, self.noise_variance = bias, noise, noise**2 or None

@@ -15,6 +15,8 @@ from sklearn.model_selection import (
 
 from shrinkage.errors import InputError
 
+from .quoting import quoted
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -49,7 +51,8 @@ class Split:
     refit: bool
 
     def __post_init__(self) -> None:
-        if not (0 < self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
+        numbers = all(type(share) in (int, float) for share in (self.val, self.test))
+        if not (numbers and 0 < self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
             raise InputError(
                 f"data.val={self.val} data.test={self.test}: shares of the rows, val > 0, test ≥ 0, together under 1; "
                 "use data.val=0.2 data.test=0.2"
@@ -95,8 +98,8 @@ class Split:
         if rows.class_names and len(set(rows.target[left])) < len(rows.class_names):
             missing = sorted(set(range(len(rows.class_names))) - set(rows.target[left].tolist()))
             raise InputError(
-                f"class {rows.class_names[missing[0]]!r} is in no training row: all its rows lie in one group, or at "
-                "one end of the time; bring more of them, or choose another data.seed"
+                f"class {quoted(rows.class_names[missing[0]])} is in no training row: all its rows lie in one group, "
+                "or at one end of the time; bring more of them, or choose another data.seed"
             )
         found = {"train": left, "val": val, "test": test if self.folds is None or self.refit else test[:0]}
         return {name: index for name, index in found.items() if len(index)}
@@ -124,8 +127,8 @@ class Split:
             needed = 2 if self.folds is None else self.folds + (self.test > 0)
             if members.min() < needed:
                 raise InputError(
-                    f"class {rows.class_names[members.argmin()]!r} has {members.min()} row(s): every class needs at "
-                    "least one in each part; bring more of its rows, or take them out"
+                    f"class {quoted(rows.class_names[members.argmin()])} has {members.min()} row(s): every class needs "
+                    "at least one in each part; bring more of its rows, or take them out"
                 )
 
     def apart(self, left: np.ndarray, share: float, rows: Rows) -> tuple[np.ndarray, np.ndarray]:

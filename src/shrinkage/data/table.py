@@ -1,6 +1,8 @@
 """The user's own file."""
 
 import difflib
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +12,19 @@ from pandas.api import types
 
 from shrinkage.errors import InputError
 
+from .quoting import LENGTH, dropping, quoted, shown
+from .reading import NUMBER, read_file
 from .recipe import GAP
 from .tabular import Table, TabularData
 
+LISTED = 20  # the most columns that a message names
 FEW = 10  # a target of so many distinct whole numbers, or fewer, is read as classes
+# What a person takes for a number: 1,234.50 and 1.234,50 and 1 234 and 12 % and $5.
+ALMOST = re.compile(r"[+-]?[$€£]?\s*\d[\d.,'’\s]*(e[+-]?\d+)?\s*[%$€£]?", re.ASCII | re.IGNORECASE)
 
 
 class TableFile(TabularData):
-    """A CSV (plain or gzipped) or Parquet file with a header.
+    """A CSV (UTF-8, plain or gzipped) or Parquet file with a header, read as `read_file` says.
 
     target: the column to predict. task: `regression`, `classification`, or `auto`: text, booleans, two distinct
     values or at most ten distinct whole numbers are classes. drop: columns to leave out. group and time: columns that
@@ -48,106 +55,134 @@ class TableFile(TabularData):
             ("missing", missing, ("error", "drop", "mean")),
         ):
             if value not in choices:
-                raise InputError(f"data.{name}={value}: must be one of {', '.join(choices)}; use {choices[0]}")
-        self.title = Path(path).name
-        self.path, self.target, self.task, self.missing = Path(path), str(target), task, missing
+                raise InputError(f"data.{name}={shown(value)}: must be one of {', '.join(choices)}; use {choices[0]}")
+        if not isinstance(drop, list | tuple):
+            way_out = dropping(drop) if isinstance(drop, str) else "data.drop=[]"
+            raise InputError(f"data.drop={shown(drop)}: must be a list of columns; use {way_out}")
+        if type(max_categories) is not int or max_categories < 1:
+            raise InputError(f"data.max_categories={shown(max_categories)}: must be a whole number ≥ 1; use 100")
+        if group is not None and time is not None:
+            raise InputError("data.group and data.time: rows are kept together by one of them; leave the other one out")
+        self.path, self.target, self.task, self.missing = Path(str(path)), str(target), task, missing
+        self.title = self.path.name
         self.drop, self.max_categories = list(map(str, drop)), max_categories
         self.group, self.time = (None if column is None else str(column) for column in (group, time))
 
     def load(self) -> Table:
-        frame = self.read()
+        frame = read_file(self.path)
         roles = {"target": [self.target], "drop": self.drop, "group": [self.group], "time": [self.time]}
         for key, columns in roles.items():
             for column in columns:
                 if column is not None and column not in frame:
                     raise InputError(self.not_a_column(key, column, list(frame)))
+        if self.target in self.drop:
+            raise InputError(f"data.target={shown(self.target)}: it is in data.drop too; take it out of one of them")
         frame = frame.drop(columns=self.drop)
         for key in ("group", "time"):
             column = getattr(self, key)
             if column is not None and column not in frame.drop(columns=self.target):
-                raise InputError(f"data.{key}={column}: it is the target, or dropped; choose another column")
-        self.check_infinite(frame)
+                raise InputError(f"data.{key}={shown(column)}: it is the target, or dropped; choose another column")
+        self.check_values(frame)
         for key in ("group", "time"):
             column = getattr(self, key)
             if column is not None and frame[column].isna().any():
                 raise InputError(
-                    f"data.{key}={column}: it is missing in {frame[column].isna().sum()} of {len(frame)} rows, and no "
-                    "row can be placed without it; mend the rows, or choose another column"
+                    f"data.{key}={shown(column)}: it is missing in {frame[column].isna().sum()} of {len(frame)} rows, "
+                    "and no row can be placed without it; mend the rows, or choose another column"
                 )
         frame = self.without_missing(frame)
         groups = None if self.group is None else pd.factorize(frame.pop(self.group))[0]
         times = None if self.time is None else self.times(frame.pop(self.time))
+        for column in frame:
+            self.note_almost_numbers(frame[column])
         target = frame.pop(self.target)
         if frame.columns.empty:
-            raise InputError(f"{self.path}: no column is left beside the target {self.target!r} to learn from")
+            raise InputError(
+                f"data.path={shown(self.path)}: no column is left beside the target {quoted(self.target)} to learn from"
+            )
+        for column in frame.columns[frame.columns.str.fullmatch(r"Unnamed: \d+")]:
+            self.notes.append(
+                f"a column without a name, which may be the rows' numbers, is learned from as {quoted(column)}; "
+                f"{dropping(column)} leaves it out."
+            )
         if len(target) > 1 and target.nunique() == 1:
             raise InputError(
-                f"data.target={self.target}: it is {target.iloc[0]} in every row, there is nothing to learn; "
-                "choose another column"
+                f"data.target={shown(self.target)}: it is {shown(target.iloc[0])} in every row, there is nothing to "
+                "learn; choose another column"
             )
         features, fills = self.check_features(frame), self.missing == "mean"
         if not self.is_classification(target):
             if not types.is_numeric_dtype(target):
                 raise InputError(
-                    f"data.target={self.target} data.task=regression: the column has text, such as "
-                    f"{target.iloc[0]!r}; regression needs numbers, use data.task=classification"
+                    f"data.target={shown(self.target)} data.task=regression: the column has text, such as "
+                    f"{quoted(target.iloc[0])}; regression needs numbers, use data.task=classification"
                 )
             return Table(features, target.to_numpy(dtype=np.float64), (), groups, times, frame, fills)
         codes, names = pd.factorize(target, sort=True)
         return Table(features, codes.astype(np.int64), tuple(map(str, names)), groups, times, frame, fills)
 
-    def read(self) -> pd.DataFrame:
-        try:
-            if self.path.suffix.lower() in (".parquet", ".pq"):
-                frame = pd.read_parquet(self.path)
-            else:
-                frame = pd.read_csv(self.path, low_memory=False)
-        except FileNotFoundError:
-            raise InputError(
-                f"data.path={self.path}: there is no such file in {Path.cwd()}; give its path from here, or a full one"
-            ) from None
-        except pd.errors.EmptyDataError:
-            raise InputError(f"data.path={self.path}: the file is empty; it needs a header and rows") from None
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-        ) as error:  # ParserError, UnicodeDecodeError, BadGzipFile, ArrowInvalid
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"data.path={self.path}: cannot be read ({reason}); it must be CSV (UTF-8), gzipped CSV or Parquet"
-            ) from None
-        if frame.empty:
-            raise InputError(f"data.path={self.path}: there is a header and no row; it needs rows")
-        return frame.rename(columns=str)
-
     def times(self, column: pd.Series) -> np.ndarray:
         """The column as numbers that grow with time."""
         if types.is_numeric_dtype(column):
-            return column.to_numpy(dtype=np.float64)
+            return column.to_numpy()
         try:
-            return pd.to_datetime(column).astype("int64").to_numpy()
-        except (ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:120]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message="Could not infer format")
+                warnings.filterwarnings("ignore", message="Parsing dates in")  # how they were read is said below
+                try:
+                    moments = pd.to_datetime(column, format="ISO8601", utc=True)
+                except ValueError:
+                    moments = pd.to_datetime(column, utc=True)
+                    self.notes.append(
+                        f"data.time={shown(self.time)}: {quoted(column.iloc[0])} is read as "
+                        f"{moments.iloc[0]:%Y-%m-%d}; dates written as 2026-01-31 cannot be mistaken."
+                    )
+            if moments.isna().any():
+                raise ValueError(f"{quoted(column[moments.isna()].iloc[0])} is no time")
+        except (ValueError, TypeError, OverflowError, UserWarning) as error:
             raise InputError(
-                f"data.time={self.time}: the column can be read neither as numbers nor as dates ({reason}); write "
-                "dates as 2026-01-31"
+                f"data.time={shown(self.time)}: the column can be read neither as numbers nor as dates "
+                f"({shown(error)}); write dates as 2026-01-31"
             ) from None
+        return moments.astype("int64").to_numpy()
 
     def not_a_column(self, key: str, column: str, columns: list[str]) -> str:
         close = difflib.get_close_matches(column, columns, n=1)
-        shown = ", ".join(columns[:20]) + (f", … ({len(columns)} in all)" if len(columns) > 20 else "")
-        way_out = f"did you mean {close[0]}?" if close else "choose one of them"
-        return f"data.{key}={column}: {self.path} has no such column, it has {shown}; {way_out}"
+        names = [shown(name, LENGTH) for name in columns[:LISTED]]
+        listed = ", ".join(names) + (f", … ({len(columns)} in all)" if len(columns) > LISTED else "")
+        way_out = f"did you mean {shown(close[0])}?" if close else "choose one of them"
+        for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+            if len(columns) == 1 and separator in columns[0]:
+                way_out = f"its cells are separated by {word}, write the file with commas"
+        return f"data.{key}={shown(column)}: {shown(self.path)} has no such column, it has {listed}; {way_out}"
 
-    def check_infinite(self, frame: pd.DataFrame) -> None:
-        for column in frame.select_dtypes("number"):
-            count = int(np.isinf(frame[column].to_numpy(dtype=np.float64, na_value=0.0)).sum())
-            if count:
+    def check_values(self, frame: pd.DataFrame) -> None:
+        for name, column in frame.items():
+            if types.is_numeric_dtype(column):
+                count = int(np.isinf(column.to_numpy(dtype=np.float64, na_value=0.0)).sum())
+                if count:
+                    raise InputError(
+                        f"column {quoted(name)} is infinite in {count} of {len(frame)} rows: every number must be "
+                        f"finite; mend the rows, or leave the column out with {dropping(name)}"
+                    )
+            elif types.infer_dtype(column) == "mixed":
+                value = type(column.dropna().iloc[0]).__name__
                 raise InputError(
-                    f"column {column!r} is infinite in {count} of {len(frame)} rows: every number must be finite; "
-                    f"mend the rows, or leave the column out with data.drop=[{column}]"
+                    f"column {quoted(name)} has values that are neither numbers nor text, such as a {value}; "
+                    f"leave it out with {dropping(name)}"
                 )
+
+    def note_almost_numbers(self, column: pd.Series) -> None:
+        """A note on text that a person may take for numbers."""
+        if types.is_numeric_dtype(column):
+            return
+        texts = [str(value).strip() for value in column.dropna().unique()]
+        others = [text for text in texts if not NUMBER.fullmatch(text)]
+        if others and 2 * sum(1 for text in texts if ALMOST.fullmatch(text) or NUMBER.fullmatch(text)) > len(texts):
+            self.notes.append(
+                f"column {quoted(column.name)} is read as text, each value a category, since {quoted(others[0])} is no "
+                "number; numbers are written as 1234.5."
+            )
 
     def without_missing(self, frame: pd.DataFrame) -> pd.DataFrame:
         missing = frame.isna().sum()
@@ -155,7 +190,8 @@ class TableFile(TabularData):
         if missing.empty:
             return frame
         if self.missing == "error":
-            columns = ", ".join(f"{column!r} in {count}" for column, count in missing.items())
+            columns = ", ".join(f"{quoted(column)} in {count}" for column, count in missing[:LISTED].items())
+            columns += f", … ({len(missing)} columns in all)" if len(missing) > LISTED else ""
             raise InputError(
                 f"missing values (of {len(frame)} rows): {columns}; use data.missing=drop to leave the rows out, "
                 "or data.missing=mean to fill them from the training part"
@@ -171,8 +207,8 @@ class TableFile(TabularData):
             return kept.reset_index(drop=True)
         if self.target in missing:
             raise InputError(
-                f"data.target={self.target} is missing in {missing[self.target]} of {len(frame)} rows: a target cannot "
-                "be filled in; use data.missing=drop"
+                f"data.target={shown(self.target)} is missing in {missing[self.target]} of {len(frame)} rows: a target "
+                "cannot be filled in; use data.missing=drop"
             )
         return frame
 
@@ -181,15 +217,20 @@ class TableFile(TabularData):
         columns = {}
         for name, column in frame.items():
             if column.isna().all():
-                raise InputError(f"column {name!r} has no value at all; leave it out with data.drop=[{name}]")
+                raise InputError(f"column {quoted(name)} has no value at all; leave it out with {dropping(name)}")
             if types.is_numeric_dtype(column):
                 columns[name] = column.to_numpy(dtype=np.float64, na_value=np.nan)
                 continue
             if column.nunique() > self.max_categories:
                 raise InputError(
-                    f"text column {name!r} has {column.nunique():,} different values: each becomes a column of its "
-                    f"own, at most data.max_categories={self.max_categories}; leave it out with data.drop=[{name}], "
+                    f"text column {quoted(name)} has {column.nunique():,} different values: each becomes a column of "
+                    f"its own, at most data.max_categories={self.max_categories}; leave it out with {dropping(name)}, "
                     "or raise the bound"
+                )
+            if column.isna().any() and (column == GAP).any():
+                self.notes.append(
+                    f"column {quoted(name)} has gaps and the text {GAP!r}, and data.missing=mean makes one category of "
+                    "them."
                 )
             columns[name] = column.astype(object).where(column.notna(), GAP).astype(str)
         return pd.DataFrame(columns)
@@ -203,7 +244,7 @@ class TableFile(TabularData):
             classes = distinct == 2 or (whole and distinct <= FEW)
             if classes and distinct > 2:
                 self.notes.append(
-                    f"{self.target} has {distinct} distinct whole numbers and is read as {distinct} classes; "
+                    f"{shown(self.target)} has {distinct} distinct whole numbers and is read as {distinct} classes; "
                     "data.task=regression reads it as a number."
                 )
             return classes

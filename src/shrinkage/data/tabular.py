@@ -1,11 +1,12 @@
 """Data sets of rows and columns: seeded split, one-hot columns and standardisation from the training part alone."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import make_column_transformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -13,8 +14,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from shrinkage.errors import InputError
 
 from .base import EXAMPLE_ROWS, DataModule, Part
+from .memory import check_memory
+from .quoting import dropping, quoted
 from .recipe import GAP, Column, Feature, Recipe, kind
 from .splits import Rows, Split
+
+LARGEST = 1e150  # whose square is a number
 
 
 @dataclass(frozen=True)
@@ -69,46 +74,50 @@ class TabularData(DataModule):
         self.classes = len(table.class_names) or None
         self.digest = digest(table)
         rows = self.split.parts(Rows(table.target, table.class_names, table.groups, table.times))
-        if self.classes is None and np.ptp(table.target[rows["train"]]) == 0:
-            raise InputError(
-                f"the target is {table.target[rows['train'][0]]:g} in every training row: there is nothing to learn; "
-                "choose another data.target"
-            )
+        if self.classes is None:
+            check_range("the target", table.target)
+            if np.ptp(table.target[rows["train"]]) == 0:
+                raise InputError(
+                    f"the target is {table.target[rows['train'][0]]:g} in every training row: there is nothing to "
+                    "learn; choose another data.target"
+                )
 
-        text = [c for c in table.features if not pd.api.types.is_numeric_dtype(table.features[c])]
-        numbers = [c for c in table.features if c not in text]
+        features = table.features
+        text = [c for c in features if not pd.api.types.is_numeric_dtype(features[c])]
+        numbers = [c for c in features if c not in text]
+        for name in numbers:
+            check_range(f"column {quoted(name)}", features[name].to_numpy())
+        empty = features[numbers].iloc[rows["train"]].isna().all()
+        for name in empty.index[empty]:
+            raise InputError(
+                f"column {quoted(name)} has no value in any training row, so there is no mean to fill in; leave it out "
+                f"with {dropping(name)}, or choose another data.seed"
+            )
+        categories = sum(features[name].nunique() for name in text)
+        check_memory(len(features), len(numbers) + categories, "leave columns out with data.drop, or take fewer rows")
         encode = make_column_transformer(
-            (SimpleImputer(keep_empty_features=True), numbers),
+            (SimpleImputer(), numbers),
             (OneHotEncoder(handle_unknown="ignore", sparse_output=False), text),
-            verbose_feature_names_out=False,
         )
         # Learned from the training rows alone, so that nothing of the other parts leaks into them.
         self.preprocessing = make_pipeline(encode, StandardScaler()) if self.standardize else encode
-        self.preprocessing.fit(table.features.iloc[rows["train"]])
-        self.feature_names = tuple(map(str, encode.get_feature_names_out()))
-        raw = table.features if table.raw is None else table.raw
+        self.preprocessing.fit(features.iloc[rows["train"]])
+        self.origins = origins(encode)
+        self.feature_names = names(self.origins)
+        raw = features if table.raw is None else table.raw
         self.kinds, self.fills = {name: kind(column) for name, column in raw.items()}, table.fills
         self.example_rows = raw.iloc[rows["train"][:EXAMPLE_ROWS]]
         target = table.target
         if self.classes is None and self.standardize:
             self.center, self.scale = target[rows["train"]].mean(), target[rows["train"]].std()
             target = (target - self.center) / self.scale
-        return {
-            name: Part(
-                np.asarray(self.preprocessing.transform(table.features.iloc[index]), dtype=np.float64),
-                target[index],
-            )
-            for name, index in rows.items()
-        }
+        x = np.asarray(self.preprocessing.transform(features), dtype=np.float64)
+        return {name: Part(x[index], target[index]) for name, index in rows.items()}
 
     def recipe(self) -> Recipe:
         encode = self.preprocessing[0] if self.standardize else self.preprocessing
-        (_, imputer, numbers), (_, encoder, text) = encode.transformers_
-        origins = [(name, None) for name in numbers]
-        if text:
-            categories = zip(text, encoder.categories_, strict=True)
-            origins += [(name, str(category)) for name, known in categories for category in known]
-        means, scales = np.zeros(len(origins)), np.ones(len(origins))
+        (_, imputer, numbers), (_, _, text) = encode.transformers_
+        means, scales = np.zeros(len(self.origins)), np.ones(len(self.origins))
         if self.standardize:
             means, scales = self.preprocessing[-1].mean_, self.preprocessing[-1].scale_
         gaps: dict[str, float | str] = {}
@@ -119,7 +128,7 @@ class TabularData(DataModule):
             tuple(Column(name, kind, gaps.get(name)) for name, kind in self.kinds.items()),
             tuple(
                 Feature(name, *origin, float(mean), float(scale))
-                for name, origin, mean, scale in zip(self.feature_names, origins, means, scales, strict=True)
+                for name, origin, mean, scale in zip(self.feature_names, self.origins, means, scales, strict=True)
             ),
         )
 
@@ -131,3 +140,37 @@ def digest(table: Table) -> str:
     """16 hexadecimal digits of all the rows, whatever the split."""
     features = pd.util.hash_pandas_object(table.features, index=False).to_numpy()
     return Part(features, table.target).digest
+
+
+def check_range(name: str, values: np.ndarray) -> None:
+    """Raises InputError where a square, of which standard deviations and losses are made, would be infinite or 0.
+
+    NaN is a gap.
+    """
+    least, largest = np.nanmin(values), np.nanmax(values)
+    if max(abs(least), abs(largest)) > LARGEST or 0 < largest - least < 1 / LARGEST:
+        raise InputError(
+            f"{name} goes from {least:g} to {largest:g}: numbers must be under {LARGEST:g}, and differ by more than "
+            f"{1 / LARGEST:g}; write them in another unit"
+        )
+
+
+def origins(encode: ColumnTransformer) -> list[tuple[str, str | None]]:
+    """The column of each feature, and the category that it stands for."""
+    (_, _, numbers), (_, encoder, text) = encode.transformers_
+    known = zip(text, encoder.categories_, strict=True) if text else ()
+    return [(name, None) for name in numbers] + [(name, str(each)) for name, found in known for each in found]
+
+
+def names(features: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
+    """The names of features from a column and a category each: that of the column, or column_category."""
+    found: dict[str, str] = {}
+    for column, category in features:
+        name = column if category is None else f"{column}_{category}"
+        if name in found:
+            raise InputError(
+                f"columns {quoted(found[name])} and {quoted(column)} both have a feature called {quoted(name)}, since "
+                "a category is called column_category; give one of them another name"
+            )
+        found[name] = column
+    return tuple(found)

@@ -1,5 +1,7 @@
 """Initial weights of a linear layer."""
 
+import sys
+
 from torch import nn
 
 from shrinkage.errors import InputError
@@ -13,6 +15,8 @@ def initialise_(layer: nn.Linear, init: str, sigma: float) -> None:
     """
     if init not in ("normal", "glorot", "torch"):
         raise InputError(f"model.init={init}: must be normal, glorot or torch; use model.init=torch for PyTorch's own")
+    if init == "normal" and (type(sigma) not in (int, float) or not 0 <= sigma <= sys.float_info.max):
+        raise InputError(f"model.sigma={sigma}: a standard deviation must be a number ≥ 0; use model.sigma=0.01")
     if init == "torch":
         return
     if init == "normal":

@@ -1,12 +1,17 @@
 """A multilayer perceptron."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import psutil
+import torch
 from torch import nn
 
 from shrinkage.errors import InputError
 
 from .init import initialise_
+
+COPIES = 4  # of the weights: themselves, their gradient, the optimiser's state, the best ones so far
 
 
 class MLP(nn.Sequential):
@@ -27,13 +32,23 @@ class MLP(nn.Sequential):
         init: str,
         sigma: float,
     ) -> None:
-        if not 0 <= dropout < 1:
+        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
             raise InputError(f"model.dropout={dropout}: must be 0 ≤ dropout < 1; use model.dropout=0 for none")
-        if not all(isinstance(width, int) and width > 0 for width in widths):
-            raise InputError(f"model.widths={list(widths)}: must be whole numbers > 0; use model.widths=[64,64]")
-        make_activation = getattr(nn.modules.activation, activation, None)
-        if make_activation is None:
-            raise InputError(f"model.activation={activation}: must name a class of torch.nn; use model.activation=ReLU")
+        if not isinstance(widths, list | tuple) or not all(type(width) is int and width > 0 for width in widths):
+            raise InputError(f"model.widths={widths}: must be whole numbers > 0; use model.widths=[64,64]")
+        numbers = sum(n * m for n, m in pairwise([inputs, *widths, outputs]))
+        needed, free = COPIES * 4 * numbers, psutil.virtual_memory().available
+        if needed > free:
+            raise InputError(
+                f"model.widths={widths}: {numbers:,} weights need {needed / 1e9:,.0f} GB of memory and "
+                f"{free / 1e9:,.0f} GB are free; use model.widths=[64,64]"
+            )
+        make_activation = getattr(nn.modules.activation, str(activation), None)
+        if not is_elementwise(make_activation):
+            raise InputError(
+                f"model.activation={activation}: must name a class of torch.nn that maps each number to one; "
+                "use model.activation=ReLU"
+            )
         layers: list[nn.Module] = []
         for width in widths:
             layers += [nn.Linear(inputs, width, bias=bias), make_activation()]
@@ -44,3 +59,11 @@ class MLP(nn.Sequential):
         for layer in self:
             if isinstance(layer, nn.Linear):
                 initialise_(layer, init, sigma)
+
+
+def is_elementwise(make: object) -> bool:
+    """Whether it makes a module, without arguments, that keeps the shape of what it is given."""
+    try:
+        return make()(torch.zeros(1, 2)).shape == (1, 2)
+    except Exception:  # of whatever else torch.nn has under such a name
+        return False

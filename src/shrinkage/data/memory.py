@@ -1,0 +1,17 @@
+"""What a table of numbers takes, before it is made."""
+
+import psutil
+
+from shrinkage.errors import InputError
+
+COPIES = 3  # as it is made, as it is split, and in the precision of the training
+
+
+def check_memory(rows: int, columns: int, way_out: str) -> None:
+    """Raises InputError where rows × columns numbers of 8 bytes do not fit into the memory that is free."""
+    needed, free = COPIES * 8 * rows * columns, psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{rows:,} rows of {columns:,} numbers need {needed / 1e9:,.0f} GB of memory and {free / 1e9:,.0f} GB are "
+            f"free; {way_out}"
+        )
