@@ -473,7 +473,7 @@ def test_what_cannot_be_kept_in_the_end_is_said(
     with pytest.raises(InputError, match=r"last.ckpt cannot be written \(No space left on device\).*free space there"):
         training.run()
     assert "tried again for 0.3 s" in capsys.readouterr().err and not list(small_disk.rglob("*.tmp"))
-    with pytest.raises(OSError, match="No space left on device"):  # PyTorch alone says "unexpected pos"
+    with pytest.raises(OSError, match="No space left on device"):
         checkpoints.save({"large": torch.zeros(1_000_000)}, small_disk / "large.ckpt")
     filler.unlink()
     checkpoints.write(small_disk, best={"epoch": 1})

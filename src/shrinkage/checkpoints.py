@@ -1,5 +1,6 @@
 """Checkpoints that do not slow a short run, do not end a long one, and from which training goes on bitwise."""
 
+import io
 import random
 import sys
 import time
@@ -187,15 +188,14 @@ def save(checkpoint: dict, path: Path) -> None:
     """Replace the file as a whole. Raises OSError, and then leaves nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".tmp")
+    # By way of memory: where a write of its own is broken off, by a full disk or a signal, PyTorch may abort.
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
     try:
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
+        partial.write_bytes(content.getbuffer())
         partial.replace(path)
-    except BaseException as error:
+    except BaseException:
         partial.unlink(missing_ok=True)
-        # Where a write is broken off, PyTorch stumbles over its own positions, and what did it stands behind that.
-        if isinstance(error, RuntimeError) and error.__context__ is not None:
-            raise error.__context__ from None
         raise
 
 

@@ -296,6 +296,8 @@ def train_lanes(stack: Stack, workshop: "Workshop") -> None:
                     if (outcome := stack.outcomes[lane.index]) is not None:
                         outcome.record.curves(lane.history)
                 raise
+            if stack.folder is not None:
+                resume.forget_stack(stack.folder)
             if tell is not None:
                 tell("recording")
     except Exception as error:  # what it did to the records is recorded; other lanes still run

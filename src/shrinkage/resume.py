@@ -2,6 +2,8 @@
 
 import functools
 import json
+import shutil
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -150,11 +152,17 @@ def sweep_jobs(sweep: Path) -> dict[str, Earlier]:
 
 def new_stack(sweep: Path, folders: Sequence[Path]) -> Path:
     """A folder of the sweep's for the state of lanes that are trained together, whose runs have these folders."""
-    lanes = sweep / "lanes"
-    folder = lanes / str(len(list(lanes.glob("*"))))
+    folder = sweep / "lanes" / uuid.uuid4().hex[:8]
     folder.mkdir(parents=True)
     (folder / STACK).write_text(json.dumps([str(path) for path in folders]), encoding="utf-8")
     return folder
+
+
+def forget_stack(folder: Path) -> None:
+    """Its lanes have ended."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # others are still there
+        folder.parent.rmdir()
 
 
 def stacks(sweep: Path) -> dict[Path, list[Earlier]]:

@@ -31,14 +31,14 @@ COMMANDS = {
         "lambd=0.03",
         "optimizer.momentum=0.9",
         "schedule=cosine",
-        f"trainer.max_epochs={1500 if FULL else 700}",
+        f"trainer.max_epochs={1500 if FULL else 500}",
     ),
-    "jobs": ("-m", "penalty=l1", "lambd=0,0.03", f"trainer.max_epochs={400 if FULL else 200},4"),
+    "jobs": ("-m", "penalty=l1", "lambd=0,0.03", f"trainer.max_epochs={400 if FULL else 150},4"),
     "joblib": (
         "-m",
         "penalty=l1",
         "lambd=0,0.03",
-        f"trainer.max_epochs={400 if FULL else 200},4",
+        f"trainer.max_epochs={400 if FULL else 150},4",
         "hydra/launcher=joblib",
     ),
     "lanes": (
@@ -46,13 +46,12 @@ COMMANDS = {
         "penalty=l1",
         "lambd=0,0.03,0.1",
         "seed=0,1",
-        f"trainer.max_epochs={900 if FULL else 500}",
+        f"trainer.max_epochs={900 if FULL else 400}",
         "hydra/launcher=lanes",
     ),
 }
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
-SOME = [("a run", signal.SIGKILL), ("a run", signal.SIGTERM), ("joblib", signal.SIGTERM), ("lanes", signal.SIGKILL)]
-SOME += [("jobs", signal.SIGINT)]
+SOME = [("a run", signal.SIGKILL), ("joblib", signal.SIGTERM), ("lanes", signal.SIGINT)]
 KILLS = [(what, signum) for what in COMMANDS for signum in SIGNALS] if FULL else SOME
 
 

@@ -22,9 +22,9 @@ from shrinkage.tracking.store import open_store
 pytestmark = pytest.mark.xdist_group("faults")
 
 TRAINING = ("data=diabetes", "penalty=l1", "lambd=0.05", "data.batch_size=null")
-EPOCHS = 600 if FULL else 250
+EPOCHS = 600 if FULL else 150
 IGNORE = ("tracking.uri",)
-LONG = 60.0 if FULL else 6.0  # seconds that the store is locked
+LONG = 60.0 if FULL else 4.0  # seconds that the store is locked
 
 
 def train(uri: str, folder: Path) -> None:
