@@ -39,7 +39,8 @@ COMMAND = ("resume", "rerun", "resume_sweep", "skip_finished", "on_error")
 # What does not change the numbers that a run comes to; threads change their rounding alone.
 WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "refit", "export", "choices")
 # What the config of every run has: settings of their own, values, and what is true or false.
-SECTIONS = ("data", "model", "penalty", "optimizer", "schedule", "trainer", "tracking", "early_stopping", "choices")
+BUILT = ("data", "model", "penalty", "optimizer", "schedule", "trainer")
+SECTIONS = (*BUILT, "tracking", "early_stopping", "choices")
 VALUES = ("lambd", "seed", "threads", "progress", "certificate", "polish", "metric", "refit", "export", "study")
 BOOLEANS = (
     "progress",
@@ -72,6 +73,9 @@ def complete(cfg: DictConfig) -> dict:
             raise InputError(
                 f"{key}={tree.get(key)}: the config needs the settings of this name; leave them as they are"
             )
+    for key in BUILT:
+        if not isinstance(target := tree[key].get("_target_"), str):
+            raise InputError(f"{key}._target_={target}: must name a class; leave it as conf/{key} has it")
     for key in VALUES:
         if key not in tree:
             raise InputError(f"{key} is missing: the config needs a value of this name; leave it as it is")

@@ -671,6 +671,8 @@ def test_a_command_line_that_is_no_config(in_folder: None, folder: Path, line: s
         (["model=mlp", "model.activation=MultiheadAttention"], "maps each number to one"),
         (["model._target_=nope.Nope"], "nope.Nope"),
         (["~model.bias"], "missing 1 required"),
+        (["~penalty._target_"], "must name a class"),
+        (["resume=" + "1" * 400], "there is no store"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
