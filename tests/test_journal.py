@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shrinkage import disk
 from shrinkage.errors import InputError
 from shrinkage.process import Process
 from shrinkage.tracking import journal as journals
@@ -104,7 +105,7 @@ def test_a_full_disk_holds_events_back_and_loses_none(tmp_path: Path, monkeypatc
     path, journal.path = journal.path, Path("/dev/full")
     journal.metrics({"loss": 1.0}, 0)
     journal.metrics({"loss": 0.5}, 1)
-    monkeypatch.setattr(journals, "DISK_SECONDS", 0.1)
+    monkeypatch.setattr(disk, "SECONDS", 0.1)
     with pytest.raises(InputError, match="no room on the disk for the last 3 events"):
         journal.end("FINISHED")
     journal.path = path

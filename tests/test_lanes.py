@@ -97,7 +97,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float]], str]:
 
 
 @given(cases())
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_each_lane_equals_the_run_made_alone(case: tuple[list[str], list[dict[str, float]], str]) -> None:
     overrides, lanes, precision = case
     cfg = config(*overrides, "tracking.history=all")

@@ -112,8 +112,7 @@ def test_groups_failures_and_single_jobs_in_one_sweep(store: Path) -> None:
 
 
 def test_dropout_runs_one_by_one_and_says_so(store: Path) -> None:
-    done = sweep(store, "lambd=0,1", "model=mlp", "model.dropout=0.5", "trainer.max_epochs=1")
+    done = sweep(store, "lambd=0,1", "model=mlp", "model.dropout=0.5", "trainer.max_epochs=1", "tracking=none")
     assert done.returncode == 0, done.stderr
     assert "2 jobs are trained one by one: the model draws random numbers" in done.stderr
-    parent, children = family(store)
-    assert parent.info.status == "FINISHED" and statuses(children) == {"FINISHED": 2}
+    assert "2 of 2 runs FINISHED" in done.stdout

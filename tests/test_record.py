@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, config, runs, start_train_py, train_py
+from conftest import ROOT, config, runs, train_py
 from mlflow.tracking import MlflowClient
 
 from shrinkage.fit import Refused, fit
@@ -92,28 +92,6 @@ def test_nothing_is_left_behind(l1_run: tuple[subprocess.CompletedProcess, Path]
     }
 
 
-def many_at_once(count: int, folder: Path, store: Path) -> None:
-    processes = [
-        start_train_py("trainer.max_epochs=3", f"seed={seed}", cwd=folder, store=store) for seed in range(count)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-
-
-def test_four_first_runs_then_two_at_once_lose_nothing(tmp_path: Path, store: Path) -> None:
-    many_at_once(4, tmp_path, store)
-    assert [run.info.status for run in runs(store)] == ["FINISHED"] * 4
-    many_at_once(2, tmp_path, store)
-    found = runs(store)
-    client = MlflowClient(f"sqlite:///{store}")
-    assert [run.info.status for run in found] == ["FINISHED"] * 6
-    for run in found:
-        assert [p.step for p in client.get_metric_history(run.info.run_id, "val/loss")] == [0, 1, 2, 3]
-        assert len(run.data.params) == len(found[0].data.params)
-        assert len(client.list_artifacts(run.info.run_id, "checkpoints")) == 2
-
-
 def test_a_failed_run_says_so_and_keeps_its_traceback(tmp_path: Path, store: Path) -> None:
     done = train_py("optimizer.lr=5", "trainer.max_epochs=300", cwd=tmp_path, store=store)
     assert done.returncode == 1 and "diverged" in done.stderr and "Traceback" not in done.stderr
@@ -121,16 +99,6 @@ def test_a_failed_run_says_so_and_keeps_its_traceback(tmp_path: Path, store: Pat
     client = MlflowClient(f"sqlite:///{store}")
     assert run.info.status == "FAILED" and "diverged" in run.data.tags["error"]
     assert "traceback.txt" in [artifact.path for artifact in client.list_artifacts(run.info.run_id)]
-
-
-def test_a_long_value_is_cut_visibly(tmp_path: Path, store: Path) -> None:
-    weights = ",".join(["0.0123456789"] * 600)
-    done = train_py(
-        "data.num_inputs=600", f"data.weight=[{weights}]", "trainer.max_epochs=1", cwd=tmp_path, store=store
-    )
-    assert done.returncode == 0, done.stderr
-    value = runs(store)[0].data.params["data.weight"]
-    assert len(value) == 6000 and value.endswith("(cut: config.yaml has all of it)")
 
 
 def test_fit_returns_what_a_sweeper_minimises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,10 +135,11 @@ def test_a_broken_store_is_refused_in_one_line(tmp_path: Path, store: Path) -> N
     assert done.returncode == 1 and "cannot be" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_run_whose_artifact_is_gone_says_so(tmp_path: Path, store: Path) -> None:
+def test_a_run_whose_artifact_is_gone_and_whose_param_is_long_says_so(tmp_path: Path, store: Path) -> None:
     client = Client(f"sqlite:///{store}", "shrinkage", tmp_path)
     client.wait_until_ready()
     journal = client.begin("a run", {}, folder=tmp_path / "run")
+    journal.params({"data.weight": "0.0123456789," * 600})
     journal.metrics({"val/loss": 0.5}, 0)
     journal.artifact(tmp_path / "nowhere.txt")
     client.end(journal, "FINISHED")
@@ -178,4 +147,6 @@ def test_a_run_whose_artifact_is_gone_says_so(tmp_path: Path, store: Path) -> No
     (run,) = runs(store)
     assert run.info.status == "FINISHED" and run.data.metrics == {"val/loss": 0.5}
     assert run.data.tags["lost.artifacts"] == str(tmp_path / "nowhere.txt")
+    value = run.data.params["data.weight"]
+    assert len(value) == 6000 and value.endswith("(cut: config.yaml has all of it)")
     client.process.stdin.close()

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 from torch import Tensor
 
-from shrinkage import checkpoints
+from shrinkage import checkpoints, disk
 from shrinkage.errors import InputError
 from shrinkage.lanes import Lane
 from shrinkage.studies.base import varied
@@ -108,7 +108,7 @@ def end_of(training: Training) -> dict[str, object]:
 def begun(cfg: DictConfig, folder: Path) -> Training:
     """To be resumed where there is something to resume."""
     training = build(cfg, folder)
-    if training.checkpoints.files:
+    if training.checkpoints.path.exists():
         disturb()
         (folder / "checkpoints/best.ckpt").unlink(missing_ok=True)  # one that is not of the same moment, either
     return training
@@ -467,7 +467,7 @@ def test_lanes_go_on_while_the_disk_is_full(small_disk: Path, capsys: pytest.Cap
 def test_what_cannot_be_kept_in_the_end_is_said(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checkpoints, "LAST_SECONDS", 0.3)
+    monkeypatch.setattr(disk, "SECONDS", 0.3)
     training = build(config("trainer.max_epochs=1"), small_disk)
     filler = fill(small_disk)
     with pytest.raises(InputError, match=r"last.ckpt cannot be written \(No space left on device\).*free space there"):

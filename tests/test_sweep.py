@@ -33,7 +33,6 @@ def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:
         "-m",
         "lambd=0,1,2",
         "seed=0,1",
-        "hydra/launcher=joblib",
         "trainer.max_epochs=2",
         cwd=tmp_path,
         store=store,
@@ -53,16 +52,6 @@ def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:
     assert "6 of 6 runs FINISHED" in done.stdout and "← λ.min" in done.stdout
     (folder,) = (tmp_path / "multirun").glob("*/*")
     assert len(Membership.of(folder).results()) == 6
-
-
-def test_one_impossible_job_fails_alone(tmp_path: Path, store: Path) -> None:
-    done = train_py("-m", "lambd=0,-1,3", "trainer.max_epochs=2", cwd=tmp_path, store=store)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    parent, children = family(store)
-    assert parent.info.status == "FAILED" and statuses(children) == {"FINISHED": 2, "FAILED": 1}
-    (failed,) = [run for run in children if run.info.status == "FAILED"]
-    assert "lambd=-1: λ must be ≥ 0" in failed.data.tags["error"] and "λ=-1" in failed.info.run_name
-    assert "FAILED: l2 λ=-1 seed=0" in done.stderr and "2 of 3 runs FINISHED" in done.stdout
 
 
 def test_a_sweep_with_a_name_needs_no_m() -> None:

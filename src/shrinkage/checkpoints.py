@@ -6,7 +6,6 @@ import sys
 import time
 import zipfile
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -15,11 +14,11 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from shrinkage.disk import patiently
 from shrinkage.errors import InputError
 
 EVERY_SECONDS = 10.0
 LONG_SECONDS = 0.1  # a write that takes k times as long is followed by k times the pause, so that 1 % of the time goes
-LAST_SECONDS = 30.0  # for which the last write of a training is tried
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -159,25 +158,6 @@ def write(folder: Path, **checkpoints: dict) -> None:
     for name, checkpoint in checkpoints.items():
         path = folder / f"{name}.ckpt"
         patiently(lambda: save(checkpoint, path), path)  # noqa: B023
-
-
-def patiently(write: Callable[[], None], path: Path) -> None:
-    """Write, for half a minute again and again where that fails. Raises InputError."""
-    start, failing = time.monotonic(), False
-    while True:
-        try:
-            write()
-            return
-        except OSError as error:
-            if time.monotonic() - start >= LAST_SECONDS:
-                raise InputError(
-                    f"{path} cannot be written ({error.strerror}), and what it should keep is lost; free space there, "
-                    "then resume"
-                ) from error
-            if not failing:
-                note(f"{path} cannot be written ({error.strerror}); tried again for {LAST_SECONDS:g} s")
-            failing = True
-            time.sleep(min(1.0, LAST_SECONDS / 10))
 
 
 def note(words: str) -> None:

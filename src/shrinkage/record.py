@@ -1,12 +1,10 @@
 """The record of one run: what goes into its journal, and how it ends."""
 
-import errno
 import json
 import os
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,12 +16,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from shrinkage import config
-from shrinkage.errors import InputError
+from shrinkage.disk import patiently
 from shrinkage.membership import Membership
 from shrinkage.provenance import run_tags
 from shrinkage.secrets import masked, masked_tree, masked_values
 from shrinkage.tracking.client import Client, TrackingError, connect
-from shrinkage.tracking.journal import DISK_SECONDS, Journal
+from shrinkage.tracking.journal import Journal
 from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
@@ -123,7 +121,8 @@ class Record:
             "fingerprint": self.fingerprint,
             "sweep": None if sweep is None else str(sweep),
         }
-        write_patiently(self.place.folder / ABOUT, lambda path: path.write_text(json.dumps(about), encoding="utf-8"))
+        path = self.place.folder / ABOUT
+        patiently(lambda: path.write_text(json.dumps(about), encoding="utf-8"), path)
 
     def tag(self, tags: dict[str, str]) -> None:
         self.tags |= tags
@@ -145,16 +144,17 @@ class Record:
     def keep_figure(self, figure: "Figure", file: str) -> None:
         if self.journal is not None:
             path = self.place.folder / file
-            write_patiently(path, figure.savefig)
+            patiently(lambda: figure.savefig(path), path)
             self.keep(path, "figures")
 
     def keep_course(self, history: Iterable[tuple[int, dict[str, float]]], coefficients: "DataFrame | None") -> None:
         """Files of the run's folder that a sweep's report is drawn from; the coefficients are an artifact too."""
         text = json.dumps(list(history))
-        write_patiently(self.place.folder / "history.json", lambda path: path.write_text(text, encoding="utf-8"))
+        path = self.place.folder / "history.json"
+        patiently(lambda: path.write_text(text, encoding="utf-8"), path)
         if coefficients is not None:
             path = self.place.folder / "coefficients.csv"
-            write_patiently(path, lambda path: coefficients.to_csv(path, index=False))
+            patiently(lambda: coefficients.to_csv(path, index=False), path)
             self.keep(path)
 
     def keep(self, path: Path, folder: str = "") -> None:
@@ -175,7 +175,7 @@ class Record:
 
     def keep_text(self, file: str, text: str) -> None:
         path = self.place.folder / file
-        write_patiently(path, lambda path: path.write_text(text, encoding="utf-8"))
+        patiently(lambda: path.write_text(text, encoding="utf-8"), path)
         self.keep(path)
 
     def end(self, status: str) -> None:
@@ -232,27 +232,6 @@ class Record:
             print(f"shrinkage: {error}", file=sys.stderr)  # what stopped the run goes before
         finally:
             self.report()
-
-
-def write_patiently(path: Path, write: Callable[[Path], object]) -> None:
-    """Have a file written, in a folder that may be missing; on a full disk wait a while for room.
-
-    Raises InputError where there is none.
-    """
-    deadline = time.monotonic() + DISK_SECONDS
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(path)
-            return
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            if time.monotonic() > deadline:
-                raise InputError(
-                    f"{path}: {error.strerror}; free some space, and let the run go on with resume={path.parent}"
-                ) from error
-            time.sleep(0.5)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from faults import FULL, ROUNDS
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-MANY = 16 if FULL else 4
+MANY = 16 if FULL else 3
 STEPS = 40
 
 # A run's record without its training: what is tried is the store.

@@ -33,11 +33,11 @@ COMMANDS = {
         "schedule=cosine",
         f"trainer.max_epochs={1500 if FULL else 500}",
     ),
-    "jobs": ("-m", "penalty=l1", "lambd=0,0.03", f"trainer.max_epochs={400 if FULL else 150},4"),
+    "jobs": ("-m", "penalty=l1", "lambd=0.03", f"trainer.max_epochs={400 if FULL else 150},4"),
     "joblib": (
         "-m",
         "penalty=l1",
-        "lambd=0,0.03",
+        "lambd=0.03",
         f"trainer.max_epochs={400 if FULL else 150},4",
         "hydra/launcher=joblib",
     ),

@@ -88,7 +88,7 @@ def wait_until_none_waits(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-@pytest.mark.parametrize("fault", ["killed", "500", "slow", "shut", "never there"])
+@pytest.mark.parametrize("fault", ["killed", "500", "slow", "never there", *(["shut"] if FULL else [])])
 def test_a_server_that_is(
     fault: str, number: int, server: Server, undisturbed: tuple[Recorded, float], tmp_path: Path, short_waits: None
 ) -> None:

@@ -35,13 +35,13 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
+from shrinkage import disk
 from shrinkage.errors import InputError
 from shrinkage.process import SILENT_MILLISECONDS, Process
 from shrinkage.secrets import masked, masked_values
 
 JOURNALS, SUFFIX = "journals", ".journal"  # the folder of those that wait, beside the store; their names' end
 KEPT = f"run{SUFFIX}"  # its name in the run's own folder
-DISK_SECONDS = 30.0  # how long the end of a run waits for room on a full disk
 
 
 def now() -> int:
@@ -156,7 +156,7 @@ class Journal:
     def end(self, status: str) -> None:
         """Raises InputError where a full disk has no room for what is pending, after a while."""
         self.append("end", status=status, time=now())
-        deadline = time.monotonic() + DISK_SECONDS
+        deadline = time.monotonic() + disk.SECONDS
         while self.pending and time.monotonic() < deadline:
             time.sleep(0.5)
             self.write()

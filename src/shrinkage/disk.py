@@ -1,0 +1,32 @@
+"""What has to be written, on a disk that may be full for a while."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from shrinkage.errors import InputError
+
+SECONDS = 30.0  # for which a last write is tried
+
+
+def patiently(write: Callable[[], object], path: Path) -> None:
+    """Write a file, in a folder that may be missing, again and again where that fails. Raises InputError in the end."""
+    start, failing = time.monotonic(), False
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write()
+            return
+        except OSError as error:
+            if time.monotonic() - start >= SECONDS:
+                raise InputError(
+                    f"{path} cannot be written ({error.strerror}), and what it should keep is lost; free space there, "
+                    "then resume"
+                ) from error
+            if not failing:
+                print(
+                    f"note: {path} cannot be written ({error.strerror}); tried again for {SECONDS:g} s", file=sys.stderr
+                )
+            failing = True
+            time.sleep(min(1.0, SECONDS / 10))
