@@ -95,6 +95,11 @@ def train_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
+def tracked_here(*arguments: str, cwd: Path, store: Path) -> subprocess.CompletedProcess:
+    """The same, recording into a store of its own."""
+    return train_here("tracking=mlflow", f"tracking.uri=sqlite:///{store}", "progress=false", *arguments, cwd=cwd)
+
+
 def runs(store: Path) -> list[Run]:
     """The runs of the experiment, newest first."""
     client = MlflowClient(f"sqlite:///{store}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import states, train_here, train_py
+from conftest import states, tracked_here, train_here, train_py
 
 from shrinkage.tracking.store import open_store
 
@@ -108,7 +108,7 @@ def test_a_file_that_no_run_can_use(kind: str, target: str, words: list[str], tm
 
 def test_a_missing_column_leaves_no_run(tmp_path: Path, store: Path) -> None:
     write_table(tmp_path / "data.csv", "good")
-    done = train_py("data=table", "data.path=data.csv", "data.target=z", cwd=tmp_path, store=store)
+    done = tracked_here("data=table", "data.path=data.csv", "data.target=z", cwd=tmp_path, store=store)
     refused(done, "data.target=z", "no such column, it has x, y")
     assert states(store) == []
 
@@ -117,7 +117,7 @@ def test_a_store_of_a_newer_schema(tmp_path: Path, store: Path) -> None:
     open_store(f"sqlite:///{store}", "shrinkage", tmp_path)
     with sqlite3.connect(store) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
-    refused(train_py(cwd=tmp_path, store=store), "made by another version of MLflow", "install that MLflow")
+    refused(tracked_here(cwd=tmp_path, store=store), "made by another version of MLflow", "install that MLflow")
 
 
 def test_every_bad_job_of_a_sweep_fails_by_itself(tmp_path: Path, store: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, config, runs, train_py
+from conftest import ROOT, config, runs, tracked_here, train_py
 from mlflow.tracking import MlflowClient
 
 from shrinkage.fit import Refused, fit
@@ -93,7 +93,7 @@ def test_nothing_is_left_behind(l1_run: tuple[subprocess.CompletedProcess, Path]
 
 
 def test_a_failed_run_says_so_and_keeps_its_traceback(tmp_path: Path, store: Path) -> None:
-    done = train_py("optimizer.lr=5", "trainer.max_epochs=300", cwd=tmp_path, store=store)
+    done = tracked_here("optimizer.lr=5", "trainer.max_epochs=300", cwd=tmp_path, store=store)
     assert done.returncode == 1 and "diverged" in done.stderr and "Traceback" not in done.stderr
     (run,) = runs(store)
     client = MlflowClient(f"sqlite:///{store}")
@@ -131,7 +131,7 @@ def test_the_writer_never_adopts_a_run_of_somebody_else_and_sends_no_telemetry(t
 
 def test_a_broken_store_is_refused_in_one_line(tmp_path: Path, store: Path) -> None:
     store.write_bytes(b"this is no database" * 100)
-    done = train_py(cwd=tmp_path, store=store)
+    done = tracked_here(cwd=tmp_path, store=store)
     assert done.returncode == 1 and "cannot be" in done.stderr and "Traceback" not in done.stderr
 
 

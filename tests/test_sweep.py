@@ -33,6 +33,7 @@ def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:
         "-m",
         "lambd=0,1,2",
         "seed=0,1",
+        "hydra/launcher=joblib",
         "trainer.max_epochs=2",
         cwd=tmp_path,
         store=store,
