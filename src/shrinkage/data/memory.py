@@ -12,6 +12,6 @@ def check_memory(rows: int, columns: int, way_out: str) -> None:
     needed, free = COPIES * 8 * rows * columns, psutil.virtual_memory().available
     if needed > free:
         raise InputError(
-            f"{rows:,} rows of {columns:,} numbers need {needed / 1e9:,.0f} GB of memory and {free / 1e9:,.0f} GB are "
+            f"{rows:,} rows of {columns:,} numbers need {needed // 10**9:,} GB of memory and {free // 10**9:,} GB are "
             f"free; {way_out}"
         )

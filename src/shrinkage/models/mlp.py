@@ -40,8 +40,8 @@ class MLP(nn.Sequential):
         needed, free = COPIES * 4 * numbers, psutil.virtual_memory().available
         if needed > free:
             raise InputError(
-                f"model.widths={widths}: {numbers:,} weights need {needed / 1e9:,.0f} GB of memory and "
-                f"{free / 1e9:,.0f} GB are free; use model.widths=[64,64]"
+                f"model.widths={widths}: {numbers:,} weights need {needed // 10**9:,} GB of memory and "
+                f"{free // 10**9:,} GB are free; use model.widths=[64,64]"
             )
         make_activation = getattr(nn.modules.activation, str(activation), None)
         if not is_elementwise(make_activation):
