@@ -1,24 +1,31 @@
 """What the tests share: configs composed as train.py composes them, and stores of their own."""
 
 import contextlib
+import gzip
+import hashlib
 import io
+import json
 import os
 import runpy
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
+
+from shrinkage.training import Training
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -100,6 +107,27 @@ def tracked_here(*arguments: str, cwd: Path, store: Path) -> subprocess.Complete
     return train_here("tracking=mlflow", f"tracking.uri=sqlite:///{store}", "progress=false", *arguments, cwd=cwd)
 
 
+def gradients(training: Training, optimizer: torch.optim.Optimizer, number: int) -> Iterator[None]:
+    """Gradients of an untrained run's data loss, so many, each to be followed by a step; a scheduler's follows that."""
+    module = training.module
+    training.datamodule.trainer = training.trainer  # which knows the precision
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: module.schedule(step, number))
+    epoch, step = 0, 0
+    while True:
+        loader = training.datamodule.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        for x, y in loader:
+            if step == number:
+                return
+            optimizer.zero_grad()
+            x, y = training.trainer.precision_plugin.convert_input((x, y))
+            module.task.loss(module.model(x), y).backward()
+            yield
+            scheduler.step()
+            step += 1
+        epoch += 1
+
+
 def runs(store: Path) -> list[Run]:
     """The runs of the experiment, newest first."""
     client = MlflowClient(f"sqlite:///{store}")
@@ -127,6 +155,45 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def in_openmls_format(folder: Path, data_id: int, pixels: np.ndarray, labels: np.ndarray) -> None:
+    """Files as scikit-learn keeps what it has fetched from openml.org: JSON and ARFF, gzipped."""
+    root = folder / "openml" / "openml.org"
+    names = [f"pixel{number}" for number in range(pixels.shape[1])]
+    rows = [",".join(map(str, [*x, y])) for x, y in zip(pixels, labels, strict=True)]
+    columns = [*(f"@ATTRIBUTE {name} REAL" for name in names), "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}"]
+    arff = "\n".join(["@RELATION images", *columns, "@DATA", *rows]) + "\n"
+    about = {
+        **{"id": str(data_id), "name": "images", "version": "1", "format": "ARFF", "status": "active", "file_id": "7"},
+        **{
+            "default_target_attribute": "class",
+            "description": "",
+            "md5_checksum": hashlib.md5(arff.encode()).hexdigest(),
+        },
+        "url": "https://api.openml.org/data/v1/download/7/images.arff",
+    }
+    kinds = [{"name": name, "data_type": "numeric", "is_target": "false"} for name in names]
+    kinds.append({"name": "class", "data_type": "nominal", "is_target": "true"})
+    for number, kind in enumerate(kinds):
+        kind |= {"index": str(number)}
+        kind |= {"is_ignore": "false", "is_row_identifier": "false", "number_of_missing_values": "0"}
+    qualities = {"NumberOfInstances": len(rows), "NumberOfFeatures": len(kinds), "NumberOfMissingValues": 0}
+    qualities |= {"NumberOfInstancesWithMissingValues": 0, "NumberOfClasses": 10}
+    files = {
+        f"api/v1/json/data/{data_id}.gz": {"data_set_description": about},
+        f"api/v1/json/data/features/{data_id}.gz": {"data_features": {"feature": kinds}},
+        f"api/v1/json/data/qualities/{data_id}.gz": {
+            "data_qualities": {"quality": [{"name": name, "value": str(value)} for name, value in qualities.items()]}
+        },
+    }
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(json.dumps(content).encode()))
+    path = root / "data/v1/download/7/images.arff.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(arff.encode()))
 
 
 @pytest.fixture

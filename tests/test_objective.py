@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import config
+from conftest import config, gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
@@ -25,6 +25,15 @@ def trained(folder: Path, *overrides: str) -> Training:
     training = build(config(*overrides), folder)
     training.run()
     return training
+
+
+DIGITS = ("data=digits", "model=mlp", "penalty=adamw", "optimizer.lr=0.01", "trainer.max_steps=30")
+
+
+def assert_same_weights(training: Training, other: Training) -> None:
+    """Bit for bit."""
+    for name, expected in other.module.model.state_dict().items():
+        torch.testing.assert_close(training.module.model.state_dict()[name], expected, rtol=0, atol=0, msg=name)
 
 
 @given(lr=st.floats(1e-4, 0.5), lambd=st.floats(0, 5), mode=st.sampled_from(["loss", "decay"]), seed=st.integers(0, 99))
@@ -70,33 +79,65 @@ def test_adamw_is_torchs(tmp_path: Path, schedule: str, clip: str) -> None:
         "optimizer.lr=0.01",
         "trainer.max_steps=100",
     )
-    training = build(config(*overrides), tmp_path)
+    training = trained(tmp_path, *overrides)
     reference = build(config(*overrides), tmp_path)
-    training.run()
-
-    model, task = reference.module.model, reference.module.task
-    weights, rest = objective.split_parameters(model)
+    weights, rest = objective.split_parameters(reference.module.model)
     optimizer = torch.optim.AdamW(
         [{"params": weights.values(), "weight_decay": 0.3}, {"params": rest.values(), "weight_decay": 0}], lr=0.01
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: reference.module.schedule(step, 100))
-    step, epoch = 0, 0
-    while step < 100:
-        loader = reference.datamodule.train_dataloader()
-        loader.sampler.set_epoch(epoch)
-        for x, y in loader:
-            optimizer.zero_grad()
-            task.loss(model(x), y).backward()
-            if clip != "null":
-                nn.utils.clip_grad_norm_(model.parameters(), float(clip))
-            optimizer.step()
-            scheduler.step()
-            step += 1
-            if step == 100:
-                break
-        epoch += 1
-    for name, expected in model.state_dict().items():
-        torch.testing.assert_close(training.module.model.state_dict()[name], expected, rtol=0, atol=0, msg=name)
+    for _ in gradients(reference, optimizer, 100):
+        if clip != "null":
+            nn.utils.clip_grad_norm_(reference.module.model.parameters(), float(clip))
+        optimizer.step()
+    assert_same_weights(training, reference)
+
+
+def test_groups_are_torchs_parameter_groups(tmp_path: Path) -> None:
+    overrides = (*DIGITS, "lambd=0.3", "penalty.groups={0.*:0,2.*:0.5}")
+    training = trained(tmp_path, *overrides)
+    reference = build(config(*overrides), tmp_path)
+    named = dict(reference.module.model.named_parameters())
+    factors = {"2.weight": 0.5, "4.weight": 1.0}
+    optimizer = torch.optim.AdamW(
+        [{"params": [p], "weight_decay": 0.3 * factors.get(name, 0.0)} for name, p in named.items()], lr=0.01
+    )
+    for _ in gradients(reference, optimizer, 30):
+        optimizer.step()
+    assert_same_weights(training, reference)
+    assert training.module.measured["train/penalty"] == pytest.approx(
+        sum(
+            0.15 * factor * training.module.model.state_dict()[n].square().sum().item() for n, factor in factors.items()
+        )
+    )
+
+
+@pytest.mark.parametrize("rate", ["lr", "corrected", "constant"])
+@pytest.mark.parametrize("mode", ["decay", "cautious"])
+def test_a_decay_of_its_own_rate_beside_a_loop(tmp_path: Path, mode: str, rate: str) -> None:
+    """w ← w − rλ·1[u·w ≥ 0]·w − ηu with u Adam's update at w, the condition in mode cautious alone."""
+    overrides = (*DIGITS, "lambd=3", f"penalty.mode={mode}", f"penalty.rate={rate}", "schedule=cosine")
+    training = trained(tmp_path, *overrides, "trainer.precision=64-true")
+    reference = build(config(*overrides, "trainer.precision=64-true"), tmp_path)
+    weights, _ = objective.split_parameters(reference.module.model)
+    optimizer = torch.optim.Adam(reference.module.model.parameters(), lr=0.01)
+    for _ in gradients(reference, optimizer, 30):
+        before = {name: w.detach().clone() for name, w in weights.items()}
+        lr = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        r = {"lr": lr, "corrected": lr**2 / 0.01, "constant": 0.01}[rate]
+        for name, w in weights.items():
+            u = before[name] - w.detach()
+            agree = (u * before[name] >= 0).double() if mode == "cautious" else 1.0
+            w.data = before[name] - u - r * 3 * agree * before[name]
+    for name, w in reference.module.model.state_dict().items():
+        torch.testing.assert_close(training.module.model.state_dict()[name], w, rtol=1e-9, atol=1e-12)
+
+
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"penalty.groups: 'wieght' matches no parameter .* they are weight"):
+        build(config("penalty.groups={wieght:0}"), tmp_path)
+    with pytest.raises(InputError, match=r"every factor is 0"):
+        build(config("penalty.groups={*:0}"), tmp_path)
 
 
 def test_scope_leaves_out_biases_and_normalisation() -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from shrinkage.tasks import Regression, Task
+from shrinkage.tasks import ConvexTask, Regression
 
 Strength = Tensor | float
 
@@ -22,7 +22,7 @@ class Problem:
 
     x: Tensor
     y: Tensor
-    task: Task
+    task: ConvexTask
     bias: str
 
     def parameters(self, named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from shrinkage.models.linear import Linear
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.l2 import L2
 from shrinkage.reference import Optimum, is_cheap, lambda_max, memory_of_the_start, optimum
-from shrinkage.tasks import Task
+from shrinkage.tasks import ConvexTask
 
 CONVERGED = 1e-6  # a gap of this share of the objective that no weights at all have; glmnet stops at 1e-7
 NUMBERS_AT_ONCE = 20_000_000  # of many lanes' outputs and weights, which a certificate holds a few times over
@@ -30,6 +30,12 @@ def why_not(model: nn.Module, penalty: Penalty, optimizer: torch.optim.Optimizer
         return f"the objective of {type(model).__name__} is not convex, so nothing certifies an optimum"
     if penalty.elastic_net(lambd) is None:
         return f"{type(penalty).__name__} is no sum of L1 and L2, and no optimum under it is known here"
+    if penalty.groups:
+        return "penalty.groups gives λ by parameter, and no optimum under it is known here"
+    if penalty.mode == "cautious":
+        return "a cautious decay does not tend to the minimiser of loss + λΩ(w)"
+    if penalty.rate != "lr":
+        return f"with penalty.rate={penalty.rate} the decay does not follow the learning rate, nor its optimum λ"
     if penalty.mode == "decay" and not isinstance(optimizer, torch.optim.SGD):
         words = f"{type(optimizer).__name__} with decay does not tend to the minimiser of loss + λΩ(w)"
         if isinstance(penalty, L2) and lambd > 0:
@@ -251,7 +257,7 @@ class Certifier:
 
 def certifier(
     model: nn.Module,
-    task: Task,
+    task: ConvexTask,
     penalty: Penalty,
     optimizer: torch.optim.Optimizer,
     datamodule: DataModule,
@@ -275,7 +281,8 @@ def memory(
     rates: the learning rate of every step taken.
     """
     known = type(model) is Linear and isinstance(penalty, L2) and isinstance(optimizer, torch.optim.SGD)
-    if not known or optimizer.param_groups[0]["momentum"]:
+    plain = penalty.mode != "cautious" and penalty.rate == "lr" and not penalty.groups
+    if not known or not plain or optimizer.param_groups[0]["momentum"]:
         return {}
     return {"init/memory": memory_of_the_start(lambd, rates, penalty.mode)}
 

@@ -37,11 +37,24 @@ KEYS = {
 # What a command does with runs, and not what a run is: no run records it.
 COMMAND = ("resume", "rerun", "resume_sweep", "skip_finished", "on_error")
 # What does not change the numbers that a run comes to; threads change their rounding alone.
-WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "refit", "export", "choices")
+WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "refit", "export", "choices", "dynamics")
+LARGEST = 2**63 - 1  # of whole numbers, to most of those that they are handed to
 # What the config of every run has: settings of their own, values, and what is true or false.
 BUILT = ("data", "model", "penalty", "optimizer", "schedule", "trainer")
 SECTIONS = (*BUILT, "tracking", "early_stopping", "choices")
-VALUES = ("lambd", "seed", "threads", "progress", "certificate", "polish", "metric", "refit", "export", "study")
+VALUES = (
+    "lambd",
+    "seed",
+    "threads",
+    "progress",
+    "certificate",
+    "polish",
+    "dynamics",
+    "metric",
+    "refit",
+    "export",
+    "study",
+)
 BOOLEANS = (
     "progress",
     "tracking.enabled",
@@ -91,7 +104,7 @@ def check(cfg: DictConfig) -> None:
     for key in BOOLEANS:
         boolean(tree, key)
     number(tree, "lambd", least=0, rule="λ must be ≥ 0", way_out="use penalty=none for no penalty")
-    whole(tree, "seed", least=0, most=2**63 - 1, way_out="use seed=0")
+    whole(tree, "seed", least=0, way_out="use seed=0")
     whole(tree, "threads", least=1, most=1024, way_out="use threads=null to have it chosen", optional=True)
     number(tree, "optimizer.lr", above=0, rule="a learning rate must be > 0", way_out="use optimizer.lr=0.01")
     number(
@@ -126,13 +139,20 @@ def check(cfg: DictConfig) -> None:
         raise InputError(
             f"tracking.offline={cfg.tracking.offline}: must be true, false or auto; use tracking.offline=auto"
         )
+    if not (isinstance(cfg.dynamics, bool) or cfg.dynamics == "auto"):
+        raise InputError(f"dynamics={cfg.dynamics}: must be true, false or auto; use dynamics=auto")
     if cfg.on_error not in ("continue", "stop"):
         raise InputError(f"on_error={cfg.on_error}: must be continue or stop; use on_error=continue")
-    devices = tree["trainer"].get("devices", 1)
-    if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
+    devices, accelerator = (tree["trainer"].get(key) for key in ("devices", "accelerator"))
+    is_one = type(devices) is int and devices == 1
+    is_named = isinstance(devices, list) and len(devices) == 1 and type(devices[0]) is int and devices[0] >= 0
+    if not is_one and not (is_named and accelerator not in ("cpu", "auto")):
         raise InputError(
-            f"trainer.devices={devices}: a run is trained on one; use trainer.devices=1, or [0] for the first"
+            f"trainer.devices={devices}: a run is trained on one; use trainer.devices=1, or [0] for the first GPU"
         )
+    for key, example in (("trainer.accelerator", "cpu"), ("trainer.precision", "32-true")):
+        if isinstance(name := value_at(tree, key, example), list | dict):
+            raise InputError(f"{key}={name}: must be one of Lightning's names; use {key}={example}")
     algorithm = tree["trainer"].get("gradient_clip_algorithm")
     if algorithm not in (None, "norm", "value"):
         raise InputError(f"trainer.gradient_clip_algorithm={algorithm}: must be norm or value; use null for norm")
@@ -159,8 +179,8 @@ def check(cfg: DictConfig) -> None:
         number(tree, "trainer.until_gap", above=0, rule="a gap must be > 0", way_out="use trainer.until_gap=1e-6")
     if cfg.refit not in (None, "min", "1se"):
         raise InputError(f"refit={cfg.refit}: must be min (the λ of the smallest mean) or 1se; use refit=null for none")
-    if cfg.export is not None and not re.fullmatch(r"[^/:]+", str(cfg.export)):
-        raise InputError(f"export={cfg.export}: the name of a model has no / and no : in it; use export=houses")
+    if cfg.export is not None and not re.fullmatch(r"\s*[^/:\s][^/:]*", str(cfg.export)):
+        raise InputError(f"export={cfg.export}: a model has a name, with no / and no : in it; use export=houses")
     counted_in_steps = cfg.trainer.max_steps > 0
     whole(tree, "trainer.max_epochs", least=1, way_out="use trainer.max_epochs=10", optional=counted_in_steps)
     if cfg.trainer.max_steps == 0:
@@ -186,15 +206,15 @@ def number(
         raise InputError(f"{key}={value}: {rule}{'' if finite else ' and finite'}; {way_out}")
 
 
-def whole(cfg: Mapping, key: str, *, least: int, way_out: str, most: float = math.inf, optional: bool = False) -> None:
+def whole(cfg: Mapping, key: str, *, least: int, way_out: str, most: int = LARGEST, optional: bool = False) -> None:
     """Raises InputError unless the value is a whole number ≥ least and ≤ most, or null where it is optional."""
     value = value_at(cfg, key, least)
     if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InputError(
-            f"{key}={value}: must be a whole number ≥ {least}{f' and ≤ {most}' if most < math.inf else ''}; {way_out}"
-        )
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{key}={value}: must be a whole number ≥ {least}; {way_out}")
+    if value > most:
+        raise InputError(f"{key}={value}: must be ≤ {most}; {way_out}")
 
 
 def boolean(cfg: Mapping, key: str) -> None:
@@ -220,9 +240,9 @@ def root_of(hydra: DictConfig) -> Path:
 
 
 def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Every leaf of a resolved config by its dotted key; a list is one leaf."""
+    """Every leaf of a resolved config by its dotted key; a list is one leaf, and so are patterns with their values."""
     for key, value in node.items():
-        if isinstance(value, dict | DictConfig):
+        if isinstance(value, dict | DictConfig) and all(str(name).isidentifier() for name in value):
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", list(value) if isinstance(value, ListConfig) else value

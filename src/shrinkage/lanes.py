@@ -37,7 +37,7 @@ ELEMENTWISE = (
     torch.optim.Rprop,
     torch.optim.ASGD,
 )
-EVALUATION_ROWS = 262_144  # rows × lanes of a part that are evaluated at once
+EVALUATED = 16  # lanes, with as many rows as one has alone, that are evaluated at once; of more lanes fewer rows
 # The attributes with a dimension of lanes: what each lane is given, and what has become of it.
 GIVEN = ("lambd", "numbers", "order", "data")
 BECOME = ("index", "running", "best_loss", "best_epoch", "best_values", "best_weights", "stopping_best", "waited")
@@ -154,7 +154,7 @@ class LanesModule(PenalisedModule):
         self.lambd = torch.tensor(lambd, dtype=torch.float64)
         numbers = {name: torch.tensor(column, dtype=torch.float64) for name, column in varied(penalties).items()}
         self.numbers: dict[str, Tensor] = numbers
-        self.order = torch.tensor(order)
+        self.order, self.has_orders, self.has_data = torch.tensor(order), max(order) > 0, data is not None
         self.data = torch.tensor(data if data is not None else [0] * len(lambd))
         self.patience, self.min_delta = patience, min_delta
         self.points, self.on_end = points, on_end
@@ -202,14 +202,17 @@ class LanesModule(PenalisedModule):
         return self.selected[1] or super().parameters_by_name()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
+        return self.total(*batch, self.has_orders)
+
+    def total(self, x: Tensor, y: Tensor, has_orders: bool) -> Tensor:
+        """The sum of the lanes' objectives on a batch; has_orders: on one of each of the orders, [orders, batch, …]."""
 
         def one(penalty: Penalty, lambd: Tensor, weights: Params, x: Tensor = x, y: Tensor = y) -> Tensor:
             penalised = {name: weights[name] for name in self.penalised}
             return self.loss(penalty, lambd, penalised, functional_call(self.model, weights, (x,)), y)
 
         weights = dict(self.model.named_parameters())
-        if len(y.shape) == 1:  # [batch]: one order for all
+        if not has_orders:
             return self.each(one, weights).sum()
         return self.each(one, weights, x[self.order], y[self.order]).sum()
 
@@ -218,14 +221,14 @@ class LanesModule(PenalisedModule):
             return self.task.statistics(functional_call(self.model, weights, (x,)), y)
 
         weights = self.parameters_by_name()
-        if len(y.shape) == 1:  # [rows]: one data set for all
+        if not self.has_data:
             return torch.vmap(one)(weights)
         data = self.data[self.selected[0]]
         return torch.vmap(one)(weights, x[data], y[data])
 
     @property
     def evaluation_rows(self) -> int:
-        return max(EVALUATION_ROWS // len(self.running), 1)
+        return max(EVALUATED * super().evaluation_rows // len(self.running), 1)
 
     def bytes_of_a_lane(self, x: Tensor, y: Tensor) -> int:
         """The memory that one lane takes in training, measured in a step on a batch of each lane's kind.
@@ -243,10 +246,12 @@ class LanesModule(PenalisedModule):
 
         try:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                loss = self.training_step((x, y), 0)
+                loss = self.total(x, y, has_orders=False)
             loss.backward()
-            if self.penalty.mode != "loss":
-                self.update(objective.decayed if self.penalty.mode == "decay" else objective.proxed, 0.0)
+            if self.penalty.mode == "prox":
+                self.update(objective.proxed, lr=0.0)
+            elif self.penalty.mode != "loss":
+                self.update(objective.decayed, rate=0.0)
         except (RuntimeError, NotImplementedError) as error:
             raise CannotShare(why(error)) from error
         optimizer.step()

@@ -1,7 +1,8 @@
 """The LightningModule that trains one model at one λ."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import lightning.pytorch as L
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from shrinkage import certify, objective
 from shrinkage.certify import Certifier
+from shrinkage.dynamics import Dynamics
 from shrinkage.errors import InputError
 from shrinkage.norms import norms
 from shrinkage.penalties.base import Params, Penalty
@@ -25,6 +27,7 @@ class PenalisedModule(L.LightningModule):
     `measured` holds the metrics of that moment, `history` all of them as (step, metrics); `path` the parameters then,
     of a convex problem that is small enough. Its checkpoints hold all of it.
 
+    dynamics: what looks at a network's steps, a callback of the trainer's; its metrics are among those of each epoch.
     certifier: for a convex problem, what tells how far its optimum is; certify_epochs: after every epoch too;
     until_gap: the duality gap at which training may stop, None for never. on_polish: hears how many polishing steps are
     done, and how many lanes are left.
@@ -46,6 +49,7 @@ class PenalisedModule(L.LightningModule):
         self.penalised = objective.penalised(penalty, model)
         self.certifier: Certifier | None = None
         self.certify_epochs, self.until_gap = False, None
+        self.dynamics: Dynamics | None = None
         self.on_polish: Callable[[int, int], None] = lambda done, lanes: None
         self.measured: dict[str, float] = {}
         self.history: list[tuple[int, dict[str, float]]] = []
@@ -79,22 +83,30 @@ class PenalisedModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # Here, and not earlier in the step, the gradient is already taken at the undecayed weights, as AdamW's is.
         if self.penalty.mode == "decay":
-            self.update(objective.decayed, optimizer.param_groups[0]["lr"])
+            self.update(objective.decayed, rate=self.decay_rate(optimizer))
+        elif self.penalty.mode == "cautious":
+            self.before = {name: w.clone() for name, w in objective.detached(self.penalised).items()}
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure=None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        group = optimizer.param_groups[0]
         if self.penalty.mode == "prox":
-            group = optimizer.param_groups[0]
-            self.update(objective.proxed, group["lr"], group["momentum"])
+            self.update(objective.proxed, lr=group["lr"], momentum=group["momentum"])
+        elif self.penalty.mode == "cautious":
+            self.update(objective.cautiously_decayed, self.before, rate=self.decay_rate(optimizer))
+
+    def decay_rate(self, optimizer: torch.optim.Optimizer) -> float:
+        group = optimizer.param_groups[0]
+        return objective.decay_rate(self.penalty, group["lr"], group["initial_lr"])
 
     @torch.no_grad()
-    def update(self, function: Callable, lr: float, *momentum: float) -> None:
-        """Put what a function of `objective` makes of the penalised weights in their place."""
+    def update(self, function: Callable, *trees: Params, **numbers: float) -> None:
+        """Put what a function of `objective` makes of the penalised weights, and of others like them, in place."""
 
-        def updated(penalty: Penalty, lambd: Tensor | float, weights: Params) -> dict[str, Tensor]:
-            return function(penalty, weights, lr, lambd, *momentum)
+        def updated(penalty: Penalty, lambd: Tensor | float, *trees: Params) -> dict[str, Tensor]:
+            return function(penalty, *trees, lambd=lambd, **numbers)
 
-        objective.assign_(self.penalised, self.each(updated, objective.detached(self.penalised)))
+        objective.assign_(self.penalised, self.each(updated, objective.detached(self.penalised), *trees))
 
     def parameters_by_name(self) -> dict[str, Tensor]:
         """The model's parameters without their history."""
@@ -110,7 +122,10 @@ class PenalisedModule(L.LightningModule):
         return self.trainer.global_step if self.trainer.max_steps > 0 else self.trainer.current_epoch + 1
 
     def on_train_epoch_end(self) -> None:
-        self.measure(self.steps_finished)
+        found = {}
+        if self.dynamics is not None:
+            found = self.dynamics.end_epoch(self, self.trainer.optimizers[0], self.trainer.num_training_batches)
+        self.measure(self.steps_finished, found)
         if "val/loss" in self.measured:
             # Where EarlyStopping looks; `self.log` would round to single precision on the way.
             self.trainer.callback_metrics["val/loss"] = torch.tensor(self.measured["val/loss"], dtype=torch.float64)
@@ -118,7 +133,7 @@ class PenalisedModule(L.LightningModule):
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        names = list(max((measured for _, measured in self.history), key=len, default=()))
+        names = list(dict.fromkeys(name for _, measured in self.history for name in measured))
         rows = [[measured.get(name, math.nan) for name in names] for _, measured in self.history]
         checkpoint["course"] = {
             "names": names,
@@ -133,7 +148,10 @@ class PenalisedModule(L.LightningModule):
         self.check_fits(checkpoint, "course")
         course = checkpoint["course"]
         rows = zip(course["steps"].tolist(), course["values"].tolist(), strict=True)
-        self.history = [(step, defined(course["names"], row)) for step, row in rows]
+        self.history = [
+            (step, {name: value for name, value in zip(course["names"], row, strict=True) if not math.isnan(value)})
+            for step, row in rows
+        ]
         points = zip(*course["path"].values(), strict=True)
         self.path = [dict(zip(course["path"], point, strict=True)) for point in points]
         self.measured, self.polished = course["measured"], course["polished"]
@@ -160,12 +178,12 @@ class PenalisedModule(L.LightningModule):
                     f"{ours.get(name)}; resume with those it was made with"
                 )
 
-    def measure(self, step: int) -> None:
-        """Evaluate the training and validation parts and the weights as they are now, and log all of it."""
+    def measure(self, step: int, found: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Evaluate the parts and the weights as they are now, and log all of it with what else is found."""
         measured = self.measurements()
         # One transfer for all of them.
         values = torch.stack(list(measured.values())).tolist()
-        self.measured = defined(measured, values)
+        self.measured = defined(measured, values) | found
         self.history.append((step, self.measured))
         if self.certifier is not None and len(self.path) * sum(p.numel() for p in self.model.parameters()) < PATH:
             self.path.append({name: value.cpu().clone() for name, value in self.parameters_by_name().items()})
@@ -180,7 +198,7 @@ class PenalisedModule(L.LightningModule):
         """Every metric of this moment by its name; float64 on the CPU."""
 
         def strength(penalty: Penalty, lambd: Tensor | float, weights: Params) -> Tensor:
-            return lambd * penalty.value(weights)
+            return lambd * objective.value(penalty, weights)
 
         def sizes(_: Penalty, __: Tensor | float, weights: Params, biases: Params) -> dict[str, Tensor]:
             return norms(weights, biases)
@@ -260,6 +278,7 @@ class PenalisedModule(L.LightningModule):
         sums: dict[str, Tensor] = {}
         for batch in self.trainer.datamodule.evaluation_dataloader(part, self.evaluation_rows):
             x, y = self.trainer.strategy.batch_to_device(batch, self.device)
+            x = self.trainer.precision_plugin.convert_input(x)
             with self.trainer.precision_plugin.forward_context():
                 statistics = self.statistics(x, y)
             for name, value in statistics.items():
@@ -269,8 +288,8 @@ class PenalisedModule(L.LightningModule):
 
     @property
     def evaluation_rows(self) -> int:
-        """How many rows are evaluated at once: enough for small data in one batch, and a bound on the memory."""
-        return 16_384
+        """How many rows are evaluated at once."""
+        return self.trainer.datamodule.rows_at_once
 
     def statistics(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The task's sums over some rows."""

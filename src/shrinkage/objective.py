@@ -1,11 +1,13 @@
 """The only place where a penalty meets an update: the objective is data loss + λ·Ω(w).
 
-A penalty acts in one of three ways: `penalised_loss` adds it to what is differentiated, `decayed` shrinks the weights
-before the optimiser's step, `proxed` after it. All three are pure functions, so that lanes can vectorise them; λ is a
-number or a 0-d tensor.
+A penalty acts in one of four ways: `penalised_loss` adds it to what is differentiated, `decayed` shrinks the weights
+before the optimiser's step, `cautiously_decayed` where that step shrinks them too, `proxed` after it. All are pure
+functions, so that lanes can vectorise them; λ is a number or a 0-d tensor.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -32,19 +34,87 @@ def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
 
 
 def penalised(penalty: Penalty, model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that Ω is taken over, by `penalty.scope`."""
+    """The parameters that Ω is taken over, by `penalty.scope` and `penalty.groups`.
+
+    Raises InputError where a pattern matches none of them, and where none is left.
+    """
     weights, rest = split_parameters(model)
-    return weights if penalty.scope == "weights" else weights | rest
+    named = weights if penalty.scope == "weights" else weights | rest
+    for pattern in penalty.groups or {}:
+        if not any(fnmatchcase(name, pattern) for name in named):
+            raise InputError(
+                f"penalty.groups: {pattern!r} matches no parameter that penalty.scope={penalty.scope} takes in; they "
+                f"are {', '.join(named)}"
+            )
+    found = {name: named[name] for factor, names in parts(penalty, tuple(named)) if factor for name in names}
+    if not found:
+        raise InputError("penalty.groups: every factor is 0, so nothing is penalised; use penalty=none for no penalty")
+    return found
+
+
+def parts(penalty: Penalty, names: tuple[str, ...]) -> list[tuple[float, tuple[str, ...]]]:
+    """The parameters' names by their factors on λ, in their order; a factor that is 0 comes too."""
+    return grouped(tuple((penalty.groups or {}).items()), names)
+
+
+@functools.cache
+def grouped(patterns: tuple[tuple[str, float], ...], names: tuple[str, ...]) -> list[tuple[float, tuple[str, ...]]]:
+    found: dict[float, tuple[str, ...]] = {}
+    for name in names:
+        matching = [factor for pattern, factor in patterns if fnmatchcase(name, pattern)]
+        factor = float(matching[-1]) if matching else 1.0
+        found[factor] = (*found.get(factor, ()), name)
+    return list(found.items())
+
+
+def value(penalty: Penalty, weights: Params) -> Tensor:
+    """Ω(w), 0-d; with groups Σ_g f_g·Ω(w_g) over the parameters w_g of each factor f_g."""
+    return sum(
+        factor * penalty.value({name: weights[name] for name in names})
+        for factor, names in parts(penalty, tuple(weights))
+    )
+
+
+def of_parts(
+    penalty: Penalty,
+    function: Callable[[Params, Tensor | float], dict[str, Tensor]],
+    weights: Params,
+    step: Tensor | float,
+) -> dict[str, Tensor]:
+    """function(w_g, f_g·step) of the parameters of each factor."""
+    done: dict[str, Tensor] = {}
+    for factor, names in parts(penalty, tuple(weights)):
+        done |= function({name: weights[name] for name in names}, factor * step)
+    return done
 
 
 def penalised_loss(penalty: Penalty, data_loss: Tensor, weights: Params, lambd: Tensor | float) -> Tensor:
     """data_loss + λ·Ω(w), 0-d: what mode `loss` differentiates, and in every mode what is minimised."""
-    return data_loss + lambd * penalty.value(weights)
+    return data_loss + lambd * value(penalty, weights)
 
 
-def decayed(penalty: Penalty, weights: Params, lr: float, lambd: Tensor | float) -> dict[str, Tensor]:
-    """w − ηλ∇Ω(w): what the weights become before the optimiser's step, with that step's η."""
-    return penalty.decay(weights, lr * lambd)
+def decay_rate(penalty: Penalty, lr: float, largest: float) -> float:
+    """What λ is multiplied by in a decay at the learning rate η, the largest of which in the run is η_max."""
+    return {"lr": lr, "corrected": lr * lr / largest, "constant": largest}[penalty.rate]
+
+
+def decayed(penalty: Penalty, weights: Params, rate: float, lambd: Tensor | float) -> dict[str, Tensor]:
+    """w − rλ∇Ω(w), with the `decay_rate` r: what the weights become before the optimiser's step."""
+    return of_parts(penalty, penalty.decay, weights, rate * lambd)
+
+
+def cautiously_decayed(
+    penalty: Penalty, weights: Params, before: Params, rate: float, lambd: Tensor | float
+) -> dict[str, Tensor]:
+    """w − rλ∇Ω(w⁰) in the entries that the optimiser's step from w⁰ to w has moved towards 0, or not at all; else w.
+
+    weights: after the step; before: w⁰. Reference: Chen et al. (2025), "Cautious weight decay".
+    """
+    shrunk = decayed(penalty, before, rate, lambd)
+    return {
+        name: torch.where((before[name] - w) * before[name] >= 0, w - (before[name] - shrunk[name]), w)
+        for name, w in weights.items()
+    }
 
 
 def proxed(
@@ -55,7 +125,7 @@ def proxed(
     Under momentum μ (Nesterov's too) a gradient moves the weights by η/(1 − μ) in the end; with the threshold scaled
     alike the fixed point is the minimiser of the objective, and with ηλ it is not.
     """
-    return penalty.prox(weights, lr * lambd / (1 - momentum))
+    return of_parts(penalty, penalty.prox, weights, lr * lambd / (1 - momentum))
 
 
 def detached(weights: Params) -> dict[str, Tensor]:
@@ -68,6 +138,27 @@ def assign_(weights: Params, values: Mapping[str, Tensor]) -> None:
     """Copy values into the weights, in place."""
     for name, w in weights.items():
         w.copy_(values[name])
+
+
+@torch.no_grad()
+def lost_to_rounding(penalty: Penalty, lambd: float, weights: Params, optimizer: torch.optim.Optimizer) -> float:
+    """The share of the weights that one step of a decay or prox leaves bit for bit as they are, in half precision.
+
+    In bfloat16 a number has seven binary digits behind its first: w·(1 − ηλ) is rounded back to w for every w where
+    ηλ < 2⁻⁹. 0 in other precisions, and where the penalty is a part of the loss.
+    """
+    lr = optimizer.param_groups[0]["lr"]
+    if penalty.mode == "loss" or lambd == 0:
+        return 0.0
+    moved, count = 0, 0
+    for name, w in detached(weights).items():
+        if torch.finfo(w.dtype).bits > 16:
+            return 0.0
+        step = proxed if penalty.mode == "prox" else decayed
+        after = step(penalty, {name: w}, lr, lambd)[name].to(w.dtype)
+        moved += int(((after != w) & (w != 0)).sum())
+        count += int((w != 0).sum())
+    return 1 - moved / count if count else 0.0
 
 
 def check_optimizer(penalty: Penalty, optimizer: torch.optim.Optimizer) -> None:
@@ -89,15 +180,15 @@ def check_optimizer(penalty: Penalty, optimizer: torch.optim.Optimizer) -> None:
 def largest_stable_lr(penalty: Penalty, lambd: float, optimizer: torch.optim.Optimizer) -> float:
     """The learning rate from which on the penalty alone makes the weights grow; inf where none does.
 
-    With curvature c of Ω, mode decay multiplies by 1 − ηλc: η < 2/(λc). Mode loss under SGD with momentum μ has the
-    bound 2(1 + μ)/(λc), with Nesterov's 2(1 + μ)/((1 + 2μ)λc). Adaptive optimisers in mode loss and every prox have
-    none.
+    With curvature c of Ω, modes decay and cautious multiply by 1 − ηλc: η < 2/(λc). Mode loss under SGD with momentum μ
+    has the bound 2(1 + μ)/(λc), with Nesterov's 2(1 + μ)/((1 + 2μ)λc). Adaptive optimisers in mode loss and every prox
+    have none.
     """
-    strength = lambd * penalty.curvature
+    strength = lambd * penalty.curvature * max([1.0, *(penalty.groups or {}).values()])
     sgd = isinstance(optimizer, torch.optim.SGD)
     if strength == 0 or penalty.mode == "prox" or (penalty.mode == "loss" and not sgd):
         return float("inf")
-    if penalty.mode == "decay":
+    if penalty.mode in ("decay", "cautious"):
         return 2 / strength
     group = optimizer.param_groups[0]
     momentum = group["momentum"]

@@ -53,7 +53,7 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
             cfg.data.refit = True
     datamodule = make(cfg.data, order_seed=0)
     datamodule.setup()
-    task = task_for(datamodule.classes, datamodule.scale)
+    task = task_for(datamodule.kind, datamodule.classes, datamodule.scale)
     model = make(cfg.model, inputs=datamodule.inputs, outputs=task.outputs)
     penalty, optimizer = make(cfg.penalty), make(cfg.optimizer)(model.parameters())
     net = penalty.elastic_net(1.0)

@@ -4,6 +4,7 @@ A task reduces predictions to sums over the rows (`statistics`), so that parts m
 sums into metrics at the end.
 """
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -35,9 +36,14 @@ class Task(ABC):
         """The data loss, 0-d: the mean over the batch."""
         return self.losses(output, target).mean()
 
-    # What is known of the loss as a convex function ℓ(z) of a row's outputs z.
 
-    curvature: float  # the largest second derivative of ℓ in any direction
+class ConvexTask(Task):
+    """A task whose loss is a convex function ℓ(z) of a row's outputs z.
+
+    curvature: the largest second derivative of ℓ in any direction.
+    """
+
+    curvature: float
 
     @abstractmethod
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
@@ -52,7 +58,7 @@ class Task(ABC):
         """argmin_b Σℓ(zᵢ + b), [outputs]."""
 
 
-class Regression(Task):
+class Regression(ConvexTask):
     """½ residual². `r2` is 1 − Σr²/Σ(y − ȳ)²; `rmse` and `mae` are in the user's own units (residual · scale)."""
 
     outputs = 1
@@ -95,7 +101,7 @@ class Regression(Task):
         }
 
 
-class Classification(Task):
+class Classification(ConvexTask):
     """Cross-entropy over classes 0 … k−1, in nats. Two classes share one logit (of class 1); more use a softmax."""
 
     def __init__(self, classes: int) -> None:
@@ -162,6 +168,40 @@ class Classification(Task):
         }
 
 
-def task_for(classes: int | None, scale: float) -> Task:
+class LanguageModelling(Task):
+    """Cross-entropy of the next token over a vocabulary, in nats a token; a row is a window of tokens.
+
+    `perplexity` is exp(loss), `bits_per_byte` loss/ln 2, where a token is a byte; `accuracy` the share of tokens that
+    are the likeliest.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self.outputs = tokens
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean over the tokens of each window: [n] from [n, context, tokens] and [n, context]."""
+        return F.cross_entropy(output.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).mean(dim=1)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output.flatten(0, 1), target.flatten())
+
+    def statistics(self, output: Tensor, target: Tensor) -> Statistics:
+        right = (output.argmax(dim=2) == target).double().mean(dim=1)
+        losses = self.losses(output.float(), target).double()
+        return {"rows": torch.ones_like(losses).sum(), "loss": losses.sum(), "correct": right.sum()}
+
+    def metrics(self, statistics: Statistics) -> dict[str, Tensor]:
+        loss = statistics["loss"] / statistics["rows"]
+        return {
+            "loss": loss,
+            "perplexity": loss.exp(),
+            "bits_per_byte": loss / math.log(2),
+            "accuracy": statistics["correct"] / statistics["rows"],
+        }
+
+
+def task_for(kind: str, classes: int | None, scale: float) -> Task:
     """The task of a data set: regression where it has no classes."""
+    if kind == "language":
+        return LanguageModelling(classes)
     return Regression(scale) if classes is None else Classification(classes)

@@ -26,6 +26,7 @@ from shrinkage.certify import certifier, percent, why_not
 from shrinkage.checkpoints import CheckpointFiles, Checkpoints
 from shrinkage.config import exports, step_unit, thinned
 from shrinkage.data.base import DataModule, StackedData
+from shrinkage.dynamics import SMALL, Dynamics
 from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesCheckpoint, LanesModule
 from shrinkage.models.linear import Linear
@@ -158,6 +159,13 @@ class Training:
                 f"keeps the weights from shrinking; a learning rate under {bound:.3g} works, such as "
                 f"optimizer.lr={bound / 4:.2g}"
             )
+        lost = objective.lost_to_rounding(module.penalty, module.lambd, module.penalised, optimizer)
+        if lost > 0.5:
+            sentences.append(
+                f"trainer.precision={cfg.trainer.precision}: of the weights {percent(lost)} are left by a step of the "
+                f"penalty bit for bit as they were, since ηλ = {cfg.optimizer.lr * module.lambd:.2g} is lost to "
+                "rounding; trainer.precision=bf16-mixed keeps them in single precision"
+            )
         net = module.penalty.elastic_net(1.0)
         if net is not None and net[0] and module.penalty.scope == "weights" and isinstance(module.model, Linear):
             train = self.datamodule.parts["train"]
@@ -200,7 +208,8 @@ def equivalents(
 ) -> dict[str, str]:
     """The tags `equivalent.*`: how a run's λ is written in other libraries. None where there is nothing to compare."""
     kinds = {L1: conventions.L1, L2: conventions.L2, ElasticNet: conventions.ELASTIC_NET}
-    if type(penalty) not in kinds or penalty.scope == "all" or cfg.lambd == 0:
+    plain = penalty.scope == "weights" and penalty.mode != "cautious" and penalty.rate == "lr" and not penalty.groups
+    if type(penalty) not in kinds or not plain or cfg.lambd == 0:
         return {}
     lambd, momentum = float(cfg.lambd), 0.0
     if penalty.mode == "decay":
@@ -247,7 +256,7 @@ class Workshop:
         self.cfg = cfg
         self.datamodule: DataModule = make(cfg.data, order_seed=cfg.seed)
         self.datamodule.setup()
-        self.task = task_for(self.datamodule.classes, self.datamodule.scale)
+        self.task = task_for(self.datamodule.kind, self.datamodule.classes, self.datamodule.scale)
         self.make_optimizer = make(cfg.optimizer)
         self.schedule = make(cfg.schedule)
 
@@ -261,6 +270,8 @@ class Workshop:
         if len(seeds) == 1:
             self.datamodule.order_seeds = [order for _, order in distinct]
             return self.datamodule, which, None
+        if not self.datamodule.stackable:
+            raise CannotShare("images and texts of different data.seed are not put together")
         datamodules: list[DataModule] = [
             make(OmegaConf.merge(self.cfg.data, {"seed": seed}), order_seed=0) for seed in seeds
         ]
@@ -296,6 +307,7 @@ class Workshop:
     def penalty(self, cfg: DictConfig, model: nn.Module) -> Penalty:
         """The penalty of a config, which the optimiser must be able to serve."""
         penalty = make(cfg.penalty)
+        penalty.check(objective.penalised(penalty, model))
         try:
             objective.check_optimizer(penalty, self.make_optimizer(model.parameters()))
         except (TypeError, ValueError) as error:
@@ -341,6 +353,10 @@ def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], 
     module = PenalisedModule(
         model, workshop.task, penalty, float(cfg.lambd), workshop.make_optimizer, workshop.schedule
     )
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    if cfg.dynamics is True or (cfg.dynamics == "auto" and weights >= SMALL):
+        module.dynamics = Dynamics()
+        trainer.callbacks.insert(0, module.dynamics)
     if cfg.progress:
         module.on_polish = bar.polishing
         bar.on_train_start(trainer, module)  # for a polish alone, where the run was interrupted in it
@@ -411,6 +427,8 @@ def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path)
     trainer = workshop.cfg.trainer
     if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm != "value":
         raise CannotShare("clipping by the norm of the whole gradient would mix the lanes")
+    if workshop.cfg.dynamics is True:
+        raise CannotShare("dynamics=true looks at one model's steps")
     if trainer.devices != 1:
         raise CannotShare(f"trainer.devices={trainer.devices}: lanes train on one device")
     if "val" not in workshop.datamodule.parts:

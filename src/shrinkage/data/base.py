@@ -1,26 +1,32 @@
 """What every data set is to the rest: parts in memory, drawn in batches by index."""
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import lightning.pytorch as L
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from shrinkage.errors import InputError
 
 from .recipe import Column, Feature, Recipe
 
 EXAMPLE_ROWS = 5
+NUMBERS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a data set: x float64 [n, …], y [n], float64 for regression and int64 class codes else."""
+    """One part of a data set: x float64 [n, …], y [n], float64 for regression and int64 class codes else.
+
+    Of images x is bytes, and of text both are, [n, context].
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -38,10 +44,14 @@ class Part:
 
 
 class ShuffledBatches(Sampler[torch.Tensor]):
-    """Index tensors, one a batch, of the rows from `first` on; each epoch's order is drawn from (seed, epoch) alone."""
+    """Index tensors, one a batch, of the rows from `first` on; each epoch's order is drawn from (seed, epoch) alone.
 
-    def __init__(self, rows: int, batch_size: int, seed: int, first: int = 0) -> None:
+    draw: how many of the rows an epoch has, None for all.
+    """
+
+    def __init__(self, rows: int, batch_size: int, seed: int, first: int = 0, draw: int | None = None) -> None:
         self.rows, self.batch_size, self.seed, self.first = rows, batch_size, seed, first
+        self.drawn = min(draw or rows, rows)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,12 +59,16 @@ class ShuffledBatches(Sampler[torch.Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.rows // self.batch_size)
+        return -(-self.drawn // self.batch_size)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         if self.batch_size == self.rows:
             return iter([self.first + torch.arange(self.rows)])
-        order = self.first + np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+        random = np.random.default_rng([self.seed, self.epoch])
+        if self.drawn < self.rows:
+            order = self.first + random.choice(self.rows, self.drawn, replace=False)
+        else:
+            order = self.first + random.permutation(self.rows)
         return iter(torch.from_numpy(order).split(self.batch_size))
 
 
@@ -81,10 +95,16 @@ class DataModule(L.LightningDataModule, ABC):
     seed: fixes the data or their split. batch_size: rows a step, None for all of them. order_seed: fixes the order
     of the batches; `order_seeds` may be given several afterwards, to draw a batch of each at once.
 
-    After `setup`: parts; classes (None for regression) and class_names; feature_names; for regression center and
-    scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is known; digest, of all
-    rows whatever their split, where there are such; notes, sentences that the user should read.
+    kind: `rows` to predict a target of, or `language` to predict the next byte of. stackable: whether several draws of
+    it can be put together for lanes, as tensors.
+
+    After `setup`: parts; classes (None for regression) and class_names; feature_names, of rows of numbers; for
+    regression center and scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is
+    known; digest, of all rows whatever their split, where there are such; notes, sentences that the user should read.
     """
+
+    kind: ClassVar[Literal["rows", "language"]] = "rows"
+    stackable: ClassVar[bool] = True
 
     def __init__(self, *, seed: int, batch_size: int | None, order_seed: int) -> None:
         super().__init__()
@@ -95,6 +115,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.seed, self.batch_size = seed, batch_size
         self.title: str | None = None  # where the data have a better name than their choice in conf/data
         self.order_seeds = [order_seed]
+        self.epoch_rows: int | None = None  # of the training part that an epoch draws; None for all
         self.parts: dict[str, Part] = {}
         self.classes: int | None = None
         self.class_names: tuple[str, ...] = ()
@@ -117,12 +138,19 @@ class DataModule(L.LightningDataModule, ABC):
             self.notes.append(
                 f"data.batch_size={self.batch_size} is more than the {rows} training rows: each batch is all of them."
             )
-        self.batch_rows = min(self.batch_size or rows, rows)
+        drawn = min(self.epoch_rows or rows, rows)
+        self.batch_rows = min(self.batch_size or drawn, drawn)
 
     @property
-    def inputs(self) -> int:
-        """How many numbers a row has."""
-        return self.parts["train"].x.shape[1]
+    def inputs(self) -> int | tuple[int, ...]:
+        """How many numbers a row has; of images [channels, height, width], of text [context]."""
+        shape = self.parts["train"].x.shape[1:]
+        return shape[0] if len(shape) == 1 else shape
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows are evaluated at once: enough for small data in one batch, and a bound on the memory."""
+        return max(min(16_384, NUMBERS_AT_ONCE // math.prod(self.parts["train"].x.shape[1:])), 1)
 
     def recipe(self) -> Recipe:
         """How the features come from the user's own columns; here they are those, numbers without a gap."""
@@ -156,18 +184,23 @@ class DataModule(L.LightningDataModule, ABC):
         rows = {f"data.rows.{name}": str(len(part)) for name, part in self.parts.items()}
         return rows | ({} if self.digest is None else {"data.digest": self.digest})
 
-    def tensors(self, part: str) -> TensorDataset:
-        """A part as tensors, in double precision where the trainer works in it."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """Double precision where the trainer works in it."""
         double = self.trainer is not None and self.trainer.precision == "64-true"
+        return torch.float64 if double else torch.float32
+
+    def tensors(self, part: str) -> Dataset:
+        """A part as tensors."""
         x, y = self.parts[part].x, self.parts[part].y
-        x = torch.from_numpy(x).to(torch.float64 if double else torch.float32)
+        x = torch.from_numpy(x).to(self.dtype)
         y = torch.from_numpy(y)
         return TensorDataset(x, y.to(x.dtype) if self.classes is None else y)
 
     def train_dataloader(self) -> DataLoader:
         """Batches x [batch, …], y [batch]; with several orders [orders, batch, …], one batch of each."""
         rows = len(self.parts["train"])
-        orders = [ShuffledBatches(rows, self.batch_rows, seed) for seed in self.order_seeds]
+        orders = [ShuffledBatches(rows, self.batch_rows, seed, draw=self.epoch_rows) for seed in self.order_seeds]
         sampler = orders[0] if len(orders) == 1 else StackedBatches(orders)
         return DataLoader(self.tensors("train"), batch_size=None, sampler=sampler)
 

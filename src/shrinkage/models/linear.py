@@ -3,11 +3,12 @@
 from torch import nn
 
 from .init import initialise_
+from .inputs import Inputs, numbers
 
 
 class Linear(nn.Linear):
     """x [n, inputs] → Wx + b [n, outputs]; init: normal (with σ = sigma), glorot or torch."""
 
-    def __init__(self, inputs: int, outputs: int, bias: bool, init: str, sigma: float) -> None:
-        super().__init__(inputs, outputs, bias=bias)
+    def __init__(self, inputs: Inputs, outputs: int, bias: bool, init: str, sigma: float) -> None:
+        super().__init__(numbers(inputs), outputs, bias=bias)
         initialise_(self, init, sigma)

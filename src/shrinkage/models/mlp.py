@@ -10,6 +10,7 @@ from torch import nn
 from shrinkage.errors import InputError
 
 from .init import initialise_
+from .inputs import Inputs, numbers
 
 COPIES = 4  # of the weights: themselves, their gradient, the optimiser's state, the best ones so far
 
@@ -23,7 +24,7 @@ class MLP(nn.Sequential):
 
     def __init__(
         self,
-        inputs: int,
+        inputs: Inputs,
         outputs: int,
         widths: Sequence[int],
         activation: str,
@@ -36,11 +37,12 @@ class MLP(nn.Sequential):
             raise InputError(f"model.dropout={dropout}: must be 0 ≤ dropout < 1; use model.dropout=0 for none")
         if not isinstance(widths, list | tuple) or not all(type(width) is int and width > 0 for width in widths):
             raise InputError(f"model.widths={widths}: must be whole numbers > 0; use model.widths=[64,64]")
-        numbers = sum(n * m for n, m in pairwise([inputs, *widths, outputs]))
-        needed, free = COPIES * 4 * numbers, psutil.virtual_memory().available
+        width_before = numbers(inputs)
+        weights = sum(n * m for n, m in pairwise([width_before, *widths, outputs]))
+        needed, free = COPIES * 4 * weights, psutil.virtual_memory().available
         if needed > free:
             raise InputError(
-                f"model.widths={widths}: {numbers:,} weights need {needed // 10**9:,} GB of memory and "
+                f"model.widths={widths}: {weights:,} weights need {needed // 10**9:,} GB of memory and "
                 f"{free // 10**9:,} GB are free; use model.widths=[64,64]"
             )
         make_activation = getattr(nn.modules.activation, str(activation), None)
@@ -51,11 +53,11 @@ class MLP(nn.Sequential):
             )
         layers: list[nn.Module] = []
         for width in widths:
-            layers += [nn.Linear(inputs, width, bias=bias), make_activation()]
+            layers += [nn.Linear(width_before, width, bias=bias), make_activation()]
             if dropout:
                 layers.append(nn.Dropout(dropout))
-            inputs = width
-        super().__init__(*layers, nn.Linear(inputs, outputs, bias=bias))
+            width_before = width
+        super().__init__(*layers, nn.Linear(width_before, outputs, bias=bias))
         for layer in self:
             if isinstance(layer, nn.Linear):
                 initialise_(layer, init, sigma)

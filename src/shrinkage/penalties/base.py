@@ -1,5 +1,6 @@
 """What every penalty is: Ω(w), its proximal operator and the decay along its gradient. No λ in here."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from torch import Tensor
 from shrinkage.errors import InputError
 
 Params = Mapping[str, Tensor]
-Mode = Literal["loss", "decay", "prox"]
+Mode = Literal["loss", "decay", "cautious", "prox"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,14 @@ class Penalty(ABC):
     """A penalty Ω over a model's weights, and the way in which it acts on them.
 
     mode: `loss` adds λΩ to the objective; `decay` shrinks the weights by ηλ∇Ω(w) before the optimiser's step;
-        `prox` applies prox_{ηλΩ} after it.
+        `cautious` does so only where that step shrinks them too; `prox` applies prox_{ηλΩ} after it.
     scope: `weights` penalises everything but biases and normalisation parameters; `all` penalises every parameter.
+    groups: factors on λ by patterns of parameters' names, `{"*embedding*": 0}`; the last that matches a name counts,
+    and
+        Ω is taken over the parameters of each factor by themselves. None: 1 for all.
+    rate: how a step of mode `decay` or `cautious` follows the learning rate η: `lr` shrinks by ηλ, as PyTorch's AdamW;
+        `corrected` by η²λ/η_max, which keeps the balance of weights and gradients as η falls (Defazio 2025, "Why
+        gradients rapidly increase near the end of training"); `constant` by η_maxλ, whatever the schedule.
 
     Every method is a pure function of tensors of any shape, so that it can be vectorised over many models.
     Raises InputError where the mode is one that the penalty cannot serve.
@@ -28,8 +35,10 @@ class Penalty(ABC):
 
     mode: Mode
     scope: Literal["weights", "all"] = "weights"
+    groups: Mapping[str, float] | None = None
+    rate: Literal["lr", "corrected", "constant"] = "lr"
 
-    modes: ClassVar[tuple[Mode, ...]] = ("loss", "decay", "prox")
+    modes: ClassVar[tuple[Mode, ...]] = ("loss", "decay", "cautious", "prox")
 
     def __post_init__(self) -> None:
         if self.mode not in self.modes:
@@ -42,6 +51,19 @@ class Penalty(ABC):
                 f"penalty.scope={self.scope}: must be weights or all; use penalty.scope=weights "
                 "to leave biases and normalisation parameters alone"
             )
+        if self.rate not in ("lr", "corrected", "constant"):
+            raise InputError(f"penalty.rate={self.rate}: must be lr, corrected or constant; use penalty.rate=lr")
+        if self.rate != "lr" and self.mode not in ("decay", "cautious"):
+            raise InputError(
+                f"penalty.rate={self.rate}: only a decay apart from the gradient has a rate of its own; "
+                "use penalty.mode=decay, or penalty.rate=lr"
+            )
+        for pattern, factor in (self.groups or {}).items():
+            if not is_number(factor) or not 0 <= factor < math.inf:
+                raise InputError(
+                    f"penalty.groups: {pattern!r} has the factor {factor}; a factor on λ must be a number ≥ 0, and 0 "
+                    "leaves the parameters alone"
+                )
 
     @abstractmethod
     def value(self, weights: Params) -> Tensor:
@@ -63,12 +85,33 @@ class Penalty(ABC):
         """
         return None
 
+    def check(self, weights: Params) -> None:
+        """Raises InputError where Ω has no meaning for a model with these weights; of most it has."""
+        return
+
     @property
     def curvature(self) -> float:
         """The largest curvature of Ω's smooth part: ηλ·curvature must stay under 2 for plain gradient steps."""
         return 0.0
 
 
+def is_number(value: object) -> bool:
+    """Of a config; true and false are none. A lane's own number is a tensor, which has been checked before."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def soft_threshold(w: Tensor, threshold: Tensor | float) -> Tensor:
     """sign(w)·max(|w| − threshold, 0), the prox of threshold·|w|: exact zeros inside the threshold."""
     return w.sign() * (w.abs() - threshold).clamp(min=0)
+
+
+def cut_at(sizes: Tensor, step: Tensor | float) -> Tensor:
+    """The size s ≥ 0 at which Σ(sizes − s)₊ = step, 0 where the sizes ≥ 0 together are no more; [n] → 0-d."""
+    sums = sizes.sort(descending=True).values.cumsum(dim=0)
+    many = torch.arange(1, len(sums) + 1, dtype=sums.dtype, device=sums.device)
+    return ((sums - step) / many).amax().clamp(min=0)
+
+
+def matrix(w: Tensor) -> Tensor:
+    """A weight as a matrix: its first dimension, and all the others; what has one dimension is a column."""
+    return w.reshape(len(w), -1)

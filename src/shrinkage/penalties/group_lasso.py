@@ -1,0 +1,21 @@
+"""The lasso of groups: whole units, whole inputs or whole tensors vanish."""
+
+from torch import Tensor
+
+from .base import Params
+from .groups import Groups
+
+
+class GroupLasso(Groups):
+    """Ω(w) = Σ_g √p_g·‖w_g‖ over the groups g of p_g entries each.
+
+    prox with step t: (1 − √p_g·t/‖w_g‖)₊·w_g, under which whole groups are exactly 0. Reference: Yuan & Lin (2006),
+    "Model selection and estimation in regression with grouped variables"; of units: Wen et al. (2016), "Learning
+    structured sparsity in deep neural networks".
+    """
+
+    def value(self, weights: Params) -> Tensor:
+        return self.length(weights)
+
+    def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
+        return {name: self.shortened(w, step) for name, w in weights.items()}

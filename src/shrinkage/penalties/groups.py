@@ -1,0 +1,107 @@
+"""Which entries of the weights belong together: for penalties under which whole units or inputs vanish."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from shrinkage.errors import InputError
+
+from .base import Params, Penalty
+
+AXES = {"output": 0, "input": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups(Penalty):
+    """What penalties of groups share: which entries of each weight belong together.
+
+    by: `output` takes a weight's rows [out, …] as groups, all that leads into a unit; `input` its columns, all that
+        leads out of an input; `tensor` all of it. In what has one dimension every entry is a group by itself, but for
+        `tensor`.
+    members: names of groups with the numbers (from 0) of the rows or columns that are one group together, as the
+        columns of one category are; the others are groups by themselves. None: all are.
+
+    Raises InputError where they are none of these.
+    """
+
+    by: Literal["output", "input", "tensor"]
+    members: Mapping[str, Sequence[int]] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.by not in ("output", "input", "tensor"):
+            raise InputError(f"penalty.by={self.by}: must be output, input or tensor; use penalty.by=output for units")
+        if self.members is None:
+            return
+        numbers = [number for group in self.members.values() for number in group]
+        if any(type(number) is not int or number < 0 for number in numbers) or len(set(numbers)) < len(numbers):
+            raise InputError(
+                f"penalty.members={dict(self.members)}: must be numbers of rows or columns from 0, each in one group "
+                "only; use 'penalty.members={city: [0, 1], age: [2]}'"
+            )
+        if self.by == "tensor":
+            raise InputError(
+                "penalty.members: rows or columns are put together, and penalty.by=tensor has neither; use "
+                "penalty.by=input for a model's features"
+            )
+
+    def check(self, weights: Params) -> None:
+        if self.members is None:
+            return
+        largest = max((number for group in self.members.values() for number in group), default=-1)
+        for name, w in weights.items():
+            if largest >= (size := axis_first(w, self.by).shape[0]):
+                raise InputError(
+                    f"penalty.members names number {largest}, and {name} has {size} {self.by}s, numbered from 0; "
+                    f"leave it out, or give penalty.groups={{{name}: 0}} to leave that weight alone"
+                )
+
+    def lengths(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """‖w_g‖ and √p_g of the group g that each row of `axis_first` is in, [rows, 1]; it has p_g entries."""
+        rows = axis_first(w, self.by)
+        squares, sizes = rows.square().sum(dim=1), torch.full_like(rows[:, 0], rows.shape[1])
+        for group in (self.members or {}).values():
+            if group:
+                together = torch.zeros_like(sizes).index_fill(0, torch.tensor(group, device=w.device), 1.0)
+                squares = torch.where(together > 0, (together * squares).sum(), squares)
+                sizes = torch.where(together > 0, (together * sizes).sum(), sizes)
+        return root(squares)[:, None], sizes.sqrt()[:, None]
+
+    def length(self, weights: Params) -> Tensor:
+        """Σ_g √p_g·‖w_g‖ over all weights, 0-d."""
+        total = 0.0
+        for w in weights.values():
+            rows = axis_first(w, self.by)
+            lengths, roots = self.lengths(w)
+            # A group of several rows is met at each of them, with rows.shape[1] of its p_g entries.
+            total = total + (lengths * rows.shape[1] / roots).sum()
+        return total
+
+    def shortened(self, w: Tensor, step: Tensor | float) -> Tensor:
+        """Every group times (1 − √p_g·step/‖w_g‖)₊."""
+        lengths, roots = self.lengths(w)
+        left = (1 - roots * step / torch.where(lengths > 0, lengths, 1.0)).clamp(min=0)
+        return from_axis_first(axis_first(w, self.by) * left, w, self.by)
+
+
+def axis_first(w: Tensor, by: str) -> Tensor:
+    """The weight as [groups, entries of each]."""
+    if by == "tensor":
+        return w.reshape(1, -1)
+    return w.reshape(-1, 1) if w.ndim < 2 else w.movedim(AXES[by], 0).flatten(1)
+
+
+def from_axis_first(rows: Tensor, like: Tensor, by: str) -> Tensor:
+    """The other way round, in the shape of the weight that it came from."""
+    if by != "input" or like.ndim < 2:
+        return rows.reshape(like.shape)
+    return rows.reshape(like.movedim(1, 0).shape).movedim(0, 1)
+
+
+def root(squares: Tensor) -> Tensor:
+    """√, with the slope 0 at 0, the one that a norm's subgradient takes."""
+    positive = squares > 0
+    return torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
