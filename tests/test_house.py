@@ -22,7 +22,12 @@ def test_style() -> None:
 def test_help_names_the_groups_and_the_first_commands() -> None:
     done = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    for word in ("penalty: adamw, base, elastic_net, group_lasso, huber", "python train.py penalty=l1", "mlflow ui", "lambd: 3"):
+    for word in (
+        "penalty: adamw, base, elastic_net, group_lasso, huber",
+        "python train.py penalty=l1",
+        "mlflow ui",
+        "lambd: 3",
+    ):
         assert word in done.stdout
 
 

@@ -124,6 +124,44 @@ def test_every_penalty_can_be_a_lane(penalty: str, tmp_path: Path) -> None:
         assert_equal(lane, alone(each), 1e-10)
 
 
+NETWORKS = {
+    "cnn": ["model=cnn", "data=digits_images", "data.batch_size=64"],
+    "gpt": [
+        "model=gpt",
+        "model.width=16",
+        "data=text",
+        "data.context=16",
+        "data.epoch_rows=64",
+        "data.measured_rows=32",
+    ],
+}
+
+
+@pytest.mark.parametrize("penalty", ["adamw", "group_lasso"])
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
+def test_networks_can_be_lanes(network: list[str], penalty: str, tmp_path: Path) -> None:
+    overrides = [*network, f"penalty={penalty}", "optimizer.lr=0.01", "trainer.max_epochs=2", "dynamics=false"]
+    cfg = config(*overrides, "trainer.precision=64-true", "tracking.history=all")
+    cfgs = [varied(cfg, lambd=lambd, seed=seed) for lambd, seed in ((0.0, 0), (0.1, 1))]
+    assert lanes_that_fit(cfgs, Workshop(cfg), tmp_path) > 1
+    for lane, each in zip(together(cfgs), cfgs, strict=True):
+        assert_equal(lane, alone(each), 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["model=cnn", "model.batch_norm=true", "data=digits_images"], "batch normalisation keeps running statistics"),
+        (["model=resnet", "data=digits_images"], "batch normalisation keeps running statistics"),
+        (["model=gpt", "model.dropout=0.1", "data=text", "data.context=16"], "dropout"),
+    ],
+)
+def test_networks_that_cannot_be_lanes_say_why(overrides: list[str], reason: str, tmp_path: Path) -> None:
+    cfg = config(*overrides)
+    with pytest.raises(CannotShare, match=reason):
+        lanes_that_fit([cfg, varied(cfg, lambd=1.0)], Workshop(cfg), tmp_path)
+
+
 @pytest.mark.parametrize("batch_size", ["5", "null"])
 def test_lanes_on_data_of_their_own(batch_size: str) -> None:
     cfg = config(

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import minimize
 
+from shrinkage import objective
 from shrinkage.errors import InputError
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.elastic_net import ElasticNet
 from shrinkage.penalties.group_lasso import GroupLasso
 from shrinkage.penalties.l1 import L1
+from shrinkage.penalties.l_half import LHalf
 from shrinkage.penalties.mcp import MCP
 from shrinkage.penalties.nuclear import Nuclear
 from shrinkage.penalties.scad import SCAD
@@ -24,6 +26,7 @@ from shrinkage.training import make
 PENALTIES = {name: make(config(f"penalty={name}").penalty) for name in choices("penalty")}
 each = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())
 DIFFERENTIABLE = {name: penalty for name, penalty in PENALTIES.items() if "loss" in penalty.modes}
+NOT_CONVEX = {"l0", "l_half", "mcp", "scad"}
 differentiable = pytest.mark.parametrize("penalty", DIFFERENTIABLE.values(), ids=DIFFERENTIABLE.keys())
 
 numbers = st.floats(-10, 10, allow_subnormal=False).map(lambda x: round(x, 3))
@@ -192,3 +195,60 @@ def test_a_nuclear_norm_lowers_the_rank() -> None:
     for name in ("nuclear", "spectral"):
         with pytest.raises(InputError, match=f"penalty={name}: .*penalty=l2_norm"):
             make(config(f"penalty={name}").penalty).check({"w": torch.randn(1, 5), "v": torch.randn(3, 1)})
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", [name for name, penalty in PENALTIES.items() if "prox" in penalty.modes])
+def test_prox_under_momentum_tends_to_the_minimiser(name: str, momentum: float) -> None:
+    """Least squares with three outputs: at the end w = prox_{tλΩ}(w − t∇ℓ), of a convex Ω for any t."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 4, generator=generator, dtype=torch.float64)
+    y = (
+        x @ torch.randn(4, 3, generator=generator, dtype=torch.float64)
+        + torch.randn(30, 3, generator=generator).double()
+    )
+    penalty, lambd = dataclasses.replace(PENALTIES[name], mode="prox"), 0.1
+    w = {"w": torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)}
+    lr = 0.3 * (1 - momentum)
+    optimizer = torch.optim.SGD(w.values(), lr=lr, momentum=momentum)
+    for _ in range(2000):
+        optimizer.zero_grad()
+        ((x @ w["w"].T - y).square().sum() / (2 * len(x))).backward()
+        optimizer.step()
+        objective.assign_(w, objective.proxed(penalty, objective.detached(w), lr, lambd, momentum))
+    found = w["w"].detach()
+    gradient = (x @ found.T - y).T @ x / len(x)
+    t = 0.3 if name in NOT_CONVEX else 0.05
+    again = penalty.prox({"w": found - t * gradient}, t * lambd)["w"]
+    torch.testing.assert_close(again, found, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["l1", "elastic_net", "mcp", "scad", "l_half", "group_lasso"])
+def test_values_and_proxes_are_skglms(name: str) -> None:
+    """λΩ and its prox at λ = 0.7, γ = 3; skglm is in the extra `others`."""
+    skglm = pytest.importorskip("skglm.penalties")
+    lambd, gamma = 0.7, 3.0
+    ours, theirs = {
+        "l1": (L1(mode="prox"), skglm.L1(lambd)),
+        "elastic_net": (ElasticNet(mode="prox", l1_ratio=0.4), skglm.L1_plus_L2(lambd, 0.4)),
+        "mcp": (MCP(mode="prox", saturation=gamma * lambd), skglm.MCPenalty(lambd, gamma)),
+        "scad": (SCAD(mode="prox", bend=lambd, saturation=gamma * lambd), skglm.SCAD(lambd, gamma)),
+        "l_half": (LHalf(mode="prox"), skglm.L0_5(lambd)),
+        "group_lasso": (
+            GroupLasso(mode="prox", by="input", members={"a": [0, 1, 2], "b": [3, 4]}),
+            skglm.WeightedGroupL2(
+                lambd, np.sqrt([3.0, 2.0]), np.array([0, 3, 5], np.int32), np.arange(5, dtype=np.int32)
+            ),
+        ),
+    }[name]
+    random, step = np.random.default_rng(0), 0.8
+    for scale in (0.3, 1.0, 3.0):
+        w = scale * random.normal(size=5)
+        tensor = {"w": torch.from_numpy(w)[None]}
+        assert lambd * ours.value(tensor).item() == pytest.approx(theirs.value(w))
+        prox = ours.prox(tensor, step * lambd)["w"][0].numpy()
+        if name == "group_lasso":
+            expected = np.concatenate([theirs.prox_1group(w[:3], step, 0), theirs.prox_1group(w[3:], step, 1)])
+        else:
+            expected = np.array([theirs.prox_1d(each, step, j) for j, each in enumerate(w)])
+        np.testing.assert_allclose(prox, expected, atol=1e-12)

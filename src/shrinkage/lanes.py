@@ -13,6 +13,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel  # vmap has no rule for fused attention, but for its parts
 from torch.utils._pytree import tree_leaves, tree_map
 
 from shrinkage import objective
@@ -212,19 +213,21 @@ class LanesModule(PenalisedModule):
             return self.loss(penalty, lambd, penalised, functional_call(self.model, weights, (x,)), y)
 
         weights = dict(self.model.named_parameters())
-        if not has_orders:
-            return self.each(one, weights).sum()
-        return self.each(one, weights, x[self.order], y[self.order]).sum()
+        with sdpa_kernel(SDPBackend.MATH):
+            if not has_orders:
+                return self.each(one, weights).sum()
+            return self.each(one, weights, x[self.order], y[self.order]).sum()
 
     def statistics(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         def one(weights: Params, x: Tensor = x, y: Tensor = y) -> dict[str, Tensor]:
             return self.task.statistics(functional_call(self.model, weights, (x,)), y)
 
         weights = self.parameters_by_name()
-        if not self.has_data:
-            return torch.vmap(one)(weights)
-        data = self.data[self.selected[0]]
-        return torch.vmap(one)(weights, x[data], y[data])
+        with sdpa_kernel(SDPBackend.MATH):
+            if not self.has_data:
+                return torch.vmap(one)(weights)
+            data = self.data[self.selected[0]]
+            return torch.vmap(one)(weights, x[data], y[data])
 
     @property
     def evaluation_rows(self) -> int:

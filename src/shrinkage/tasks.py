@@ -187,7 +187,7 @@ class LanguageModelling(Task):
 
     def statistics(self, output: Tensor, target: Tensor) -> Statistics:
         right = (output.argmax(dim=2) == target).double().mean(dim=1)
-        losses = self.losses(output.float(), target).double()
+        losses = self.losses(output.to(torch.promote_types(output.dtype, torch.float32)), target).double()
         return {"rows": torch.ones_like(losses).sum(), "loss": losses.sum(), "correct": right.sum()}
 
     def metrics(self, statistics: Statistics) -> dict[str, Tensor]:

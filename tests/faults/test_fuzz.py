@@ -389,7 +389,10 @@ SMALL = ["tracking=none", "progress=false", "trainer.max_epochs=1"]
 DATA = {
     "d2l": ["data.num_train=8", "data.num_val=4", "data.num_inputs=3"],
     "table": ["data.path=rows.csv", "data.target=y"],
+    "digits_images": ["data.val=0.05", "data.test=0.9"],
+    "text": ["data.context=8", "data.epoch_rows=16", "data.measured_rows=8"],
 }
+READS = {"digits_images": "cnn", "text": "gpt"}
 GROUPS = ("data", "model", "optimizer", "penalty", "schedule")
 # What a run may be asked for in all seriousness, and nobody waits for.
 LONG = re.compile(r"(trainer\.max_(epochs|steps)|polish)=.*[\dabcdef]{2}|tracking.enabled=true", re.IGNORECASE)
@@ -467,6 +470,8 @@ def command_lines(draw: st.DrawFn) -> tuple[tuple[str, ...], list[str]]:
     chance = random.Random(draw(st.integers(0, 2**32)))
     groups = random.Random(chance.randrange(8 * ROUNDS))  # few of them, since composing takes longer than most answers
     chosen = {group: groups.choice(list(DATA) if group == "data" else choices(group)) for group in GROUPS}
+    if groups.random() < 0.8:
+        chosen["model"] = READS.get(chosen["data"], chosen["model"])
     given = (*(f"{group}={name}" for group, name in chosen.items()), *DATA[chosen["data"]])
     values, is_tame = typed(given), chance.random() < 0.4
     names = [key for key in values if key not in COMMANDS] if is_tame else sorted(values)

@@ -12,13 +12,15 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from torch.export import ExportedProgram
 
 
 @dataclass(frozen=True)
 class Findings:
     """answer: sentences, the first of them the short one. The rest by the names of their files, without ending.
 
-    tables: shown and kept. data: kept. pages: figures to hover over. metrics: numbers to compare runs of a study by.
+    tables: shown and kept. data: kept. pages: figures to hover over. networks: to be loaded by `torch.export.load`.
+    metrics: numbers to compare runs of a study by.
     """
 
     answer: Sequence[str]
@@ -26,6 +28,7 @@ class Findings:
     data: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     pages: dict[str, "go.Figure"] = field(default_factory=dict)
+    networks: dict[str, "ExportedProgram"] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -62,4 +65,11 @@ def files(findings: Findings, folder: Path) -> Iterator[Path]:
     for name, page in findings.pages.items():
         path = folder / f"{name}.html"
         page.write_html(path, include_plotlyjs=True)  # it opens without a network
+        yield path
+    for name, program in findings.networks.items():
+        import torch
+
+        path = folder / f"{name}.pt2"
+        program.example_inputs = None  # the only part of the file that would be pickled
+        torch.export.save(program, path)
         yield path

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from shrinkage.data.base import Part
 from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare, Lane
 from shrinkage.report.findings import Findings
@@ -38,10 +40,16 @@ def varied(cfg: DictConfig, **numbers: object) -> DictConfig:
     return changed
 
 
-def trained(cfg: DictConfig) -> Training:
-    """One run, not recorded by itself."""
+def trained(cfg: DictConfig, label_noise: float = 0.0) -> Training:
+    """One run, not recorded by itself; of a share of its training rows the class is drawn anew, from all of them."""
     with TemporaryDirectory() as folder:
         training = build(cfg, Path(folder), "training")
+        if label_noise:
+            train = training.datamodule.parts["train"]
+            random = np.random.default_rng(cfg.data.seed)
+            anew = random.random(len(train)) < label_noise
+            drawn = random.integers(training.datamodule.classes, size=len(train))
+            training.datamodule.parts["train"] = Part(train.x, np.where(anew, drawn, train.y))
         training.run()
     return training
 
