@@ -141,6 +141,8 @@ def test_a_scope_that_does_not_exist_is_refused() -> None:
     [
         *("penalty=huber penalty.delta=0", "penalty=mcp penalty.saturation=-1", "penalty=mcp penalty.saturation=true"),
         *("penalty=scad penalty.bend=1", "penalty=group_lasso penalty.by=row", "penalty=l2 penalty.rate=half"),
+        *("penalty=l2 penalty.groups=loss", "penalty=group_lasso penalty.members=loss"),
+        *("penalty=group_lasso penalty.members={a:1}", "penalty=l2 penalty.groups={weight:half}"),
         *("penalty=l2 penalty.rate=constant", "penalty=sparse_group_lasso penalty.l1_ratio=2"),
         *("penalty=group_lasso penalty.members={a:[0,1],b:[1]}", "penalty=l2 penalty.groups={weight:-1}"),
     ],

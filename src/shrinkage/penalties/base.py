@@ -58,6 +58,11 @@ class Penalty(ABC):
                 f"penalty.rate={self.rate}: only a decay apart from the gradient has a rate of its own; "
                 "use penalty.mode=decay, or penalty.rate=lr"
             )
+        if not isinstance(self.groups, Mapping | None):
+            raise InputError(
+                f"penalty.groups={self.groups}: must be factors on λ by patterns of parameters' names; use "
+                "'penalty.groups={*embedding*: 0}'"
+            )
         for pattern, factor in (self.groups or {}).items():
             if not is_number(factor) or not 0 <= factor < math.inf:
                 raise InputError(

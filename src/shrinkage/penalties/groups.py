@@ -36,10 +36,17 @@ class Groups(Penalty):
             raise InputError(f"penalty.by={self.by}: must be output, input or tensor; use penalty.by=output for units")
         if self.members is None:
             return
-        numbers = [number for group in self.members.values() for number in group]
-        if any(type(number) is not int or number < 0 for number in numbers) or len(set(numbers)) < len(numbers):
+        lists = isinstance(self.members, Mapping) and all(
+            isinstance(group, list | tuple) for group in self.members.values()
+        )
+        numbers = [number for group in self.members.values() for number in group] if lists else []
+        if (
+            not lists
+            or any(type(number) is not int or number < 0 for number in numbers)
+            or len(set(numbers)) < len(numbers)
+        ):
             raise InputError(
-                f"penalty.members={dict(self.members)}: must be numbers of rows or columns from 0, each in one group "
+                f"penalty.members={self.members}: must be numbers of rows or columns from 0, each in one group "
                 "only; use 'penalty.members={city: [0, 1], age: [2]}'"
             )
         if self.by == "tensor":

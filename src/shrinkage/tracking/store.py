@@ -125,6 +125,14 @@ def is_away(error: Exception) -> bool:
     return any(said in words for said in AWAY) or (" error code 5" in words or "too many 50" in words)
 
 
+PLAIN = {
+    "timed out": "no answer in time",
+    "database is locked": "another process has locked the database",
+    "max retries exceeded": "the connection breaks off",
+    "connection aborted": "the connection breaks off",
+}
+
+
 def reason(error: Exception) -> str:
     """Why a store does not answer, in a few words."""
     words = " ".join(str(error).split()).split(" [SQL")[0]
@@ -134,7 +142,10 @@ def reason(error: Exception) -> str:
         return system[1]
     if answered:
         return f"it answers {answered[1]}"
-    return "no answer in time" if "timed out" in words.lower() else masked(words[:200])
+    for said, plain in PLAIN.items():
+        if said in words.lower():
+            return plain
+    return masked(words[:200])
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:
