@@ -103,7 +103,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float]], str]:
 
 
 @given(cases())
-@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_each_lane_equals_the_run_made_alone(case: tuple[list[str], list[dict[str, float]], str]) -> None:
     overrides, lanes, precision = case
     cfg = config(*overrides, "tracking.history=all")
@@ -116,7 +116,7 @@ def test_each_lane_equals_the_run_made_alone(case: tuple[list[str], list[dict[st
 def test_every_penalty_can_be_a_lane(penalty: str, tmp_path: Path) -> None:
     data = ["data=digits", "data.batch_size=null"] if penalty in OF_MATRICES else []
     cfg = config(
-        *data, f"penalty={penalty}", "trainer.precision=64-true", "trainer.max_epochs=2", "tracking.history=all"
+        *data, f"penalty={penalty}", "trainer.precision=64-true", "trainer.max_epochs=1", "tracking.history=all"
     )
     cfgs = [varied(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
     assert lanes_that_fit(cfgs, Workshop(cfg), tmp_path) > 1
@@ -125,7 +125,7 @@ def test_every_penalty_can_be_a_lane(penalty: str, tmp_path: Path) -> None:
 
 
 NETWORKS = {
-    "cnn": ["model=cnn", "data=digits_images", "data.batch_size=64"],
+    "cnn": ["model=cnn", "data=digits_images", "data.batch_size=256"],
     "gpt": [
         "model=gpt",
         "model.width=16",
@@ -140,7 +140,7 @@ NETWORKS = {
 @pytest.mark.parametrize("penalty", ["adamw", "group_lasso"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
 def test_networks_can_be_lanes(network: list[str], penalty: str, tmp_path: Path) -> None:
-    overrides = [*network, f"penalty={penalty}", "optimizer.lr=0.01", "trainer.max_epochs=2", "dynamics=false"]
+    overrides = [*network, f"penalty={penalty}", "optimizer.lr=0.01", "trainer.max_epochs=1", "dynamics=false"]
     cfg = config(*overrides, "trainer.precision=64-true", "tracking.history=all")
     cfgs = [varied(cfg, lambd=lambd, seed=seed) for lambd, seed in ((0.0, 0), (0.1, 1))]
     assert lanes_that_fit(cfgs, Workshop(cfg), tmp_path) > 1

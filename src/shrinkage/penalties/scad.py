@@ -38,7 +38,10 @@ class SCAD(Penalty):
     def p(self, u: Tensor) -> Tensor:
         """Of sizes u ≥ 0, entry by entry."""
         a, b = (torch.as_tensor(size, dtype=u.dtype, device=u.device) for size in (self.saturation, self.bend))
-        return u.minimum(b) + ((a - b).square() - (a - u.clamp(b, a)).square()) / (2 * (a - b))
+        beyond = b + ((a - b).square() - (a - u.minimum(a)).square()) / (2 * (a - b))
+        return torch.where(
+            u <= b, u, beyond
+        )  # at b one piece alone has a slope, as where their minimum is taken both have
 
     def value(self, weights: Params) -> Tensor:
         return sum(self.p(w.abs()).sum() for w in weights.values())

@@ -244,7 +244,9 @@ def picture(runs: pd.DataFrame) -> Figure:
             axes.plot(rows["parameters"], rows["smaller"], "o", ms=4, color=colour, alpha=0.4)
             mean = rows.groupby("λ")[["parameters", "smaller"]].mean()
             axes.plot(mean["parameters"], mean["smaller"], "-", color=colour, label=penalty)
-        axes.set_ylim(bottom=max(0.9 * runs["smaller"].max(), axes.get_ylim()[0]))  # what only guesses is not shown
+        axes.set_ylim(
+            top=1.0, bottom=max(0.9 * runs["smaller"].max(), axes.get_ylim()[0])
+        )  # what only guesses is not shown
         axes.set_title(name, loc="left", fontsize="medium")
         axes.set(xlabel="parameters after removal", ylabel="test accuracy")
         axes.legend(frameon=False, fontsize="small")

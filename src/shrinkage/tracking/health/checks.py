@@ -148,7 +148,10 @@ def journal_mode(place: Place, path: Path) -> Iterator[Finding]:
 
 
 def schema_finding(place: Place, tables: Tables) -> Iterator[Finding]:
-    path, found = sqlite_path(place.uri), schema(tables)
+    path = sqlite_path(place.uri)
+    # Before the tables are looked at, too: who makes them may be done right after.
+    making = write_locks(Path(f"{path}.lock")) if path is not None else set()
+    found = schema(tables)
     match found.state:
         case "current" | "none":
             yield well("schema", found.seen)
@@ -160,7 +163,7 @@ def schema_finding(place: Place, tables: Tables) -> Iterator[Finding]:
         case "broken" if path is None:
             seen = f"{found.seen}; it takes a new database, or a backup of this one"
             yield error("schema", seen, new_database(place))
-        case _ if held := write_locks(Path(f"{path}.lock")):
+        case _ if held := making | write_locks(Path(f"{path}.lock")):
             numbers = ", ".join(map(str, held))
             seen = f"just being made, or mended, by process {numbers}; look again when it is done"
             yield warning("schema", seen, place.command("shrinkage.doctor"))
