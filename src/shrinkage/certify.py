@@ -281,8 +281,7 @@ def memory(
     rates: the learning rate of every step taken.
     """
     known = type(model) is Linear and isinstance(penalty, L2) and isinstance(optimizer, torch.optim.SGD)
-    plain = penalty.mode != "cautious" and penalty.rate == "lr" and not penalty.groups
-    if not known or not plain or optimizer.param_groups[0]["momentum"]:
+    if not known or not penalty.is_plain or optimizer.param_groups[0]["momentum"]:
         return {}
     return {"init/memory": memory_of_the_start(lambd, rates, penalty.mode)}
 

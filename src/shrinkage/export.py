@@ -23,10 +23,8 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
     before and after it. example.json: a few raw rows. Nothing in them is a pickle.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network = copy.deepcopy(model).cpu().eval()
-    dtype = next(network.parameters()).dtype
-    rows = torch.zeros(2, datamodule.inputs, dtype=dtype)
-    program = torch.export.export(network, (rows,), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    dtype = next(model.parameters()).dtype
+    program = as_program(model, torch.zeros(2, datamodule.inputs, dtype=dtype))
     program.example_inputs = None  # the only part of the file that would be pickled
     torch.export.save(program, folder / "model.pt2")
     write_json(folder / "preprocessing.json", preprocessing(datamodule, dtype))
@@ -34,6 +32,12 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
     rows = {column.name: [as_json(value, column.kind) for value in example[column.name]] for column in columns}
     write_json(folder / "example.json", rows)
     return folder
+
+
+def as_program(model: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
+    """The network in evaluation mode for any number of such rows [n, …], as a file without a pickle can hold it."""
+    network = copy.deepcopy(model).cpu().eval()
+    return torch.export.export(network, (rows[:2],), dynamic_shapes=({0: torch.export.Dim("rows")},))
 
 
 def preprocessing(datamodule: DataModule, dtype: torch.dtype) -> dict[str, object]:

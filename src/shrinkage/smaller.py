@@ -108,9 +108,3 @@ def keep_(layer: nn.BatchNorm1d | nn.BatchNorm2d, units: Tensor) -> None:
         setattr(layer, name, nn.Parameter(parameter.detach()[units]))
     for name in ("running_mean", "running_var"):
         setattr(layer, name, getattr(layer, name)[units])
-
-
-def as_program(model: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
-    """The network in evaluation mode for any number of such rows [n, …], as a file without a pickle can hold it."""
-    network = copy.deepcopy(model).cpu().eval()
-    return torch.export.export(network, (rows[:2],), dynamic_shapes=({0: torch.export.Dim("rows")},))

@@ -208,8 +208,7 @@ def equivalents(
 ) -> dict[str, str]:
     """The tags `equivalent.*`: how a run's λ is written in other libraries. None where there is nothing to compare."""
     kinds = {L1: conventions.L1, L2: conventions.L2, ElasticNet: conventions.ELASTIC_NET}
-    plain = penalty.scope == "weights" and penalty.mode != "cautious" and penalty.rate == "lr" and not penalty.groups
-    if type(penalty) not in kinds or not plain or cfg.lambd == 0:
+    if type(penalty) not in kinds or penalty.scope != "weights" or not penalty.is_plain or cfg.lambd == 0:
         return {}
     lambd, momentum = float(cfg.lambd), 0.0
     if penalty.mode == "decay":

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from shrinkage.errors import InputError
 
-from .inputs import Inputs, check_sizes, context
+from .inputs import Inputs, context
+from .numbers import check_dropout, check_size
 
 SPREAD = 0.02  # standard deviation of the initial weights, as GPT-2 has it
 
@@ -57,14 +58,13 @@ class GPT(nn.Module):
     def __init__(self, inputs: Inputs, outputs: int, layers: int, heads: int, width: int, dropout: float) -> None:
         super().__init__()
         for key, value, example in (("layers", layers, 2), ("heads", heads, 2), ("width", width, 64)):
-            check_sizes([value], f"model.{key}", str(example))
+            check_size(key, value, example)
         if width % heads:
             raise InputError(
                 f"model.width={width} model.heads={heads}: each head has an equal share of the width; use "
                 f"model.width={-(-width // heads) * heads}"
             )
-        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-            raise InputError(f"model.dropout={dropout}: must be 0 ≤ dropout < 1; use model.dropout=0 for none")
+        check_dropout(dropout)
         self.embedding = nn.Embedding(outputs, width)
         self.position = nn.Embedding(context(inputs), width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))

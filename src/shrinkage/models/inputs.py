@@ -10,22 +10,26 @@ Inputs = int | Sequence[int]
 def numbers(inputs: Inputs) -> int:
     """How many numbers a row has. Raises InputError where rows are images or text."""
     if not isinstance(inputs, int):
-        raise InputError(f"this model reads rows of numbers, and these data are {kind(inputs)}; {way_out(inputs)}")
+        raise unread("rows of numbers", inputs)
     return inputs
 
 
 def pixels(inputs: Inputs) -> tuple[int, int, int]:
     """Channels, height and width. Raises InputError where rows are no images."""
     if isinstance(inputs, int) or len(inputs) != 3:
-        raise InputError(f"this model reads images, and these data are {kind(inputs)}; {way_out(inputs)}")
+        raise unread("images", inputs)
     return tuple(inputs)
 
 
 def context(inputs: Inputs) -> int:
     """The length of a window of text. Raises InputError where rows are none."""
     if isinstance(inputs, int) or len(inputs) != 1:
-        raise InputError(f"this model reads text, and these data are {kind(inputs)}; {way_out(inputs)}")
+        raise unread("text", inputs)
     return inputs[0]
+
+
+def unread(what: str, inputs: Inputs) -> InputError:
+    return InputError(f"this model reads {what}, and these data are {kind(inputs)}; {way_out(inputs)}")
 
 
 def kind(inputs: Inputs) -> str:
@@ -40,9 +44,3 @@ def way_out(inputs: Inputs) -> str:
     if len(inputs) == 1:
         return "use model=gpt"
     return "use model=cnn or model=resnet, or data.flat=true for rows of numbers"
-
-
-def check_sizes(sizes: object, key: str, example: str) -> None:
-    """Raises InputError unless they are whole numbers > 0, at least one."""
-    if not isinstance(sizes, list | tuple) or not sizes or not all(type(n) is int and n > 0 for n in sizes):
-        raise InputError(f"{key}={sizes}: must be whole numbers > 0; use {key}={example}")

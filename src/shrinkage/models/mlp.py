@@ -11,6 +11,7 @@ from shrinkage.errors import InputError
 
 from .init import initialise_
 from .inputs import Inputs, numbers
+from .numbers import check_dropout, check_sizes
 
 COPIES = 4  # of the weights: themselves, their gradient, the optimiser's state, the best ones so far
 
@@ -33,10 +34,8 @@ class MLP(nn.Sequential):
         init: str,
         sigma: float,
     ) -> None:
-        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-            raise InputError(f"model.dropout={dropout}: must be 0 ≤ dropout < 1; use model.dropout=0 for none")
-        if not isinstance(widths, list | tuple) or not all(type(width) is int and width > 0 for width in widths):
-            raise InputError(f"model.widths={widths}: must be whole numbers > 0; use model.widths=[64,64]")
+        check_dropout(dropout)
+        check_sizes("widths", widths, "[64,64]", none=True)
         width_before = numbers(inputs)
         weights = sum(n * m for n, m in pairwise([width_before, *widths, outputs]))
         needed, free = COPIES * 4 * weights, psutil.virtual_memory().available

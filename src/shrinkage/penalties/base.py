@@ -23,8 +23,7 @@ class Penalty(ABC):
         `cautious` does so only where that step shrinks them too; `prox` applies prox_{ηλΩ} after it.
     scope: `weights` penalises everything but biases and normalisation parameters; `all` penalises every parameter.
     groups: factors on λ by patterns of parameters' names, `{"*embedding*": 0}`; the last that matches a name counts,
-    and
-        Ω is taken over the parameters of each factor by themselves. None: 1 for all.
+        and Ω is taken over the parameters of each factor by themselves. None: 1 for all.
     rate: how a step of mode `decay` or `cautious` follows the learning rate η: `lr` shrinks by ηλ, as PyTorch's AdamW;
         `corrected` by η²λ/η_max, which keeps the balance of weights and gradients as η falls (Defazio 2025, "Why
         gradients rapidly increase near the end of training"); `constant` by η_maxλ, whatever the schedule.
@@ -93,6 +92,11 @@ class Penalty(ABC):
     def check(self, weights: Params) -> None:
         """Raises InputError where Ω has no meaning for a model with these weights; of most it has."""
         return
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a decay takes λ from every weight alike, at the learning rate: the one that has a known effect."""
+        return self.mode != "cautious" and self.rate == "lr" and not self.groups
 
     @property
     def curvature(self) -> float:

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from shrinkage.errors import InputError
 from shrinkage.report.figures import GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.numbers import check_count, check_list
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -39,14 +39,8 @@ class AdamWAgainstAdamL2(Study):
 
     def __post_init__(self) -> None:
         for name in ("lrs", "steps", "lambds"):
-            given = getattr(self, name)
-            right = isinstance(given, list | tuple) and all(type(v) in (int, float) and v > 0 for v in given)
-            if not right or len(set(given)) < 2:
-                raise InputError(
-                    f"study.{name}={given}: must be two numbers > 0 or more; use study.{name}=[0.001,0.01]"
-                )
-        if type(self.seeds) is not int or self.seeds < 2:
-            raise InputError(f"study.seeds={self.seeds}: must be ≥ 2, for an interval; use study.seeds=5")
+            check_list(name, getattr(self, name), "[0.001,0.01]", many=2)
+        check_count("seeds", self.seeds, 5, least=2)  # for an interval
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the study compares two ways of L2 under Adam;")

@@ -14,6 +14,7 @@ from shrinkage.reference import optimum
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
+from shrinkage.studies.numbers import check_count
 from shrinkage.training import Workshop
 
 GRID = 20_001  # points of w on which the posterior of one weight is computed
@@ -34,9 +35,8 @@ class Bayes(Study):
     rows: int
 
     def __post_init__(self) -> None:
-        for name, value, example in (("seeds", self.seeds, 50), ("rows", self.rows, 3)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"study.{name}={value}: must be a whole number ≥ 1; use study.{name}={example}")
+        check_count("seeds", self.seeds, 50)
+        check_count("rows", self.rows, 3)
 
     def run(self, cfg: DictConfig) -> Findings:
         if cfg.choices.data != "d2l" or cfg.data.noise == 0 or not np.any(cfg.data.weight) or cfg.lambd == 0:

@@ -15,6 +15,7 @@ from shrinkage.reference import optimum
 from shrinkage.report.figures import COLOURS, GREY, ORANGE, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
+from shrinkage.studies.numbers import check_count, check_counts
 from shrinkage.training import Workshop
 
 POINTS_PER_DECADE = 8
@@ -38,13 +39,8 @@ class BestLambda(Study):
     problems: Mapping[str, Mapping[str, float]]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seeds, int) or self.seeds < 2:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 2; use study.seeds=100")
-        rows = list(self.validation_rows)
-        if not rows or not all(isinstance(count, int) and count >= 1 for count in rows):
-            raise InputError(
-                f"study.validation_rows={rows}: must be whole numbers ≥ 1; use study.validation_rows=[20,100]"
-            )
+        check_count("seeds", self.seeds, 100, least=2)
+        check_counts("validation_rows", self.validation_rows, "[20,100]")
         numbers = all(isinstance(end, int | float) for end in (self.smallest, self.largest))
         if not numbers or not 0 < self.smallest < self.largest < float("inf"):
             raise InputError(

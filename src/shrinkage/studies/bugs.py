@@ -15,6 +15,7 @@ from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, COLOURS, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.numbers import check_count, check_positive
 
 NEEDED = {"choices.data": "d2l", "choices.model": "linear", "choices.penalty": "l2", "penalty.mode": "loss"}
 POSTED, RESET, ALONE, VAL = "as posted", "reset each epoch", "data loss alone", "validation"
@@ -80,11 +81,9 @@ class Bugs(Study):
     noise: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seeds, int) or self.seeds < 1:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 1; use study.seeds=5")
-        for name, value, way_out in (("input_scale", self.input_scale, 0.01), ("noise", self.noise, 0.001)):
-            if not value > 0:
-                raise InputError(f"study.{name}={value}: must be > 0; use study.{name}={way_out}")
+        check_count("seeds", self.seeds, 5)
+        check_positive("input_scale", self.input_scale, 0.01)
+        check_positive("noise", self.noise, 0.001)
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the script has")

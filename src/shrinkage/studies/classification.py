@@ -22,6 +22,7 @@ from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
+from shrinkage.studies.numbers import check_count, check_rising
 from shrinkage.training import Workshop
 
 if TYPE_CHECKING:
@@ -52,16 +53,9 @@ class Classification(Study):
 
     def __post_init__(self) -> None:
         for name, example in (("splits", 10), ("few", 10), ("imbalance", 20), ("bins", 10)):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise InputError(f"study.{name}={value}: must be a whole number ≥ 1; use study.{name}={example}")
+            check_count(name, getattr(self, name), example)
         for name, example in (("lambdas", "[0.0001,0.01,1]"), ("l1_lambdas", "[0.001,0.01]"), ("labels", "[5,10,20]")):
-            values = getattr(self, name)
-            kinds = (int,) if name == "labels" else (int, float)
-            numbers = isinstance(values, list | tuple) and all(type(value) in kinds for value in values)
-            if not numbers or len(values) < 2 or min(np.diff([0, *values])) <= 0:
-                rule = f"two or more {'whole ' * (name == 'labels')}numbers > 0, each larger than the one before"
-                raise InputError(f"study.{name}={values}: must be {rule}; use study.{name}={example}")
+            check_rising(name, getattr(self, name), example, whole=name == "labels")
         if type(self.decades) not in (int, float) or not 0 <= self.decades <= 3:
             raise InputError(f"study.decades={self.decades}: must be a number from 0 to 3; use study.decades=1")
 

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, COLOURS, GREY, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained, varied
+from shrinkage.studies.numbers import check_count, check_list, check_share
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,8 +26,7 @@ class Equilibrium(Study):
     """Decay under SGD and under Adam (AdamW), each at several strengths, of a network with batch normalisation.
 
     sgd and adam: optimisers as in conf/optimizer, with the learning rates that are used. lambds: of both, one list
-    each.
-    seeds: how many. label_noise: share of the training images whose class is drawn anew, so that gradients do not
+    each. seeds: how many. label_noise: share of the training images whose class is drawn anew, so that gradients do not
     vanish.
 
     The convolutions stand before a normalisation, which makes the loss the same at every length of theirs; the last,
@@ -41,14 +40,10 @@ class Equilibrium(Study):
     label_noise: float
 
     def __post_init__(self) -> None:
-        if type(self.seeds) is not int or self.seeds < 1:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 1; use study.seeds=3")
-        if type(self.label_noise) not in (int, float) or not 0 <= self.label_noise < 1:
-            raise InputError(f"study.label_noise={self.label_noise}: must be a share in [0, 1); use 0.2")
+        check_count("seeds", self.seeds, 3)
+        check_share("label_noise", self.label_noise, 0.2)
         for name in ("sgd", "adam"):
-            given = self.lambds.get(name)
-            if not given or not all(type(value) in (int, float) and value > 0 for value in given):
-                raise InputError(f"study.lambds.{name}={given}: must be numbers > 0; use study.lambds.{name}=[0.01]")
+            check_list(f"lambds.{name}", self.lambds.get(name), "[0.01]")
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the theory is of decayed weights before a normalisation, at a constant learning rate;")

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained_together, varied
+from shrinkage.studies.numbers import check_count
 
 # As posted under "Weight Decay" in d2l.ai's forum: λ, training loss, test loss.
 POSTED = (
@@ -38,8 +38,7 @@ class ForumTable(Study):
     seeds: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seeds, int) or self.seeds < 1:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 1; use study.seeds=50")
+        check_count("seeds", self.seeds, 50)
 
     def run(self, cfg: DictConfig) -> Findings:
         posted = pd.DataFrame(POSTED, columns=["λ", "posted train", "posted test"])

@@ -1,6 +1,5 @@
 """The norm of a matrix of weights: what ‖w‖² = wᵀw becomes for W, and what λ does to W's singular values."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from shrinkage.reference import is_cheap, optimum
 from shrinkage.report.figures import BLUE, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained
+from shrinkage.studies.numbers import check_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,7 @@ class Frobenius(Study):
     lambds: Sequence[float]
 
     def __post_init__(self) -> None:
-        if len(self.lambds) < 2 or not all(
-            isinstance(v, int | float) and math.isfinite(v) and v > 0 for v in self.lambds
-        ):
-            raise InputError(
-                f"study.lambds={list(self.lambds)}: must be two or more numbers > 0; use study.lambds=[0.001,0.1,10]"
-            )
+        check_list("lambds", self.lambds, "[0.001,0.1,10]", many=2)
 
     def run(self, cfg: DictConfig) -> Findings:
         model, penalty, scope = cfg.choices.model, cfg.choices.penalty, cfg.penalty.scope

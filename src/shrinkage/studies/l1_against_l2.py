@@ -21,6 +21,7 @@ from shrinkage.reference import optimum
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained_together, varied
+from shrinkage.studies.numbers import check_count, check_positive, check_rising
 from shrinkage.tasks import Regression
 from shrinkage.training import Workshop
 
@@ -51,19 +52,11 @@ class L1AgainstL2(Study):
     error: float
 
     def __post_init__(self) -> None:
-        for name, least, example in (("draws", 1, 20), ("copies", 2, 3)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise InputError(f"study.{name}={value}: must be a whole number ≥ {least}; use study.{name}={example}")
-        for name, example in (("jitter", 0.3), ("error", 1)):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 < value < np.inf:
-                raise InputError(f"study.{name}={value}: must be a number > 0; use study.{name}={example}")
-        values = self.lambdas
-        numbers = isinstance(values, list | tuple) and all(type(value) in (int, float) for value in values)
-        if not numbers or len(values) < 2 or min(np.diff([0, *values])) <= 0:
-            rule = "two or more numbers > 0, each larger than the one before"
-            raise InputError(f"study.lambdas={values}: must be {rule}; use study.lambdas=[0.01,0.1,1]")
+        check_count("draws", self.draws, 20)
+        check_count("copies", self.copies, 3, least=2)
+        check_positive("jitter", self.jitter, 0.3)
+        check_positive("error", self.error, 1)
+        check_rising("lambdas", self.lambdas, "[0.01,0.1,1]")
 
     def run(self, cfg: DictConfig) -> Findings:
         truth = coefficients(cfg)

@@ -15,11 +15,11 @@ from rich.progress import track
 from torch import nn
 
 from shrinkage.data.base import Part
-from shrinkage.errors import InputError
 from shrinkage.reference import optimum
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained, varied
+from shrinkage.studies.numbers import check_count, check_list, check_positive
 from shrinkage.training import Training, build
 
 SIGNS = {"− ‖w‖₁": -1, "alone": 0, "+ ‖w‖₁": 1}
@@ -73,13 +73,10 @@ class L1RightAndWrong(Study):
     polish: int
 
     def __post_init__(self) -> None:
-        if not self.rates or not all(isinstance(rate, int | float) and rate > 0 for rate in self.rates):
-            raise InputError(f"study.rates={self.rates}: must be learning rates > 0; use study.rates=[0.003,0.03]")
-        if not self.strength > 0:
-            raise InputError(f"study.strength={self.strength}: must be > 0; use study.strength=1")
-        for name, value, way_out in (("epochs", self.epochs, 20), ("polish", self.polish, 100)):
-            if not isinstance(value, int) or value < 2:
-                raise InputError(f"study.{name}={value}: must be a whole number ≥ 2; use study.{name}={way_out}")
+        check_list("rates", self.rates, "[0.003,0.03]")
+        check_positive("strength", self.strength, 1)
+        check_count("epochs", self.epochs, 20, least=2)
+        check_count("polish", self.polish, 100, least=2)
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the post is about")

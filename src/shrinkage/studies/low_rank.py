@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from shrinkage.export import as_program
 from shrinkage.lanes import Lane
 from shrinkage.report.figures import BLUE, COLOURS, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.smaller import as_program, factored, rank
+from shrinkage.smaller import factored, rank
 from shrinkage.studies.base import Study, require, trained_together, varied
-from shrinkage.studies.pruning import accuracy, check_numbers, compared, listed, means, network, parameters, workshop_of
+from shrinkage.studies.numbers import check_count, check_list, check_share
+from shrinkage.studies.pruning import accuracy, compared, listed, means, network, parameters, workshop_of
 
 NEEDED = {"choices.model": "mlp", "choices.penalty": "nuclear", "penalty.mode": "prox"}
 VAL = "val/accuracy"
@@ -38,7 +40,10 @@ class LowRank(Study):
     l2: Mapping[str, object]
 
     def __post_init__(self) -> None:
-        check_numbers(self.seeds, {"lambds": self.lambds, "l2_lambds": self.l2_lambds}, self.margin)
+        check_count("seeds", self.seeds, 3)
+        check_list("lambds", self.lambds, "[0.001,0.01]")
+        check_list("l2_lambds", self.l2_lambds, "[0,0.01]", zero=True)
+        check_share("margin", self.margin, 0.01)
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the study splits the matrices that the nuclear norm's prox leaves in a network,")

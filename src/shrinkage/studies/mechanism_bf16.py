@@ -17,6 +17,7 @@ from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, varied
+from shrinkage.studies.numbers import check_count, check_list
 from shrinkage.training import Training, build
 
 SINGLE, MIXED, HALF = "32-true", "bf16-mixed", "bf16-true"
@@ -36,10 +37,8 @@ class MechanismBf16(Study):
     seeds: int
 
     def __post_init__(self) -> None:
-        if type(self.seeds) is not int or self.seeds < 1:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 1; use study.seeds=2")
-        if not self.lambds or not all(type(value) in (int, float) and 0 < value < math.inf for value in self.lambds):
-            raise InputError(f"study.lambds={self.lambds}: must be finite numbers > 0; use study.lambds=[0.1,1]")
+        check_count("seeds", self.seeds, 2)
+        check_list("lambds", self.lambds, "[0.1,1]")
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the study is of decay steps by ηλ of a language model;")

@@ -10,10 +10,10 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from shrinkage.errors import InputError
 from shrinkage.report.figures import COLOURS, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained, varied
+from shrinkage.studies.numbers import check_count, check_list, check_share
 from shrinkage.training import Training
 
 if TYPE_CHECKING:
@@ -38,14 +38,10 @@ class MechanismNoise(Study):
     label_noise: float
 
     def __post_init__(self) -> None:
-        for name in ("lrs", "lambds"):
-            given = getattr(self, name)
-            if not isinstance(given, list | tuple) or not all(type(v) in (int, float) and v > 0 for v in given):
-                raise InputError(f"study.{name}={given}: must be numbers > 0; use study.{name}=[0.01,0.1]")
-        if type(self.seeds) is not int or self.seeds < 1:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 1; use study.seeds=4")
-        if type(self.label_noise) not in (int, float) or not 0 <= self.label_noise < 1:
-            raise InputError(f"study.label_noise={self.label_noise}: must be in [0, 1); use study.label_noise=0.2")
+        check_list("lrs", self.lrs, "[0.01,0.1]")
+        check_list("lambds", self.lambds, "[0.01,0.1]")
+        check_count("seeds", self.seeds, 4)
+        check_share("label_noise", self.label_noise, 0.2)
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the study is about L2 in a network of images, in two phases, which needs")

@@ -13,6 +13,7 @@ from shrinkage.errors import InputError
 from shrinkage.report.figures import COLOURS, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained, varied
+from shrinkage.studies.numbers import check_count, check_list
 from shrinkage.training import Workshop
 
 if TYPE_CHECKING:
@@ -35,11 +36,9 @@ class MechanismTrainingLoss(Study):
     seeds: int
 
     def __post_init__(self) -> None:
-        if type(self.seeds) is not int or self.seeds < 1:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 1; use study.seeds=3")
-        for name, given, example in (("lrs", self.lrs, "[0.003,0.03]"), ("lambds", self.lambds, "[0.3,1]")):
-            if not given or not all(type(value) in (int, float) and 0 < value < np.inf for value in given):
-                raise InputError(f"study.{name}={given}: must be finite numbers > 0; use study.{name}={example}")
+        check_count("seeds", self.seeds, 3)
+        check_list("lrs", self.lrs, "[0.003,0.03]")
+        check_list("lambds", self.lambds, "[0.3,1]")
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the claim is about language models under AdamW;")

@@ -13,6 +13,7 @@ from shrinkage.report.figures import empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.report.landscape import objective_curve
 from shrinkage.studies.base import Study, trained, varied
+from shrinkage.studies.numbers import check_count
 from shrinkage.training import Workshop
 
 
@@ -27,8 +28,7 @@ class Notebook1D(Study):
     seeds: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seeds, int) or self.seeds < 2:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 2; use study.seeds=200")
+        check_count("seeds", self.seeds, 200, least=2)
 
     def run(self, cfg: DictConfig) -> Findings:
         if cfg.data.num_inputs != 1 or cfg.model.bias:

@@ -11,6 +11,7 @@ from shrinkage.report.figures import empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.report.landscape import around, contours
 from shrinkage.studies.base import Study, trained
+from shrinkage.studies.numbers import check_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,7 @@ class Notebook2D(Study):
     points: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.points, int) or self.points < 10:
-            raise InputError(f"study.points={self.points}: must be a whole number ≥ 10; use study.points=121")
+        check_count("points", self.points, 121, least=10)
 
     def run(self, cfg: DictConfig) -> Findings:
         if cfg.data.num_inputs != 2 or cfg.model.bias:

@@ -1,7 +1,6 @@
 """Ways against overfitting beside weight decay, on one network and one data set."""
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, COLOURS, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained, trained_together, varied
+from shrinkage.studies.numbers import check_count, check_counts, check_list
 from shrinkage.training import Workshop
 
 if TYPE_CHECKING:
@@ -50,21 +50,12 @@ class Overfitting(Study):
     times: Sequence[int]
 
     def __post_init__(self) -> None:
-        for name, value, least, example in (
-            ("seeds", self.seeds, 1, "5"),
-            ("patience", self.patience, 1, "10"),
-            *(("widths", width, 0, "[16,0]") for width in self.widths),
-            *(("times", times, 2, "[2,4]") for times in self.times),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise InputError(f"study.{name}={value}: must be a whole number ≥ {least}; use study.{name}={example}")
-        for name, value, below, example in (
-            *(("lambds", lambd, math.inf, "[0.001,0.01]") for lambd in self.lambds),
-            *(("dropout", share, 1, "[0.5]") for share in self.dropout),
-        ):
-            if not isinstance(value, int | float) or not 0 < value < below:
-                rule = "a finite number > 0" if below > 1 else "in (0, 1)"
-                raise InputError(f"study.{name}={value}: must be {rule}; use study.{name}={example}")
+        check_count("seeds", self.seeds, 5)
+        check_count("patience", self.patience, 10)
+        check_counts("widths", self.widths, "[16,0]", least=0)
+        check_counts("times", self.times, "[2,4]", least=2)
+        check_list("lambds", self.lambds, "[0.001,0.01]")
+        check_list("dropout", self.dropout, "[0.5]", below=1)
 
     def run(self, cfg: DictConfig) -> Findings:
         names = cfg.choices

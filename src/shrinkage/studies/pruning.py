@@ -10,10 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from shrinkage.errors import InputError
+from shrinkage.export import as_program
 from shrinkage.report.figures import COLOURS, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.smaller import as_program, pruned
+from shrinkage.smaller import pruned
 from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.numbers import check_count, check_list, check_share
 from shrinkage.training import Workshop, make
 
 GROUP_LASSO, L2 = "group_lasso", "l2"
@@ -47,8 +49,11 @@ class Pruning(Study):
     against: Mapping[str, Mapping[str, object]]
 
     def __post_init__(self) -> None:
-        lambds = {f"lambds.{name}": values for name, values in self.lambds.items()}
-        check_numbers(self.seeds, lambds | {"l2_lambds": self.l2_lambds}, self.margin)
+        check_count("seeds", self.seeds, 3)
+        for name, values in self.lambds.items():
+            check_list(f"lambds.{name}", values, "[0.001,0.01]")
+        check_list("l2_lambds", self.l2_lambds, "[0,0.01]", zero=True)
+        check_share("margin", self.margin, 0.01)
 
     def run(self, cfg: DictConfig) -> Findings:
         require(
@@ -105,21 +110,6 @@ class Pruning(Study):
             lanes = trained_together([varied(own, lambd=lambd) for lambd in grid])
             for lambd, lane in zip(grid, lanes, strict=True):
                 yield penalty, lambd, lane.measured["val/accuracy"], lane.weights
-
-
-def check_numbers(seeds: object, lambds: Mapping[str, Sequence[float]], margin: object) -> None:
-    """Raises InputError for the first number of a study that it cannot use; λ = 0 is one of L2's alone."""
-    if type(seeds) is not int or seeds < 1:
-        raise InputError(f"study.seeds={seeds}: must be a whole number ≥ 1; use study.seeds=3")
-    for name, values in lambds.items():
-        least = "≥ 0" if name == "l2_lambds" else "> 0"
-        numbers = isinstance(values, list | tuple) and all(type(value) in (int, float) for value in values)
-        if not numbers or not values or min(values) < 0 or (least == "> 0" and min(values) == 0):
-            raise InputError(
-                f"study.{name}={values}: must be numbers {least}, at least one; use study.{name}=[0.001,0.01]"
-            )
-    if type(margin) not in (int, float) or not 0 <= margin < 1:
-        raise InputError(f"study.margin={margin}: must be 0 ≤ margin < 1; use study.margin=0.01")
 
 
 def workshop_of(cfg: DictConfig) -> Workshop:

@@ -19,6 +19,7 @@ from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
+from shrinkage.studies.numbers import check_list, check_positive
 from shrinkage.training import Training, build
 
 FLOOR = 1e-20  # where a difference of exactly 0 is drawn
@@ -100,10 +101,8 @@ class ScratchAndConcise(Study):
     summed_lr: float
 
     def __post_init__(self) -> None:
-        if not self.strengths or not all(isinstance(s, int | float) and s >= 0 for s in self.strengths):
-            raise InputError(f"study.strengths={self.strengths}: must be numbers ≥ 0; use study.strengths=[0,3]")
-        if not self.summed_lr > 0:
-            raise InputError(f"study.summed_lr={self.summed_lr}: must be > 0; use study.summed_lr=0.003")
+        check_list("strengths", self.strengths, "[0,3]", zero=True)
+        check_positive("summed_lr", self.summed_lr, 0.003)
 
     def run(self, cfg: DictConfig) -> Findings:
         for group, choice in (("data", "d2l"), ("model", "linear"), ("penalty", "l2")):

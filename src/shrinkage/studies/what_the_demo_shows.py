@@ -19,6 +19,7 @@ from shrinkage.reference import optimum
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.numbers import check_count
 from shrinkage.training import build
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class WhatTheDemoShows(Study):
     todays_epochs: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seeds, int) or self.seeds < 1:
-            raise InputError(f"study.seeds={self.seeds}: must be a whole number ≥ 1; use study.seeds=20")
+        check_count("seeds", self.seeds, 20)
         if len(self.strengths) < 2 or 0 not in self.strengths or min(self.strengths) < 0:
             raise InputError(
                 f"study.strengths={self.strengths}: must be 0 and λ's above it; use study.strengths=[0,1,3]"
