@@ -5,7 +5,8 @@ Jobs whose configs are equal but for λ, seed and their penalty's own numbers be
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from shrinkage.record import Place
 
 if TYPE_CHECKING:
     from shrinkage.fit import Outcome
+    from shrinkage.lanes import CannotShare
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,37 @@ class Job:
     place: Place
 
 
-class LanesLauncher(Launcher):
-    """max_lanes: the most jobs that are trained at once, None for as many as fit into the memory."""
+@dataclass(frozen=True)
+class Group:
+    """Jobs that are trained together, by their numbers; None for a lane that no job asks for any more.
 
-    def __init__(self, max_lanes: int | None) -> None:
-        self.max_lanes = max_lanes
+    goes_on: whether they were before, and were interrupted.
+    """
+
+    numbers: Sequence[int | None]
+    cfgs: Sequence[DictConfig]
+    places: Sequence[Place]
+    goes_on: bool = False
+
+    def parts(self, most: int) -> "Iterator[Group]":
+        """Groups of so many at most; a training that goes on stays whole."""
+        for start in range(0, len(self.cfgs), len(self.cfgs) if self.goes_on else most):
+            own = slice(start, None if self.goes_on else start + most)
+            yield Group(self.numbers[own], self.cfgs[own], self.places[own], self.goes_on)
+
+
+class LanesLauncher(Launcher):
+    """max_lanes: the most jobs that are trained at once, None for as many as fit into the memory.
+
+    engine: None trains in this process; `ray` makes tasks of a cluster of at most max_lanes jobs each, by default so
+    many that every core has one, and takes address, num_cpus and num_gpus as the launcher of that name does.
+    """
+
+    def __init__(
+        self, max_lanes: int | None, engine: str | None, address: str | None, num_cpus: float, num_gpus: float
+    ) -> None:
+        self.max_lanes, self.engine, self.address = max_lanes, engine, address
+        self.resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
@@ -48,22 +76,45 @@ class LanesLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
         self.composer = Composer(self.hydra_context, self.config)
         numbered = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
+        with self.cluster(folder):
+            return self.launched(numbered)
+
+    @contextmanager
+    def cluster(self, folder: Path) -> Iterator[None]:
+        """Joined, where the engine is one. Raises Refused."""
+        if self.engine is None:
+            yield
+            return
+
+        from shrinkage.fit import in_one_line
+
+        with in_one_line():
+            if self.engine != "ray":
+                raise InputError(
+                    f"hydra.launcher.engine={self.engine}: must be null, for this process, or ray; use "
+                    "hydra.launcher.engine=null"
+                )
+            from hydra_plugins.ray_launcher import joined
+
+            with joined(self.address, folder):
+                yield
+
+    def launched(self, numbered: dict[int, list[str]]) -> list[JobReturn]:
         ours = self.config.keys() >= typed.KEYS  # else the jobs are another application's
         found = {number: self.lane(number, overrides) for number, overrides in numbered.items()} if ours else {}
         jobs = {number: job for number, job in found.items() if job is not None}
         outcomes: dict[int, Outcome] = {}
         try:
             self.train_together(jobs, outcomes)
-            return [
-                self.finish(jobs[number], outcomes[number]) if number in outcomes else self.run(number, overrides)
-                for number, overrides in numbered.items()
-            ]
+            alone = self.alone({n: overrides for n, overrides in numbered.items() if n not in outcomes})
+            return [self.finish(jobs[n], outcomes[n]) if n in outcomes else next(alone) for n in numbered]
         except SystemExit:
             for outcome in outcomes.values():  # of those that have ended the sweep hears all the same
-                outcome.record.settle()
+                outcome.settle()
             raise
 
     def lane(self, number: int, overrides: list[str]) -> Job | None:
@@ -79,65 +130,90 @@ class LanesLauncher(Launcher):
 
     def train_together(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
         """Train the jobs that can share a training with others; adds what becomes of them, by their numbers."""
-        self.go_on(jobs, outcomes)
+        groups = self.interrupted(jobs)
+        taken = {number for group in groups for number in group.numbers}
         kinds: dict[str, list[int]] = {}
-        for number in jobs.keys() - outcomes.keys():
+        for number in jobs.keys() - taken:
             kinds.setdefault(typed.kind_of_lane(jobs[number].cfg), []).append(number)
-        groups = [sorted(group) for group in kinds.values() if len(group) > 1]
-        if not groups:
-            return
-        if len(kinds) > 1:
-            sizes = sorted({len(group) for group in kinds.values()})
+        shared = [sorted(numbers) for numbers in kinds.values() if len(numbers) > 1]
+        if len(kinds) > 1 and shared:
+            sizes = sorted({len(numbers) for numbers in shared})
             between = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
             print(
                 f"note: {len(jobs)} jobs train in {len(kinds)} groups of {between}, since they differ in more than λ, "
                 "seed and their penalty's numbers",
                 file=sys.stderr,
             )
+        for numbers in shared:
+            cfgs, places = [jobs[number].cfg for number in numbers], [jobs[number].place for number in numbers]
+            groups.append(Group(numbers, cfgs, places))
+        if not groups:
+            return
+
+        from shrinkage.lanes import CannotShare
+
+        for group, found in self.trained(groups):
+            if isinstance(found, CannotShare):
+                print(f"note: {len(group.cfgs)} jobs are trained one by one: {found}", file=sys.stderr)
+            else:
+                ended = zip(group.numbers, found, strict=True)
+                outcomes |= {number: outcome for number, outcome in ended if number is not None}
+
+    def trained(self, groups: Sequence[Group]) -> Iterator[tuple[Group, "list[Outcome] | CannotShare"]]:
+        """What becomes of each group; with an engine in any order, and in as many parts as it has places for."""
+        if self.engine is not None:
+            from hydra_plugins.ray_launcher import train_groups
+
+            yield from train_groups(groups, self.max_lanes, self.resources)
+            return
 
         from shrinkage.fit import fit_lanes
         from shrinkage.lanes import CannotShare
 
         for group in groups:
-            cfgs, places = [jobs[number].cfg for number in group], [jobs[number].place for number in group]
             try:
-                found = fit_lanes(cfgs, places, self.max_lanes)
+                yield group, fit_lanes(group.cfgs, group.places, self.max_lanes)
             except CannotShare as reason:
-                print(f"note: {len(group)} jobs are trained one by one: {reason}", file=sys.stderr)
-            else:
-                outcomes |= zip(group, found, strict=True)
+                yield group, reason
 
-    def go_on(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
-        """Go on with trainings of the sweep that were interrupted, each with the lanes that it had."""
+    def interrupted(self, jobs: dict[int, Job]) -> list[Group]:
+        """Trainings of the sweep that were interrupted before it was begun again, each with the lanes that it had."""
         sweep = Membership.of_this_job()
-        if sweep is None or sweep.times == 1:
-            return
+        if sweep is None or sweep.times == 1 or not jobs:
+            return []
 
         from shrinkage import resume
-        from shrinkage.fit import resume_lanes
 
         numbers = {typed.fingerprint(typed.recorded(job.cfg)): number for number, job in jobs.items()}
-        for folder, lanes in resume.stacks(sweep.folder).items():
-            if any(lane.fingerprint in numbers for lane in lanes):
-                first = next(iter(jobs.values()))
-                found = resume_lanes(lanes, first.cfg, first.place.root, folder)
-                outcomes |= {
-                    numbers[lane.fingerprint]: outcome
-                    for lane, outcome in zip(lanes, found, strict=True)
-                    if outcome is not None and lane.fingerprint in numbers
-                }
+        first = next(iter(jobs.values()))
+        return [
+            Group(
+                [numbers.get(lane.fingerprint) for lane in lanes],
+                [lane.cfg(first.cfg) for lane in lanes],
+                [lane.place(first.place.root) for lane in lanes],
+                goes_on=True,
+            )
+            for lanes in resume.stacks(sweep.folder).values()
+            if any(lane.fingerprint in numbers for lane in lanes)
+        ]
 
-    def run(self, number: int, overrides: list[str]) -> JobReturn:
-        """One job by itself."""
-        returned = run_job(
-            hydra_context=self.hydra_context,
-            task_function=self.task_function,
-            config=self.composer.whole(overrides, number),
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        return returned
+    def alone(self, numbered: dict[int, list[str]]) -> Iterator[JobReturn]:
+        """The jobs that share no training, one by one or, with an engine, side by side; in their order."""
+        if self.engine is not None and numbered:
+            from hydra_plugins.ray_launcher import run_each
+
+            yield from run_each(self.hydra_context, self.task_function, self.composer, numbered, self.resources)
+            return
+        for number, overrides in numbered.items():
+            returned = run_job(
+                hydra_context=self.hydra_context,
+                task_function=self.task_function,
+                config=self.composer.whole(overrides, number),
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+            yield returned
 
     def finish(self, job: Job, outcome: "Outcome") -> JobReturn:
         """What `run_job` leaves behind and returns, for a job that has been trained already.

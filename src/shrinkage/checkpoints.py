@@ -22,19 +22,26 @@ LONG_SECONDS = 0.1  # a write that takes k times as long is followed by k times 
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's checkpoints as files that are replaced as a whole, and read without unpickling."""
+    """Lightning's checkpoints, handed over instead of written, and read without unpickling."""
 
-    def save_checkpoint(self, checkpoint: dict, path: Path, storage_options: object | None = None) -> None:
-        save(checkpoint, path)
+    def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object | None = None) -> None:
+        self.checkpoint = checkpoint
 
     def load_checkpoint(self, path: Path, map_location: object = "cpu", weights_only: bool | None = True) -> dict:
         return load(path)
 
 
+def held(trainer: L.Trainer) -> dict | None:
+    """Lightning's checkpoint of this moment; its tensors are those of the training. None but in the first process."""
+    trainer.save_checkpoint("held")
+    return trainer.strategy.checkpoint_io.checkpoint if trainer.is_global_zero else None
+
+
 class Resumable(Checkpoint):
     """Writes all that training needs to go on, at epoch ends and at most every ten seconds; goes on from it.
 
-    A write that fails, because the disk is full, does not end the training: it is tried again after ten seconds.
+    A write that fails, because the disk is full, does not end the training: it is tried again after ten seconds. Where
+    several processes train, the first one writes.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -43,15 +50,19 @@ class Resumable(Checkpoint):
         self.random: dict | None = None  # the random states to go on with
 
     @abstractmethod
-    def write(self, trainer: L.Trainer) -> None:
-        """What there is to keep. Raises OSError."""
+    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
+        """What there is to keep, and Lightning's checkpoint in it. Raises OSError."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         start = time.monotonic()
-        if self.path is None or start - self.tried <= EVERY_SECONDS * self.pause:
+        due = self.path is not None and start - self.tried > EVERY_SECONDS * self.pause
+        # All of them take part in the making of a checkpoint, and their clocks differ.
+        due = trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
+        checkpoint = held(trainer) if due else None
+        if checkpoint is None:
             return
         try:
-            self.write(trainer)
+            self.write(checkpoint, trainer)
         except OSError as error:
             if not self.failing:
                 note(f"{self.path} cannot be written ({error.strerror}); training goes on and tries again")
@@ -128,16 +139,18 @@ class Checkpoints(Resumable):
         super().on_fit_end(trainer, module)
         self.write_at_last(trainer)
 
-    def write(self, trainer: L.Trainer) -> None:
+    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
         """Both files."""
         if not self.best_is_written:
             save(self.best, self.folder / "best.ckpt")
             self.best_is_written = True
-        trainer.save_checkpoint(self.path)
+        save(checkpoint, self.path)
 
     def write_at_last(self, trainer: L.Trainer) -> None:
         """Both files, for which half a minute is waited. Raises InputError."""
-        patiently(lambda: self.write(trainer), self.path)
+        checkpoint = held(trainer)
+        if checkpoint is not None:
+            patiently(lambda: self.write(checkpoint, trainer), self.path)
 
     def restore_best(self, module: L.LightningModule) -> None:
         """Put the best weights back into the model."""

@@ -6,6 +6,7 @@ Light on purpose: a typo is answered before PyTorch is imported.
 import hashlib
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -144,11 +145,18 @@ def check(cfg: DictConfig) -> None:
     if cfg.on_error not in ("continue", "stop"):
         raise InputError(f"on_error={cfg.on_error}: must be continue or stop; use on_error=continue")
     devices, accelerator = (tree["trainer"].get(key) for key in ("devices", "accelerator"))
-    is_one = type(devices) is int and devices == 1
-    is_named = isinstance(devices, list) and len(devices) == 1 and type(devices[0]) is int and devices[0] >= 0
-    if not is_one and not (is_named and accelerator not in ("cpu", "auto")):
+    is_count = type(devices) is int and devices >= 1
+    is_named = isinstance(devices, list) and devices and all(type(number) is int and number >= 0 for number in devices)
+    if not is_count and not (is_named and accelerator not in ("cpu", "auto")):
         raise InputError(
-            f"trainer.devices={devices}: a run is trained on one; use trainer.devices=1, or [0] for the first GPU"
+            f"trainer.devices={devices}: must be how many devices a run is trained on; use trainer.devices=1, or [0] "
+            "for the first GPU"
+        )
+    cores = os.cpu_count() or 1
+    if is_count and accelerator == "cpu" and devices > cores:
+        raise InputError(
+            f"trainer.devices={devices}: each of so many processes takes a core, and this machine has {cores}; use "
+            f"trainer.devices={cores}"
         )
     for key, example in (("trainer.accelerator", "cpu"), ("trainer.precision", "32-true")):
         if isinstance(name := value_at(tree, key, example), list | dict):
@@ -231,6 +239,12 @@ def value_at(cfg: Mapping, key: str, default: object = None) -> object:
             return default
         cfg = cfg[name]
     return cfg
+
+
+def devices(cfg: DictConfig) -> int:
+    """How many devices a run is trained on."""
+    given = cfg.trainer.devices
+    return given if isinstance(given, int) else len(given)
 
 
 def root_of(hydra: DictConfig) -> Path:

@@ -101,6 +101,8 @@ class Dynamics(L.Callback):
             found["decay/memory"] = math.exp(self.log_memory)
             found["decay/timescale_steps"] = 1 / (lr * lambd)
             found["decay/timescale_epochs"] = 1 / (lr * lambd * steps)
+        if module.trainer.world_size > 1 and self.losses:
+            self.losses = [module.trainer.strategy.reduce(torch.stack(self.losses), reduce_op="mean")]
         found["loss/spikes"] = float(self.spikes())
         self.start_epoch()
         return found
@@ -108,7 +110,7 @@ class Dynamics(L.Callback):
     def spikes(self) -> int:
         """How many of the epoch's batch losses are spikes; one is no part of the running mean."""
         count = 0
-        for loss in torch.stack(self.losses).double().cpu().numpy() if self.losses else np.empty(0):
+        for loss in torch.hstack(self.losses).double().cpu().numpy() if self.losses else np.empty(0):
             if self.seen >= SETTLED and not loss <= self.mean + SPIKE * math.sqrt(self.variance):
                 count += 1
                 continue

@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +23,8 @@ from shrinkage import config, rerun, resume
 from shrinkage.errors import InputError
 from shrinkage.interrupt import interruptible
 from shrinkage.membership import Membership
-from shrinkage.record import Place, Record, recorded
+from shrinkage.record import ABOUT, Place, Record, recorded
 from shrinkage.report.summary import show_summary
-from shrinkage.resume import Earlier
 from shrinkage.secrets import masked
 from shrinkage.tracking.client import TrackingError
 
@@ -71,10 +70,10 @@ def fit(cfg: DictConfig) -> float:
 def train(cfg: DictConfig) -> float:
     config.complete(cfg)
     place, sweep = Place.of_this_job(), Membership.of_this_job()
-    if sweep is not None and (done := sweep.finished().get(config.fingerprint(config.recorded(cfg)))) is not None:
+    if sweep is not None and (done := resume.finished(cfg, place.folder, sweep)) is not None:
         return loss_of(done["metrics"])
     refuse_after_failure(cfg, sweep)
-    earlier = resume.begun(cfg, place.root, sweep)
+    earlier = resume.begun(cfg, place, sweep)
     original = rerun.original(cfg, place) if cfg.rerun is not None else None
     if earlier is not None:
         cfg, place = earlier.cfg(cfg), earlier.place(place.root)
@@ -82,15 +81,18 @@ def train(cfg: DictConfig) -> float:
         cfg, place = original.cfg(cfg), Place(place.root, place.folder, original.overrides)
     record = Record(cfg, place, sweep, earlier)
     try:
-        with recorded([record]):
+        with recorded([record]), ExitStack() as stack:
             config.check(cfg)
             record.connect()
 
             from shrinkage.export import coefficients, write_model
+            from shrinkage.ranks import ranks
             from shrinkage.tracking.logger import JournalLogger
             from shrinkage.training import build
 
-            training = build(cfg, record.place.folder, record.name, sweep.tell if sweep else None)
+            checkpoint = earlier.checkpoint if earlier else None
+            first = stack.enter_context(ranks(cfg, checkpoint))
+            training = build(cfg, record.place.folder, record.name, sweep.tell if sweep else None, first)
             described = training.datamodule.describe(cfg.choices.data)
             record.begin(described)
             record.tag(training.datamodule.tags | training.tags)
@@ -98,7 +100,7 @@ def train(cfg: DictConfig) -> float:
                 training.trainer.logger = JournalLogger(record.journal)
             for sentence in [] if sweep else training.advice():
                 print(f"note: {sentence}", file=sys.stderr)
-            training.run(earlier.checkpoint if earlier else None)
+            training.run(checkpoint)
             module = training.module
             record.complete(
                 module.measured, training.test, training.best_metrics() | training.conclusion, module.history[-1][0]
@@ -139,17 +141,20 @@ def refuse_after_failure(cfg: DictConfig, sweep: Membership | None) -> None:
 
 
 class Outcome:
-    """What a lane comes to: what `fit` would have returned or raised for its config."""
+    """What a lane comes to: what `fit` would have returned or raised for its config. record: None where it is told."""
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.loss: float | None = None
-        self.error: Exception | None = None
+    def __init__(self, record: Record | None, loss: float | None = None, error: Exception | None = None) -> None:
+        self.record, self.loss, self.error = record, loss, error
+
+    def settle(self) -> None:
+        """Wait until the store has its record. Raises TrackingError where the store did not take a finished run."""
+        if self.record is not None:
+            self.record.settle()
 
     def get(self) -> float:
         """The final val/loss, as soon as the record is in the store. Raises what went wrong."""
         try:
-            self.record.settle()
+            self.settle()
         except TrackingError as error:
             raise Refused(error) from None
         if self.error is None:
@@ -160,49 +165,59 @@ class Outcome:
 def fit_lanes(cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: int | None = None) -> list[Outcome]:
     """Train configs that are equal but for λ, seed and their penalties' own numbers, max_lanes at a time.
 
-    max_lanes: None for as many as fit into the memory. The outcomes come when training has ended, while their records
-    are still being written. Raises CannotShare, before anything is recorded, where each has to be trained by itself.
+    max_lanes: None for as many as fit into the memory. Lanes that were trained together in their folders before, by a
+    process that has died, go on together: how numbers are rounded may hang on how many there are. The outcomes come
+    when training has ended, while their records are still being written. Raises CannotShare, before anything is
+    recorded, where each has to be trained by itself.
     """
     sweep = Membership.of_this_job()
-    outcomes = [Outcome(Record(cfg, place, sweep)) for cfg, place in zip(cfgs, places, strict=True)]
-    with together(outcomes):
+    outcomes = [begun(cfg, place, sweep) for cfg, place in zip(cfgs, places, strict=True)]
+    numbers = {place.folder.resolve(): number for number, place in enumerate(places)}
+    stacks = {
+        folder: [numbers[lane.folder] for lane in lanes]
+        for folder, lanes in (resume.stacks(sweep.folder) if sweep is not None else {}).items()
+        if all(lane.folder in numbers for lane in lanes)
+    }
+    in_stacks = {number for lanes in stacks.values() for number in lanes}
+    left = [n for n, outcome in enumerate(outcomes) if outcome.record is not None and n not in in_stacks]
+
+    def stack(lanes: Sequence[int], folder: Path | None) -> Stack:
+        told = [outcomes[n] if outcomes[n].record is not None else None for n in lanes]
+        return Stack([cfgs[n] for n in lanes], told, folder)
+
+    going_on = [outcome for outcome in outcomes if outcome.record is not None]
+    with together(going_on):
         from shrinkage.training import Workshop, lanes_that_fit
 
         try:
             workshop = Workshop(cfgs[0])
-            fitting = lanes_that_fit(cfgs, workshop, places[0].folder)
-        except InputError as error:
-            fail(outcomes, error)
-            return outcomes
-        size = min(max_lanes or fitting, fitting)
-        for start in range(0, len(cfgs), size):
-            part = outcomes[start : start + size]
-            train_lanes(Stack.new(cfgs[start : start + size], part, sweep), workshop)
-    return outcomes
-
-
-def resume_lanes(lanes: Sequence[Earlier], command: DictConfig, root: Path, folder: Path) -> list[Outcome | None]:
-    """Go on with lanes that were trained together, whose training keeps its state in the folder.
-
-    All of them are trained, since how numbers are rounded may hang on how many there are; None for those that have
-    FINISHED, which nothing is recorded of any more.
-    """
-    sweep = Membership.of_this_job()
-    finished = sweep.finished()
-    cfgs = [earlier.cfg(command) for earlier in lanes]
-    outcomes = [
-        None if earlier.fingerprint in finished else Outcome(Record(cfg, earlier.place(root), sweep, earlier))
-        for earlier, cfg in zip(lanes, cfgs, strict=True)
-    ]
-    going_on = [outcome for outcome in outcomes if outcome is not None]
-    with together(going_on):
-        from shrinkage.training import Workshop
-
-        try:
-            train_lanes(Stack(cfgs, outcomes, folder), Workshop(cfgs[0]))
+            fitting = lanes_that_fit([cfgs[n] for n in left], workshop, places[0].folder) if left else 0
         except InputError as error:
             fail(going_on, error)
+            return outcomes
+        for folder, lanes in stacks.items():
+            train_lanes(stack(lanes, folder), workshop)
+        size = min(max_lanes or fitting, fitting)
+        for start in range(0, len(left), size or 1):
+            lanes = left[start : start + size]
+            train_lanes(stack(lanes, new_stack([places[n] for n in lanes], sweep)), workshop)
     return outcomes
+
+
+def begun(cfg: DictConfig, place: Place, sweep: Membership | None) -> Outcome:
+    """What a lane has come to, or what is to be trained; a run that was begun in its folder goes on."""
+    record = Record(cfg, place, sweep)
+    if sweep is None or not (place.folder / ABOUT).exists():
+        return Outcome(record)
+    done = resume.finished(cfg, place.folder, sweep)
+    if done is not None:
+        return Outcome(None, loss_of(done["metrics"]))
+    return Outcome(Record(cfg, place, sweep, resume.begun(cfg, place, sweep)))
+
+
+def new_stack(places: Sequence[Place], sweep: Membership | None) -> Path | None:
+    """Where lanes that are trained together keep their state; None where there is no sweep to go on with."""
+    return None if sweep is None else resume.new_stack(sweep.folder, [place.folder for place in places])
 
 
 @contextmanager
@@ -240,13 +255,6 @@ class Stack:
     cfgs: Sequence[DictConfig]
     outcomes: Sequence[Outcome | None]
     folder: Path | None
-
-    @classmethod
-    def new(cls, cfgs: Sequence[DictConfig], outcomes: Sequence[Outcome], sweep: Membership | None) -> "Stack":
-        if sweep is None:
-            return cls(cfgs, outcomes, None)
-        folder = resume.new_stack(sweep.folder, [outcome.record.place.folder for outcome in outcomes])
-        return cls(cfgs, outcomes, folder)
 
 
 def train_lanes(stack: Stack, workshop: "Workshop") -> None:

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel  # vmap has no rule for f
 from torch.utils._pytree import tree_leaves, tree_map
 
 from shrinkage import objective
-from shrinkage.checkpoints import CheckpointFiles, Resumable, save
+from shrinkage.checkpoints import Resumable, held, save
 from shrinkage.errors import InputError
 from shrinkage.module import PenalisedModule, defined, divergence
 from shrinkage.penalties.base import Params, Penalty
@@ -71,24 +71,11 @@ class Lane:
     error: InputError | None = None
 
 
-class HeldCheckpoint(CheckpointFiles):
-    """Keeps what `Trainer.save_checkpoint` hands over, so that it can be cut into lanes."""
-
-    def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object | None = None) -> None:
-        self.checkpoint = checkpoint
-
-
-def held(trainer: L.Trainer) -> dict:
-    """Lightning's checkpoint of this moment; its tensors are those of the training."""
-    trainer.save_checkpoint("held")
-    return trainer.strategy.checkpoint_io.checkpoint
-
-
 class LanesCheckpoint(Resumable):
     """Writes all that the lanes together need to go on; at their end each has its own."""
 
-    def write(self, trainer: L.Trainer) -> None:
-        save(held(trainer) | {"lanes": trainer.lightning_module.state_of_lanes()}, self.path)
+    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
+        save(checkpoint | {"lanes": trainer.lightning_module.state_of_lanes()}, self.path)
 
 
 def why(error: Exception) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from shrinkage import certify, objective
 from shrinkage.certify import Certifier
+from shrinkage.data.base import WHOLE
 from shrinkage.dynamics import Dynamics
 from shrinkage.errors import InputError
 from shrinkage.norms import norms
@@ -73,11 +74,22 @@ class PenalisedModule(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        return self.loss(self.penalty, self.lambd, self.penalised, self.model(x), y)
+        weight = self.trainer.datamodule.weight(batch_idx) if self.trainer.world_size > 1 else 1.0
+        return self.loss(self.penalty, self.lambd, self.penalised, self.model(x), y, weight)
 
-    def loss(self, penalty: Penalty, lambd: Tensor | float, weights: Params, output: Tensor, y: Tensor) -> Tensor:
-        """What is differentiated, 0-d."""
+    def loss(
+        self,
+        penalty: Penalty,
+        lambd: Tensor | float,
+        weights: Params,
+        output: Tensor,
+        y: Tensor,
+        weight: float = 1.0,
+    ) -> Tensor:
+        """What is differentiated, 0-d. weight: of the data loss, where these rows are a share of a batch."""
         loss = self.task.loss(output, y)
+        if weight != 1:
+            loss = weight * loss
         return objective.penalised_loss(penalty, loss, weights, lambd) if penalty.mode == "loss" else loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -272,11 +284,13 @@ class PenalisedModule(L.LightningModule):
 
     @torch.no_grad()
     def evaluate(self, part: str) -> dict[str, Tensor]:
-        """The task's metrics over a whole part, in evaluation mode."""
+        """The task's metrics over a whole part, in evaluation mode; processes that train together share its rows."""
+        datamodule = self.trainer.datamodule
+        share = datamodule.share if self.trainer.training else WHOLE
         training = self.model.training
         self.model.eval()
         sums: dict[str, Tensor] = {}
-        for batch in self.trainer.datamodule.evaluation_dataloader(part, self.evaluation_rows):
+        for batch in datamodule.evaluation_dataloader(part, self.evaluation_rows, share):
             x, y = self.trainer.strategy.batch_to_device(batch, self.device)
             x = self.trainer.precision_plugin.convert_input(x)
             with self.trainer.precision_plugin.forward_context():
@@ -284,6 +298,8 @@ class PenalisedModule(L.LightningModule):
             for name, value in statistics.items():
                 sums[name] = sums[name] + value if name in sums else value
         self.model.train(training)
+        if share.size > 1:
+            sums = {name: self.trainer.strategy.reduce(value, reduce_op="sum") for name, value in sums.items()}
         return self.task.metrics(sums)
 
     @property

@@ -80,16 +80,34 @@ class Earlier:
         return path if path.exists() else None
 
 
-def begun(command: DictConfig, root: Path, sweep: Membership | None) -> Earlier | None:
+def begun(command: DictConfig, place: Place, sweep: Membership | None) -> Earlier | None:
     """The run that goes on in this process: that which `resume=` names, or a sweep's interrupted one of this config.
 
-    None where it begins. Raises InputError where the one that is named cannot go on.
+    Of a sweep that is begun for the first time it is the one in the job's own folder, whose process has died: clusters
+    start a job again by themselves. None where it begins. Raises InputError where the one that is named cannot go on.
     """
-    if sweep is not None:
-        if sweep.times == 1:
-            return None
-        return sweep_jobs(sweep.folder).get(config.fingerprint(config.recorded(command)))
-    return None if command.resume is None else resumed(command, root)
+    if sweep is None:
+        return None if command.resume is None else resumed(command, place.root)
+    fingerprint = config.fingerprint(config.recorded(command))
+    if sweep.times > 1:
+        return sweep_jobs(sweep.folder).get(fingerprint)
+    if not (place.folder / ABOUT).exists():
+        return None
+    with suppress(InputError):  # it died while it wrote this
+        earlier = Earlier.of(place.folder)
+        return earlier if earlier.fingerprint == fingerprint else None
+    return None
+
+
+def finished(command: DictConfig, folder: Path, sweep: Membership) -> dict | None:
+    """What the job of this config told when it FINISHED, before the sweep or the job in this folder was begun again."""
+    if sweep.times > 1:
+        return sweep.finished().get(config.fingerprint(config.recorded(command)))
+    if not (folder / ABOUT).exists():
+        return None
+    fingerprint, here = config.fingerprint(config.recorded(command)), str(folder.resolve())
+    told = {r["folder"]: r for r in sweep.results() if r["status"] == "FINISHED" and r["fingerprint"] == fingerprint}
+    return told.get(here)
 
 
 def refuse_values(overrides: Sequence[str], key: str) -> None:

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from shrinkage import config
+from shrinkage.errors import InputError
 from shrinkage.fit import in_one_line
 from shrinkage.membership import Membership
 from shrinkage.record import Place, Record, recorded
@@ -16,6 +17,10 @@ def study(cfg: DictConfig) -> None:
         try:
             with recorded([record]):
                 config.check(cfg)
+                if config.devices(cfg) > 1:
+                    raise InputError(
+                        f"trainer.devices={cfg.trainer.devices}: a study trains its runs on one; use trainer.devices=1"
+                    )
                 record.connect()
 
                 from threadpoolctl import threadpool_limits

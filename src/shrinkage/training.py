@@ -1,12 +1,14 @@
 """Config → objects → Trainer: what one run is made of."""
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as L
@@ -24,11 +26,11 @@ from torch import nn
 from shrinkage import conventions, objective
 from shrinkage.certify import certifier, percent, why_not
 from shrinkage.checkpoints import CheckpointFiles, Checkpoints
-from shrinkage.config import exports, step_unit, thinned
+from shrinkage.config import devices, exports, step_unit, thinned
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.dynamics import SMALL, Dynamics
 from shrinkage.errors import InputError
-from shrinkage.lanes import CannotShare, HeldCheckpoint, Lane, LanesCheckpoint, LanesModule
+from shrinkage.lanes import CannotShare, Lane, LanesCheckpoint, LanesModule
 from shrinkage.models.linear import Linear
 from shrinkage.module import PenalisedModule
 from shrinkage.penalties.base import Penalty
@@ -36,6 +38,7 @@ from shrinkage.penalties.elastic_net import ElasticNet
 from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
 from shrinkage.progress import ProgressBar
+from shrinkage.ranks import Ranks, told
 from shrinkage.reference import lambda_max
 from shrinkage.tasks import task_for
 
@@ -236,9 +239,13 @@ def best_metrics(epoch: int, measured: dict[str, float]) -> dict[str, float]:
 def set_threads(threads: int | None, module: PenalisedModule, datamodule: DataModule) -> None:
     """As many as asked for; else one where the work of a step is small, and the libraries' own choice where it is not.
 
-    PyTorch's, and those of NumPy and SciPy, which solve for optima.
+    Of several processes each has its part of the machine's cores. PyTorch's threads, and those of NumPy and SciPy,
+    which solve for optima.
     """
     weights = sum(parameter.numel() for parameter in module.parameters())
+    processes = datamodule.share.size
+    if processes > 1:
+        threads = threads or max((os.cpu_count() or 1) // processes, 1)
     if threads or weights * datamodule.batch_rows < ONE_THREAD_WORK:
         torch.set_num_threads(threads or 1)
         threadpool_limits(threads or 1)
@@ -282,7 +289,12 @@ class Workshop:
         stacked = StackedData(datamodules, [(seeds.index(data), order) for data, order in distinct])
         return stacked, which, [seeds.index(data) for data, _ in orders]
 
-    def trainer(self, folder: Path, callbacks: list[L.Callback], **arguments: object) -> L.Trainer:
+    def trainer(
+        self, folder: Path, callbacks: list[L.Callback], ranks: Ranks | None = None, **arguments: object
+    ) -> L.Trainer:
+        if ranks is not None:
+            self.datamodule.share = ranks.share
+            arguments |= {"strategy": ranks.strategy(), "use_distributed_sampler": False}
         lightning = OmegaConf.masked_copy(self.cfg.trainer, [key for key in self.cfg.trainer if key != "until_gap"])
         return make(
             lightning,
@@ -326,10 +338,16 @@ class Workshop:
         return None
 
 
-def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], None] | None = None) -> Training:
+def build(
+    cfg: DictConfig,
+    folder: Path,
+    label: str = "",
+    tell: Callable[[str], None] | None = None,
+    ranks: Ranks | None = None,
+) -> Training:
     """The objects of one run; checkpoints go to `folder`, and label and tell are those of the progress bar.
 
-    Raises InputError where a value cannot be used.
+    ranks: which process of it this is, where there are several. Raises InputError where a value cannot be used.
     """
     workshop = Workshop(cfg)
     checkpoints = Checkpoints(folder / "checkpoints")
@@ -346,7 +364,7 @@ def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], 
     bar = ProgressBar(label, tell)
     if cfg.progress:
         callbacks.append(bar)
-    trainer = workshop.trainer(folder, callbacks, plugins=[CheckpointFiles()])
+    trainer = workshop.trainer(folder, callbacks, ranks, plugins=[CheckpointFiles()])
     model = workshop.model(trainer, cfg.seed)
     penalty = workshop.penalty(cfg, model)
     module = PenalisedModule(
@@ -362,6 +380,14 @@ def build(cfg: DictConfig, folder: Path, label: str = "", tell: Callable[[str], 
     reason = workshop.certify(module, model, float(cfg.lambd))
     tags = equivalents(cfg, penalty, model, workshop.make_optimizer(model.parameters()), workshop.datamodule)
     return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, tags)
+
+
+def train_as_other() -> None:
+    """Train as the process of a run that `ranks.start` has started: what it comes to is the first one's."""
+    cfg, place, checkpoint = told()
+    cfg.progress = False
+    with TemporaryDirectory() as folder:
+        build(cfg, Path(folder), ranks=place).run(checkpoint)
 
 
 def build_lanes(
@@ -380,7 +406,7 @@ def build_lanes(
     """
     cfg = workshop.cfg
     bars = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
-    trainer = workshop.trainer(folder, [*bars, LanesCheckpoint(checkpoint)], plugins=[HeldCheckpoint()])
+    trainer = workshop.trainer(folder, [*bars, LanesCheckpoint(checkpoint)], plugins=[CheckpointFiles()])
     seeds = list(dict.fromkeys(c.seed for c in cfgs))
     models = {seed: workshop.model(trainer, seed) for seed in seeds}
     penalties = {}
@@ -428,7 +454,7 @@ def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path)
         raise CannotShare("clipping by the norm of the whole gradient would mix the lanes")
     if workshop.cfg.dynamics is True:
         raise CannotShare("dynamics=true looks at one model's steps")
-    if trainer.devices != 1:
+    if devices(workshop.cfg) != 1:
         raise CannotShare(f"trainer.devices={trainer.devices}: lanes train on one device")
     if "val" not in workshop.datamodule.parts:
         raise CannotShare("without a validation part each run is one to keep")

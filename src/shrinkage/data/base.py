@@ -43,6 +43,41 @@ class Part:
         return content.hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Share:
+    """The rows of each batch that are one process's own, where several train one model: each size-th, from rank on."""
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, rows: torch.Tensor) -> torch.Tensor:
+        """Some of a batch's rows, perhaps none."""
+        return rows[self.rank :: self.size]
+
+    def weight(self, rows: int) -> float:
+        """By which the mean over its own rows of so many is multiplied, so that the processes' mean is that of all."""
+        return len(range(self.rank, rows, self.size)) * self.size / rows
+
+
+WHOLE = Share()
+
+
+class Shared(Sampler[torch.Tensor]):
+    """A share of every batch of another sampler; of a batch with fewer rows than there are processes each has all."""
+
+    def __init__(self, batches: Sampler[torch.Tensor], share: Share) -> None:
+        self.batches, self.share = batches, share
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return (rows if len(rows) < self.share.size else self.share.of(rows) for rows in self.batches)
+
+
 class ShuffledBatches(Sampler[torch.Tensor]):
     """Index tensors, one a batch, of the rows from `first` on; each epoch's order is drawn from (seed, epoch) alone.
 
@@ -93,7 +128,8 @@ class DataModule(L.LightningDataModule, ABC):
     """A data set with parts `train`, and perhaps `val` and `test`.
 
     seed: fixes the data or their split. batch_size: rows a step, None for all of them. order_seed: fixes the order
-    of the batches; `order_seeds` may be given several afterwards, to draw a batch of each at once.
+    of the batches; `order_seeds` may be given several afterwards, to draw a batch of each at once. share: may be given
+    afterwards too, the rows of each batch that are drawn here.
 
     kind: `rows` to predict a target of, or `language` to predict the next byte of. stackable: whether several draws of
     it can be put together for lanes, as tensors.
@@ -115,6 +151,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.seed, self.batch_size = seed, batch_size
         self.title: str | None = None  # where the data have a better name than their choice in conf/data
         self.order_seeds = [order_seed]
+        self.share = Share()
         self.epoch_rows: int | None = None  # of the training part that an epoch draws; None for all
         self.parts: dict[str, Part] = {}
         self.classes: int | None = None
@@ -202,11 +239,23 @@ class DataModule(L.LightningDataModule, ABC):
         rows = len(self.parts["train"])
         orders = [ShuffledBatches(rows, self.batch_rows, seed, draw=self.epoch_rows) for seed in self.order_seeds]
         sampler = orders[0] if len(orders) == 1 else StackedBatches(orders)
+        if self.share.size > 1:
+            sampler = Shared(sampler, self.share)
         return DataLoader(self.tensors("train"), batch_size=None, sampler=sampler)
 
-    def evaluation_dataloader(self, part: str, rows: int) -> DataLoader:
-        """A part in order, in batches of so many rows."""
-        order = torch.arange(len(self.parts[part])).split(rows)
+    def weight(self, batch: int) -> float:
+        """What the mean loss over this process's rows of a batch counts, by the batch's number in its epoch."""
+        drawn = min(self.epoch_rows or len(self.parts["train"]), len(self.parts["train"]))
+        rows = min(self.batch_rows, drawn - batch * self.batch_rows)
+        return self.share.weight(rows) if rows >= self.share.size else 1.0
+
+    def measured(self, part: str) -> torch.Tensor:
+        """The rows that a part is evaluated on, in their order."""
+        return torch.arange(len(self.parts[part]))
+
+    def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> DataLoader:
+        """A part in order, in batches of so many rows; with a share its rows of them, of some perhaps none."""
+        order = [share.of(batch) for batch in self.measured(part).split(rows)]
         return DataLoader(self.tensors(part), batch_size=None, sampler=order)
 
 
@@ -244,7 +293,7 @@ class StackedData(DataModule):
         sampler = [ShuffledBatches(rows, self.batch_rows, seed, first=data * rows) for data, seed in self.orders]
         return DataLoader(self.tensors("train"), batch_size=None, sampler=StackedBatches(sampler))
 
-    def evaluation_dataloader(self, part: str, rows: int) -> DataLoader:
+    def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> DataLoader:
         starts = len(self.parts[part]) * torch.arange(len(self.datamodules))[:, None]
         order = [starts + batch for batch in torch.arange(len(self.parts[part])).split(rows)]
         return DataLoader(self.tensors(part), batch_size=None, sampler=order)

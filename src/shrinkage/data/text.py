@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from shrinkage.errors import InputError
 
@@ -125,11 +125,10 @@ class TextFiles(DataModule):
     def rows_at_once(self) -> int:
         return max(NUMBERS_AT_ONCE // (BYTES * self.context), 1)  # of logits
 
-    def evaluation_dataloader(self, part: str, rows: int) -> DataLoader:
+    def measured(self, part: str) -> torch.Tensor:
         count = len(self.parts[part])
         measured = min(self.measured_rows or count, count)
-        order = torch.arange(measured) * count // measured
-        return DataLoader(self.tensors(part), batch_size=None, sampler=order.split(rows))
+        return torch.arange(measured) * count // measured
 
     def recipe(self) -> Recipe:
         raise InputError(

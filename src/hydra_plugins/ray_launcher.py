@@ -1,0 +1,119 @@
+"""The launcher that runs each job of a sweep as a task of Ray's: hydra/launcher=ray
+
+The launcher of lanes does the same with each group of them, and with the jobs that are no lanes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from hydra_plugins.jobs import returned, run
+from shrinkage.compose import Composer
+from shrinkage.errors import InputError
+from shrinkage.record import Place
+
+if TYPE_CHECKING:
+    from hydra_plugins.lanes_launcher import Group
+    from shrinkage.fit import Outcome
+    from shrinkage.lanes import CannotShare
+
+
+class RayLauncher(Launcher):
+    """address: of a cluster, None for this machine's cores. num_cpus and num_gpus: what a job takes of them."""
+
+    def __init__(self, address: str | None, num_cpus: float, num_gpus: float) -> None:
+        self.address, self.resources = address, {"num_cpus": num_cpus, "num_gpus": num_gpus}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        composer = Composer(self.hydra_context, self.config)
+        numbered = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
+        with joined(self.address, folder):
+            return list(run_each(self.hydra_context, self.task_function, composer, numbered, self.resources))
+
+
+@contextmanager
+def joined(address: str | None, folder: Path) -> Iterator[None]:
+    """A cluster that can do a sweep's work. Bad input is refused in one line."""
+    from shrinkage.fit import in_one_line
+
+    with in_one_line():
+        try:
+            from shrinkage import cluster
+        except ModuleNotFoundError:
+            raise InputError(
+                "hydra/launcher: Ray is not installed; use pip install -e '.[ray]', or leave the launcher out"
+            ) from None
+        with cluster.joined(address, folder):
+            yield
+
+
+def run_each(
+    context: HydraContext,
+    task_function: TaskFunction,
+    composer: Composer,
+    numbered: Mapping[int, list[str]],
+    resources: Mapping[str, object],
+) -> Iterator[JobReturn]:
+    """The jobs of these overrides side by side; what they come to in their order."""
+    from shrinkage import cluster
+
+    singletons = Singleton.get_state()
+    tasks = (
+        (number, (context, composer.whole(overrides, number), task_function, singletons))
+        for number, overrides in numbered.items()
+    )
+    done = {}
+    for number, result in cluster.each(run, tasks, resources):
+        done[number] = result
+    for number in numbered:
+        yield returned(done[number], numbered[number])
+
+
+def train_groups(
+    groups: Sequence["Group"], max_lanes: int | None, resources: Mapping[str, object]
+) -> Iterator[tuple["Group", "list[Outcome] | CannotShare"]]:
+    """What becomes of each group's parts, in the order in which they end."""
+    from shrinkage import cluster
+    from shrinkage.fit import Outcome
+    from shrinkage.lanes import CannotShare
+
+    places = cluster.places(resources)
+    parts = [part for group in groups for part in group.parts(max_lanes or -(-len(group.cfgs) // places))]
+    tasks = enumerate((part.cfgs, part.places, max_lanes) for part in parts)
+    for number, result in cluster.each(train, tasks, resources):
+        part = parts[number]
+        if isinstance(result, CannotShare):
+            yield part, result
+        elif isinstance(result, Exception):
+            yield part, [Outcome(None, error=result) for _ in part.cfgs]
+        else:
+            yield part, [Outcome(None, *told) for told in result]
+
+
+def train(
+    cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: int | None
+) -> list[tuple[float | None, Exception | None]]:
+    """The losses of lanes, or what went wrong, in the process of a worker."""
+    from shrinkage.fit import fit_lanes
+
+    def told(outcome: "Outcome") -> tuple[float | None, Exception | None]:
+        try:
+            return outcome.get(), None
+        except Exception as error:
+            return None, error
+
+    return [told(outcome) for outcome in fit_lanes(cfgs, places, max_lanes)]

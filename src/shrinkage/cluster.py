@@ -1,0 +1,153 @@
+"""Work on a Ray cluster, or on this machine's cores as if they were one: tasks, their results, and what stops them.
+
+Every node sees the same folders: a job writes its record, its checkpoints and its result into the sweep's own, which is
+how a task that is run again goes on with what its dead predecessor has left.
+"""
+
+import hashlib
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from shrinkage.errors import InputError
+
+PACKAGES = ("torch", "lightning", "hydra-core", "mlflow")
+CARRIED = ("MLFLOW_", "SHRINKAGE_")  # prefixes of the environment variables that jobs need
+KINDS = {"CPU": "num_cpus", "GPU": "num_gpus"}  # resources as Ray names those that there are, and those asked for
+END_SECONDS = 15.0  # that tasks have to end in, where the sweep is left
+WAITING = 4  # tasks for each that can run at once, that are handed over and not yet done
+
+
+@contextmanager
+def joined(address: str | None, folder: Path) -> Iterator[None]:
+    """A cluster whose every node can do the work of the sweep in this folder, and which is left in the end.
+
+    address: None for one of this machine's cores alone. Raises InputError.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    connect(address)
+    try:
+        check(folder)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def connect(address: str | None) -> None:
+    """Raises InputError where there is no cluster, or one of another Ray or Python."""
+    arguments = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    try:
+        ray.init(**arguments, logging_level=logging.ERROR, log_to_driver=True)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(
+            f"hydra.launcher.address={address}: no cluster of Ray's can be joined there ({reason[:300]}); start one "
+            "with `ray start --head`, or leave the address out for this machine's cores"
+        ) from None
+
+
+def check(folder: Path) -> None:
+    """Raises InputError where a node has other versions than this process, or does not see the sweep's folder."""
+    ours = versions()
+    probe = ray.remote(num_cpus=0)(probed)
+    asked = {
+        node["NodeManagerHostname"]: probe.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(Path.cwd(), folder)
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    for host, answer in asked.items():
+        try:
+            theirs, sees = ray.get(answer, timeout=120)
+        except RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"the node {host} cannot run shrinkage ({reason[:300]}); install it there") from None
+        other = [f"{name} {theirs.get(name)} and not {ours[name]}" for name in ours if theirs.get(name) != ours[name]]
+        if other:
+            raise InputError(
+                f"the node {host} has {', '.join(other)}, so its numbers could be others; install the same there"
+            )
+        if not sees:
+            raise InputError(
+                f"the node {host} does not see {folder}: a sweep's folder must be on a disk that all nodes share; use "
+                "hydra.sweep.dir=… there"
+            )
+
+
+def versions() -> dict[str, str]:
+    """Of this process, by what a run's numbers hang on; shrinkage's with a digest of its files."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
+    found = {"python": platform.python_version(), "shrinkage": f"{version('shrinkage')} ({digest})"}
+    return found | {package: version(package) for package in PACKAGES}
+
+
+def probed(cwd: Path, folder: Path) -> tuple[dict[str, str], bool]:
+    """What `check` asks a node."""
+    from shrinkage.cluster import versions
+
+    return versions(), cwd.is_dir() and folder.is_dir()
+
+
+def places(resources: Mapping[str, float]) -> int:
+    """How many tasks of these resources run at once."""
+    have = ray.cluster_resources()
+    return max(min(int(have.get(name, 0) / resources[key]) for name, key in KINDS.items() if resources[key]), 1)
+
+
+def each(
+    function: Callable, tasks: Iterable[tuple[int, Sequence[object]]], resources: Mapping[str, float]
+) -> Iterator[tuple[int, object]]:
+    """function(*arguments) of every task, by its number, in the order in which they end.
+
+    What a task raised is its result. A task whose process dies is run again, three times, and then its result is that
+    InputError. Where this process leaves off, so do the tasks, by the signal that Ctrl-C would send them.
+    """
+    about = (Path.cwd(), {key: value for key, value in os.environ.items() if key.startswith(CARRIED)})
+    remote = ray.remote(max_retries=3, **resources)(there)
+    most = WAITING * places(resources)
+    left, running = iter(tasks), {}
+    try:
+        while True:
+            while len(running) < most and (task := next(left, None)) is not None:
+                running[remote.remote(*about, function, *task[1])] = task[0]
+            if not running:
+                return
+            done, _ = ray.wait(list(running), num_returns=1)
+            for reference in done:
+                yield running.pop(reference), result(reference)
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+        if running:  # each ends its run
+            ray.wait(list(running), num_returns=len(running), timeout=END_SECONDS)
+
+
+def result(reference: ray.ObjectRef) -> object:
+    """What a task returned, or as a value what it raised."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        return error.cause
+    except RayError as error:
+        reason = " ".join(str(error).split())
+        return InputError(f"the process of the job died four times ({reason[:300]}); resume the sweep to try again")
+
+
+def there(cwd: Path, environment: Mapping[str, str], function: Callable, *arguments: object) -> object:
+    """A task in a worker's process, as if it had been started where the sweep was."""
+    os.chdir(cwd)
+    os.environ.update(environment)
+    try:
+        return function(*arguments)
+    except SystemExit as left:  # which would end the worker, and have Ray start the task again
+        raise RuntimeError(f"the job was stopped by signal {left.code - 128}") from None
