@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import platform
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from shrinkage.errors import InputError
 PACKAGES = ("torch", "lightning", "hydra-core", "mlflow")
 CARRIED = ("MLFLOW_", "SHRINKAGE_")  # prefixes of the environment variables that jobs need
 KINDS = {"CPU": "num_cpus", "GPU": "num_gpus"}  # resources as Ray names those that there are, and those asked for
+CONNECT_SECONDS = 10.0
 END_SECONDS = 15.0  # that tasks have to end in, where the sweep is left
 WAITING = 4  # tasks for each that can run at once, that are handed over and not yet done
 
@@ -43,15 +45,25 @@ def joined(address: str | None, folder: Path) -> Iterator[None]:
 
 def connect(address: str | None) -> None:
     """Raises InputError where there is no cluster, or one of another Ray or Python."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():  # Ray itself would try for ever
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            raise InputError(nobody_there(address, error.strerror or str(error))) from None
     arguments = {"address": address} if address else {"address": "local", "include_dashboard": False}
     try:
         ray.init(**arguments, logging_level=logging.ERROR, log_to_driver=True)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(
-            f"hydra.launcher.address={address}: no cluster of Ray's can be joined there ({reason[:300]}); start one "
-            "with `ray start --head`, or leave the address out for this machine's cores"
-        ) from None
+        raise InputError(nobody_there(address, reason)) from None
+
+
+def nobody_there(address: str | None, reason: str) -> str:
+    return (
+        f"hydra.launcher.address={address}: no cluster of Ray's can be joined there ({reason[:300]}); start one with "
+        "`ray start --head`, or leave the address out for this machine's cores"
+    )
 
 
 def check(folder: Path) -> None:
