@@ -1,0 +1,54 @@
+"""`python train.py …` many times over, each in a fork of this process, which has imported what that would import.
+
+Importing takes seconds of the processor, and the tests start the command about a hundred times. A fork is a process of
+its own: with the command line, folder, environment and output that it is given, it runs train.py as the interpreter
+would. Requests come by the socket whose number is the only argument, one after the other; the end of it is the end.
+"""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import shrinkage.export
+import shrinkage.report.__main__
+import shrinkage.report.figures
+import shrinkage.report.page
+import shrinkage.study
+import shrinkage.sweep
+import shrinkage.training  # noqa: F401
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+
+
+def serve(requests: socket.socket) -> list[str]:
+    """In a fork the arguments of its command; this process itself does not come back."""
+    while True:
+        content, descriptors, *_ = socket.recv_fds(requests, 1 << 20, 2)
+        if not content:
+            os._exit(0)
+        request = json.loads(content)
+        child = os.fork()
+        if not child:
+            requests.close()
+            for number, descriptor in enumerate(descriptors, start=1):
+                os.dup2(descriptor, number)
+            os.chdir(request["cwd"])
+            os.environ.clear()
+            os.environ.update(request["environment"])
+            return request["arguments"]
+        for descriptor in descriptors:
+            os.close(descriptor)
+        requests.sendall(b"%d\n" % child)
+        _, status = os.waitpid(child, 0)
+        requests.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    arguments = serve(socket.socket(fileno=int(sys.argv[1])))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv, sys.path[0] = [str(TRAIN), *arguments], str(TRAIN.parent)
+    runpy.run_path(str(TRAIN), run_name="__main__")
