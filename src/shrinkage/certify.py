@@ -24,10 +24,14 @@ POLISH_STEPS = 100  # between two looks at the gap
 FALLS = 0.7  # what may be left of the excess after a quarter of a noisy run that still falls
 
 
-def why_not(model: nn.Module, penalty: Penalty, optimizer: torch.optim.Optimizer, lambd: float) -> str | None:
+def why_not(
+    model: nn.Module, penalty: Penalty, optimizer: torch.optim.Optimizer, lambd: float, datamodule: DataModule
+) -> str | None:
     """Why no optimum is known that such a training tends to; None where one is."""
     if type(model) is not Linear:
         return f"the objective of {type(model).__name__} is not convex, so nothing certifies an optimum"
+    if not datamodule.in_memory:
+        return "its rows are read from disk, and an optimum is solved for in memory"
     if penalty.elastic_net(lambd) is None:
         return f"{type(penalty).__name__} is no sum of L1 and L2, and no optimum under it is known here"
     if penalty.groups:

@@ -57,7 +57,7 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
     model = make(cfg.model, inputs=datamodule.inputs, outputs=task.outputs)
     penalty, optimizer = make(cfg.penalty), make(cfg.optimizer)(model.parameters())
     net = penalty.elastic_net(1.0)
-    reason = why_not(model, penalty, optimizer, 1.0)
+    reason = why_not(model, penalty, optimizer, 1.0, datamodule)
     if net == (0.0, 0.0):
         return Path([0.0], CONVERGED if reason is None else {}, datamodule.notes)
     if reason is not None:

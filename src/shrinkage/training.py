@@ -169,8 +169,14 @@ class Training:
                 f"penalty bit for bit as they were, since ηλ = {cfg.optimizer.lr * module.lambd:.2g} is lost to "
                 "rounding; trainer.precision=bf16-mixed keeps them in single precision"
             )
-        net = module.penalty.elastic_net(1.0)
-        if net is not None and net[0] and module.penalty.scope == "weights" and isinstance(module.model, Linear):
+        net, in_memory = module.penalty.elastic_net(1.0), self.datamodule.in_memory
+        if (
+            net is not None
+            and net[0]
+            and module.penalty.scope == "weights"
+            and isinstance(module.model, Linear)
+            and in_memory
+        ):
             train = self.datamodule.parts["train"]
             largest = lambda_max(train.x, train.y, self.datamodule.classes, net[0])
             if module.lambd >= largest:
@@ -273,11 +279,15 @@ class Workshop:
         """
         distinct = list(dict.fromkeys(orders))
         which, seeds = [distinct.index(order) for order in orders], list(dict.fromkeys(data for data, _ in orders))
+        if len(distinct) > 1 and not self.datamodule.in_memory:
+            raise CannotShare("rows that are read from disk come in one order, and lanes of several seeds in several")
         if len(seeds) == 1:
             self.datamodule.order_seeds = [order for _, order in distinct]
             return self.datamodule, which, None
         if not self.datamodule.stackable:
-            raise CannotShare("images and texts of different data.seed are not put together")
+            raise CannotShare(
+                "rows that are read from disk, images and texts of different data.seed are not put together"
+            )
         datamodules: list[DataModule] = [
             make(OmegaConf.merge(self.cfg.data, {"seed": seed}), order_seed=0) for seed in seeds
         ]
@@ -328,7 +338,7 @@ class Workshop:
     def certify(self, module: PenalisedModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
         """Give the module what tells how far its optimum is; why there is nothing that could, else None."""
         optimizer = self.make_optimizer(model.parameters())
-        reason = why_not(model, module.penalty, optimizer, lambd)
+        reason = why_not(model, module.penalty, optimizer, lambd, self.datamodule)
         if reason is not None:
             return reason
         exact = self.cfg.certificate == "exact"

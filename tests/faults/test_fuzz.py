@@ -664,7 +664,7 @@ def test_a_command_line_that_is_no_config(in_folder: None, folder: Path, line: s
         (["progress=no"], "progress=no: must be true or false"),
         (["seed=9223372036854775808"], "seed=9223372036854775808: must be ≤ 9223372036854775807"),
         (["threads=1000000000000"], "≤ 1024"),
-        (["trainer.devices=2"], "a run is trained on one"),
+        (["trainer.devices=4096"], "each of so many processes takes a core"),
         (["trainer.gradient_clip_algorithm=2"], "must be norm or value"),
         (["optimizer=adam", "optimizer.betas=abc"], "must be two numbers"),
         (["schedule=cosine", "schedule.final=-1"], "must be a factor"),

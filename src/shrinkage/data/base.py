@@ -132,7 +132,7 @@ class DataModule(L.LightningDataModule, ABC):
     afterwards too, the rows of each batch that are drawn here.
 
     kind: `rows` to predict a target of, or `language` to predict the next byte of. stackable: whether several draws of
-    it can be put together for lanes, as tensors.
+    it can be put together for lanes, as tensors. in_memory: whether a part's x and y are there, to solve for optima.
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names, of rows of numbers; for
     regression center and scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is
@@ -141,6 +141,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     kind: ClassVar[Literal["rows", "language"]] = "rows"
     stackable: ClassVar[bool] = True
+    in_memory: ClassVar[bool] = True
 
     def __init__(self, *, seed: int, batch_size: int | None, order_seed: int) -> None:
         super().__init__()

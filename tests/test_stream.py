@@ -1,0 +1,169 @@
+"""A streamed Parquet file against the same file in memory: the same rows, numbers and digest, whatever its layout."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import config, train_py
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shrinkage.data.base import DataModule, Share
+from shrinkage.errors import InputError
+from shrinkage.training import build, make
+
+
+def frame(rows: int, seed: int = 0) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    x = draw.normal(3, 2, size=(rows, 3))
+    town = draw.choice(["Bonn", "Köln", "Ulm"], rows)
+    found = pd.DataFrame(x, columns=["a", "b", "c"]).assign(town=town, flag=x[:, 0] > 3, count=np.arange(rows))
+    return found.assign(y=x @ [1.0, -2.0, 0.5] + (town == "Ulm") + 0.1 * draw.normal(size=rows), kind=found["flag"])
+
+
+def loaded(data: str, path: Path, target: str, *overrides: str) -> DataModule:
+    cfg = config(f"data={data}", f"data.path={path}", f"data.target={target}", *overrides)
+    module = make(cfg.data, order_seed=cfg.seed)
+    module.setup()
+    return module
+
+
+def gathered(batches: object) -> tuple[torch.Tensor, torch.Tensor]:
+    xs, ys = zip(*batches, strict=True)
+    return torch.cat(xs), torch.cat(ys)
+
+
+def in_order(x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+    """Rows with their targets, sorted, so that orders do not matter."""
+    rows = np.column_stack([x.double().numpy(), y.double().numpy()])
+    return rows[np.lexsort(rows.T)]
+
+
+@pytest.mark.parametrize("target", ["y", "kind"])
+@pytest.mark.parametrize("split", [(), ("data.folds=4", "data.fold=2"), ("data.group=town",), ("data.time=count",)])
+def test_parts_are_those_in_memory(target: str, split: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    frame(500).to_parquet(path, row_group_size=64)
+    memory, stream = (loaded(data, path, target, *split) for data in ("table", "stream"))
+    assert stream.digest == memory.digest and stream.tags == memory.tags
+    assert (stream.classes, stream.class_names, stream.feature_names) == (
+        *(memory.classes, memory.class_names, memory.feature_names),
+    )
+    assert (stream.center, stream.scale) == pytest.approx((memory.center, memory.scale), rel=1e-12)
+    ours, theirs = stream.recipe(), memory.recipe()
+    assert ours.columns == theirs.columns
+    for our, their in zip(ours.features, theirs.features, strict=True):
+        assert our.name == their.name and (our.mean, our.scale) == pytest.approx((their.mean, their.scale), rel=1e-12)
+    for name, part in memory.parts.items():
+        x, y = gathered(stream.evaluation_dataloader(name, 50))
+        np.testing.assert_allclose(
+            in_order(x, y), in_order(torch.from_numpy(part.x), torch.from_numpy(part.y)), atol=1e-5
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(20, 300),
+    group=st.integers(1, 100),
+    buffer=st.integers(1, 200),
+    size=st.integers(1, 70),
+    seed=st.integers(0, 5),
+)
+def test_an_epoch_has_every_training_row_once_in_an_order_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, group: int, buffer: int, size: int, seed: int
+) -> None:
+    path = tmp_path_factory.mktemp("stream") / "rows.parquet"
+    frame(rows).to_parquet(path, row_group_size=group)
+    batch = f"data.batch_size={size}"
+    stream = loaded("stream", path, "y", f"data.buffer={buffer}", batch, f"seed={seed}", "data.drop=[town]")
+    loader = stream.train_dataloader()
+    epochs = []
+    for epoch in (0, 1, 0):
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        assert [len(x) for x, _ in batches[:-1]] == [stream.batch_rows] * (len(loader) - 1) and len(batches) == len(
+            loader
+        )
+        epochs.append(gathered(batches))
+    assert torch.equal(epochs[0][0], epochs[2][0]) and torch.equal(epochs[0][1], epochs[2][1])
+    everything = in_order(*gathered(stream.evaluation_dataloader("train", 1000)))
+    for epoch in epochs:
+        np.testing.assert_array_equal(in_order(*epoch), everything)
+    if len(everything) > 50:
+        assert not torch.equal(epochs[0][0], epochs[1][0])
+
+
+def test_shares_are_the_batches_between_them(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    frame(200).to_parquet(path, row_group_size=30)
+    stream = loaded("stream", path, "y", "data.batch_size=32")
+    whole = list(stream.train_dataloader())
+    shares = []
+    for rank in range(3):
+        stream.share = Share(rank, 3)
+        shares.append(list(stream.train_dataloader()))
+    for (x, y), *parts in zip(whole, *shares, strict=True):
+        np.testing.assert_array_equal(
+            in_order(x, y), in_order(torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts]))
+        )
+
+
+def test_a_full_batch_run_is_that_in_memory(tmp_path: Path) -> None:
+    """Where an epoch is one batch, its order does not matter, and neither does where the rows lie."""
+    path = tmp_path / "rows.parquet"
+    frame(300).to_parquet(path, row_group_size=70)
+    common = (
+        f"data.path={path}",
+        "data.target=y",
+        "data.batch_size=null",
+        "penalty=l1",
+        "lambd=0.1",
+        "data.drop=[count]",
+    )
+    ends = []
+    for data in ("table", "stream"):
+        training = build(config(f"data={data}", *common, "trainer.precision=64-true"), tmp_path / data)
+        training.run()
+        ends.append(training)
+    memory, stream = ends
+    assert stream.module.measured == pytest.approx(
+        {name: value for name, value in memory.module.measured.items() if not name.startswith("optimum/")}, rel=1e-9
+    )
+    assert stream.test == pytest.approx(memory.test, rel=1e-9)
+    assert "read from disk" in stream.verdict()
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (pd.Series([1.0, None] * 50), "has gaps, and a stream fills nothing in"),
+        (pd.Series([1.0, np.inf] * 50), "is infinite in"),
+        (pd.Series(pd.date_range("2026-01-01", periods=100)), "has values of type timestamp"),
+        (pd.Series([f"text {n}" for n in range(100)]), "more than 9 different values"),
+    ],
+)
+def test_columns_that_cannot_be_streamed_are_named(column: pd.Series, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    frame(100).assign(bad=column).to_parquet(path)
+    with pytest.raises(InputError, match=words) as refused:
+        loaded("stream", path, "y", "data.max_categories=9")
+    assert "'bad'" in str(refused.value) or '"bad"' in str(refused.value)
+
+
+def test_what_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,y\n1,2\n")
+    with pytest.raises(InputError, match=r"it is no Parquet file .* data=table reads CSV"):
+        loaded("stream", tmp_path / "rows.csv", "y")
+    with pytest.raises(InputError, match="there is no such file"):
+        loaded("stream", tmp_path / "none.parquet", "y")
+
+
+def test_lanes_of_one_order_ride_on_a_stream(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    frame(300).to_parquet(path, row_group_size=70)
+    overrides = ("data=stream", f"data.path={path}", "data.target=y", "lambd=0,0.1", "trainer.max_epochs=2")
+    launcher = ("hydra/launcher=lanes", "tracking=none")
+    done = train_py("-m", *launcher, *overrides, cwd=tmp_path, store=tmp_path / "mlflow.db")
+    assert done.returncode == 0 and "one by one" not in done.stderr, done.stderr
