@@ -59,15 +59,14 @@ with TemporaryDirectory() as folder:
     times["first passes"] = time.perf_counter() - start
     rows = len(training.datamodule.parts["train"])
     measure = training.module.measure
-    def timed(*arguments):
+    def timed(*arguments, **named):
         start = time.perf_counter()
-        measure(*arguments)
+        measure(*arguments, **named)
         times["measuring"] = times.get("measuring", 0.0) + time.perf_counter() - start
     training.module.measure = timed
     start = time.perf_counter()
     training.run()
     times["all of training"] = time.perf_counter() - start
-    loader = iter(training.datamodule.train_dataloader())
 seconds = times["all of training"] - times["measuring"]
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"seconds": seconds, "rows": rows, "memory": (most - bare) / 2**20, "times": times}))

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the container of MLflow starts: the settings of its users from the environment, then the server.
 set -eu
-database="postgresql://mlflow:${POSTGRES_PASSWORD}@database:5432"
+database="postgresql+psycopg://mlflow:${POSTGRES_PASSWORD}@database:5432"
 umask 077
 cat > auth.ini <<INI
 [mlflow]

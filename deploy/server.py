@@ -153,9 +153,8 @@ def backup(folder: Path, file: Path) -> None:
             client(settings, "pg_dump", "--format=custom", f"--file={dump}", name)
             archive.add(dump, dump.name)
         archive.add(folder / "artifacts", "artifacts")
-    print(
-        f"{file}: {file.stat().st_size / 1e6:,.1f} MB; it holds the users' password hashes, and belongs in a safe place"
-    )
+        archive.add(folder / "settings.json", "settings.json")
+    print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB; it holds passwords, and belongs in a safe place")
 
 
 def restore(folder: Path, file: Path) -> None:
@@ -169,7 +168,12 @@ def restore(folder: Path, file: Path) -> None:
             dump = str(Path(scratch) / f"{name}.dump")
             client(settings, "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={name}", dump)
         shutil.copytree(Path(scratch) / "artifacts", folder / "artifacts", dirs_exist_ok=True)
-    print(f"{folder} is what {file} holds. The administrator's password is that of the old server.")
+        old = json.loads((Path(scratch) / "settings.json").read_text(encoding="utf-8"))
+        # The databases have the old administrator.
+        write_private(
+            folder / "settings.json", json.dumps(settings | {"admin_password": old["admin_password"]}, indent=1)
+        )
+    print(f"{folder} is what {file} holds, and its administrator has the password that he had.")
 
 
 @contextlib.contextmanager
@@ -217,7 +221,7 @@ def client(settings: dict, program: str, *arguments: str) -> None:
 
 
 def address(settings: dict, name: str) -> str:
-    return f"postgresql://{ROLE}:{settings['database_password']}@127.0.0.1:{settings['database_port']}/{name}"
+    return f"postgresql+psycopg://{ROLE}:{settings['database_password']}@127.0.0.1:{settings['database_port']}/{name}"
 
 
 def wait_until_healthy(settings: dict, server: subprocess.Popen) -> None:

@@ -90,6 +90,17 @@ def first_use(uri: str, artifacts: Path) -> Iterator[None]:
         yield
 
 
+# What a server with users answers to those whom it does not know, or not there.
+REFUSALS = {
+    401: (
+        "does not know you: it asks for a user and a password; set MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD to those that its administrator gave you"
+    ),
+    403: (
+        "does not let you use this experiment; ask its owner or the administrator for the permission, or use "
+        "tracking.experiment=… for one of your own"
+    ),
+}
 # What the drivers of databases, and MLflow's client of a server, say of one that is not there, or not at this moment.
 AWAY = (
     "database is locked",
@@ -181,5 +192,8 @@ def explain(uri: str, error: Exception) -> str:
             "python -m shrinkage.doctor says how to mend it; if it is a newer one, install that MLflow here, or "
             "choose another store with tracking.uri=sqlite:///…"
         )
+    for code, meaning in REFUSALS.items():
+        if f"error code {code}" in words:
+            return f"the store {uri} {meaning}"
     reason = words.split(" [SQL")[0][:300]
     return f"the store {uri} cannot be used ({reason}); choose another place with tracking.uri=sqlite:///…"

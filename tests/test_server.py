@@ -1,0 +1,227 @@
+"""deploy/server.py as a team uses it: MLflow with PostgreSQL and users, over HTTP; nobody sees what is not theirs.
+
+PostgreSQL's programs and the extra `server` are needed; what is not there is skipped.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, train_py, wait_for
+from mlflow.tracking import MlflowClient
+
+pytestmark = [
+    pytest.mark.xdist_group("server"),
+    pytest.mark.skipif(
+        find_spec("psycopg") is None
+        or find_spec("flask_wtf") is None
+        or not (shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))),
+        reason="needs the extra `server`, and PostgreSQL's programs",
+    ),
+]
+
+SERVER = str(ROOT / "deploy" / "server.py")
+
+
+@dataclass(frozen=True)
+class Server:
+    folder: Path
+    port: int
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> subprocess.Popen:
+        log = (self.folder / "run.log").open("a")
+        process = subprocess.Popen([sys.executable, SERVER, "run", str(self.folder)], stdout=log, stderr=log)
+        wait_for(lambda: process.poll() is not None or self.status("/health") == 200, 120)
+        assert process.poll() is None, (self.folder / "run.log").read_text()
+        return process
+
+    def user(self, name: str) -> dict[str, str]:
+        """The environment of a new one."""
+        words = called("user", self.folder, name).removeprefix("export ").split()
+        return dict(word.split("=", 1) for word in words) | {"MLFLOW_TRACKING_URI": self.uri}
+
+    def status(self, path: str, user: dict[str, str] | None = None, content: dict | None = None) -> int:
+        """What a bare request is answered with."""
+        request = urllib.request.Request(self.uri + path, None if content is None else json.dumps(content).encode())
+        request.add_header("Content-Type", "application/json")
+        if user is not None:
+            login = f"{user['MLFLOW_TRACKING_USERNAME']}:{user['MLFLOW_TRACKING_PASSWORD']}"
+            request.add_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
+        try:
+            return urllib.request.urlopen(request, timeout=30).status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+
+def called(*arguments: object) -> str:
+    done = subprocess.run([sys.executable, SERVER, *map(str, arguments)], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def made(folder: Path) -> Server:
+    """PostgreSQL's user has to get through the folders above."""
+    for parent in [folder, *folder.parents]:
+        if parent.owner() == Path(folder.anchor).owner() and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    found = Server(folder / "server", free_port())
+    called("init", found.folder, "--port", found.port, "--database-port", free_port())
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = made(tmp_path_factory.mktemp("team"))
+    process = found.start()
+    yield found
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def ann(server: Server) -> dict[str, str]:
+    return server.user("ann")
+
+
+@pytest.fixture(scope="module")
+def bob(server: Server) -> dict[str, str]:
+    return server.user("bob")
+
+
+def tracked(folder: Path, user: dict[str, str], *overrides: str) -> subprocess.CompletedProcess:
+    common = ("tracking=server", "tracking.experiment=anns", "data=diabetes", "trainer.max_epochs=3")
+    return train_py(*common, *overrides, cwd=folder, store=folder / "none.db", **user)
+
+
+@pytest.fixture(scope="module")
+def run_id(server: Server, ann: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    done = tracked(tmp_path_factory.mktemp("ann"), ann, "lambd=0.1")
+    assert done.returncode == 0, done.stderr
+    assert ann["MLFLOW_TRACKING_PASSWORD"] not in done.stdout + done.stderr
+    return done.stdout.split("Run ")[1].split(":")[0]
+
+
+def reading(run: str) -> list[tuple[str, dict | None]]:
+    """Requests that show something, or write it: of the tracking API, the artifacts and the users."""
+    api = "/api/2.0/mlflow"
+    return [
+        (f"{api}/runs/get?run_id={run}", None),
+        (f"{api}/metrics/get-history?run_id={run}&metric_key=val/loss", None),
+        (f"{api}/artifacts/list?run_id={run}", None),
+        (f"/get-artifact?path=config.yaml&run_uuid={run}", None),
+        (f"/api/2.0/mlflow-artifacts/artifacts/1/{run}/artifacts/config.yaml", None),
+        (f"{api}/runs/log-metric", {"run_id": run, "key": "val/loss", "value": 0, "timestamp": 1}),
+        (f"{api}/runs/set-tag", {"run_id": run, "key": "mine", "value": "now"}),
+        (f"{api}/runs/delete", {"run_id": run}),
+        (f"{api}/users/create", {"username": "eve", "password": "eve eve eve eve"}),
+    ]
+
+
+def test_nobody_sees_or_writes_anything_without_a_login(server: Server, run_id: str) -> None:
+    for path, content in [*reading(run_id), ("/api/2.0/mlflow/experiments/search?max_results=5", None), ("/", None)]:
+        assert server.status(path, None, content) == 401, path
+    wrong = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "no password"}
+    assert server.status(f"/api/2.0/mlflow/runs/get?run_id={run_id}", wrong) == 401
+
+
+def test_a_user_without_permission_sees_and_writes_nothing_of_it(
+    server: Server, run_id: str, ann: dict[str, str], bob: dict[str, str], tmp_path: Path
+) -> None:
+    assert server.status(f"/api/2.0/mlflow/runs/get?run_id={run_id}", ann) == 200
+    for path, content in reading(run_id):
+        assert server.status(path, bob, content) == 403, path
+    done = tracked(tmp_path, bob, "lambd=0.2")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "does not let you use this experiment" in done.stderr
+    stranger = bob | {"MLFLOW_TRACKING_PASSWORD": "wrong wrong wrong"}
+    done = tracked(tmp_path, stranger, "lambd=0.2")
+    assert done.returncode == 1 and "does not know you" in done.stderr and "wrong wrong" not in done.stderr
+
+
+def test_another_host_name_is_refused(server: Server) -> None:
+    request = urllib.request.Request(
+        f"{server.uri}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 403
+
+
+def test_nothing_is_lost_where_postgresql_is_restarted_under_load(
+    server: Server, ann: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in ann.items():
+        monkeypatch.setenv(key, value)
+    environment = os.environ | ann
+    command = [sys.executable, str(ROOT / "train.py"), "-m", "hydra/launcher=lanes", "tracking=server"]
+    command += ["tracking.experiment=restarted", "data=diabetes", "trainer.max_epochs=400", "tracking.history=all"]
+    lambdas = ",".join(str(number / 100) for number in range(1, 9))
+    sweep = subprocess.Popen(
+        [*command, f"lambd={lambdas}"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    client = MlflowClient(server.uri)
+    wait_for(lambda: client.get_experiment_by_name("restarted") is not None, 120)
+    experiment = client.get_experiment_by_name("restarted").experiment_id
+    wait_for(lambda: len(client.search_runs([experiment])) > 3, 120)
+    settings = json.loads((server.folder / "settings.json").read_text())
+    options = f"-p {settings['database_port']} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
+    sys.path.insert(0, str(ROOT / "deploy"))
+    import server as deployed
+
+    deployed.postgres("pg_ctl", "restart", "--mode=immediate", f"--pgdata={server.folder / 'postgres'}", "-o", options)
+    output, _ = sweep.communicate(timeout=280)
+    assert sweep.returncode == 0, output
+    found = client.search_runs([experiment])
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    assert {run.info.status for run in found} == {"FINISHED"} and len(children) == 8
+    for run in children[:3]:
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "val/loss")]
+        assert steps == list(range(401))
+
+
+def test_a_backup_becomes_another_server(
+    server: Server, run_id: str, ann: dict[str, str], bob: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("other")
+    file = folder / "backup.tar"
+    called("backup", server.folder, file)
+    assert file.stat().st_mode & 0o077 == 0
+    other = made(folder)
+    called("restore", other.folder, file)
+    process = other.start()
+    try:
+        for path, content in reading(run_id)[:5]:
+            assert other.status(path, ann, content) == 200, path
+            assert other.status(path, bob, content) == 403, path
+        assert other.user("cleo")["MLFLOW_TRACKING_USERNAME"] == "cleo"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    refused = subprocess.run(
+        [sys.executable, SERVER, "restore", str(server.folder), str(file)], capture_output=True, text=True
+    )
+    assert refused.returncode == 1 and "has been used" in refused.stderr
