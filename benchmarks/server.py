@@ -3,9 +3,9 @@
 python benchmarks/server.py [--runs 1000] [--processes 16] [--points 100]
 
 Every run has two curves of so many points, sixty params and ten tags, by the journal and the writer that every run has.
-Then all of it is read back: every run FINISHED, every curve whole, nothing twice. The server with PostgreSQL is that of
-deploy/server.py, with users; the one with SQLite is a bare `mlflow server`; without a server each process writes into one
-SQLite file.
+Then all of it is read back: every run FINISHED, every curve whole, nothing twice. The server with PostgreSQL is that
+of deploy/server.py, with users; the one with SQLite is a bare `mlflow server`; without a server all processes write
+into one SQLite file.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,7 +134,8 @@ def check(uri: str, runs: int, points: int) -> None:
         found, token = found + list(page), page.token or ""
     names = {run.info.run_name for run in found}
     if len(found) != runs or len(names) != runs or {run.info.status for run in found} != {"FINISHED"}:
-        sys.exit(f"{len(found)} runs of {len(names)} names are there, not {runs}")
+        statuses = Counter(run.info.status for run in found)
+        sys.exit(f"{len(found)} runs of {len(names)} names are there, not {runs}: {dict(statuses)}")
     for run in found:
         for name in ("val/loss", "train/loss"):
             steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
@@ -158,8 +160,8 @@ def main() -> None:
                 check(uri, given.runs, given.points)
         speeds[kind] = given.runs / seconds
         print(
-            f"{kind}: {given.runs} runs of 2 × {given.points} points by {given.processes} processes in {seconds:.0f} s, "
-            f"{speeds[kind]:.1f} runs a second; all there, each once",
+            f"{kind}: {given.runs} runs of 2 × {given.points} points by {given.processes} processes in "
+            f"{seconds:.0f} s, {speeds[kind]:.1f} runs a second; all there, each once",
             flush=True,
         )
     base = speeds["no server, SQLite"]

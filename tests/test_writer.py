@@ -1,13 +1,19 @@
 """The writer, between journals and a real store."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
+from unittest import mock
 
+from shrinkage.process import Process
 from shrinkage.tracking.delivery import Delivery, passes
 from shrinkage.tracking.journal import Journal
 from shrinkage.tracking.store import open_store
+from shrinkage.tracking.sync import end_the_dead
 
 
 def test_writers_that_bring_one_data_set_at_once_all_succeed(tmp_path: Path, store: Path) -> None:
@@ -44,3 +50,18 @@ def test_writers_that_bring_one_data_set_at_once_all_succeed(tmp_path: Path, sto
     with sqlite3.connect(store) as connection:
         assert connection.execute("SELECT count(*) FROM datasets").fetchone() == (8,)
         assert connection.execute("SELECT count(*) FROM inputs WHERE source_type = 'DATASET'").fetchone() == (48,)
+
+
+def test_a_run_that_ends_while_the_dead_are_looked_for_is_not_one_of_them(tmp_path: Path) -> None:
+    """Its process has ended, and well, between the list of running runs and the look at its process."""
+    store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "shrinkage", tmp_path / "mlartifacts")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = {**asdict(Process.this()), "pid": ended.pid, "heartbeat": 0}
+    tags = {f"process.{name}": str(value) for name, value in gone.items()}
+    well, badly = (store.client.create_run(store.experiment_id, tags=tags).info.run_id for _ in range(2))
+    listed = store.client.search_runs([store.experiment_id])
+    store.client.set_terminated(well, "FINISHED")
+    with mock.patch.object(store.client, "search_runs", return_value=listed):
+        assert end_the_dead(store, tmp_path) == [badly]
+    assert [store.client.get_run(run).info.status for run in (well, badly)] == ["FINISHED", "KILLED"]

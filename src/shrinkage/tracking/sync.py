@@ -68,7 +68,10 @@ def end_the_dead(store: "Store", home: Path) -> list[str]:
     for run in store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'", max_results=MOST_RUNS):
         process, heartbeat = process_of(run.data.tags)
         journal = home / JOURNALS / f"{run.data.tags.get('shrinkage.journal')}{SUFFIX}"
-        if process is not None and process.is_dead(heartbeat) and not journal.exists():
+        if process is None or not process.is_dead(heartbeat) or journal.exists():
+            continue
+        # Looked at again: it may have ended well, and its process with it, since the list was made.
+        if store.client.get_run(run.info.run_id).info.status == "RUNNING":
             store.client.set_terminated(run.info.run_id, status="KILLED", end_time=heartbeat)
             ended.append(run.info.run_id)
     return ended
