@@ -8,7 +8,10 @@ import hashlib
 import logging
 import os
 import platform
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -19,11 +22,13 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from shrinkage.errors import InputError
+from shrinkage.interrupt import SIGNALS
 
 PACKAGES = ("torch", "lightning", "hydra-core", "mlflow")
 CARRIED = ("MLFLOW_", "SHRINKAGE_")  # prefixes of the environment variables that jobs need
 KINDS = {"CPU": "num_cpus", "GPU": "num_gpus"}  # resources as Ray names those that there are, and those asked for
 CONNECT_SECONDS = 10.0
+LOOK_SECONDS, LOOKS = 3.0, 4  # between two looks at the cluster's head, and how many may fail; Ray gives up after 60 s
 END_SECONDS = 15.0  # that tasks have to end in, where the sweep is left
 WAITING = 4  # tasks for each that can run at once, that are handed over and not yet done
 
@@ -36,11 +41,34 @@ def joined(address: str | None, folder: Path) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     connect(address)
+    left = threading.Event()
+    threading.Thread(target=watch, args=(left,), daemon=True).start()
     try:
         check(folder)
         yield
     finally:
-        ray.shutdown()
+        left.set()
+        if not lost.is_set():
+            ray.shutdown()
+
+
+lost = threading.Event()  # the head of the cluster has died
+
+
+def watch(left: threading.Event) -> None:
+    """Stop this process as SIGTERM would where the cluster's head is gone: Ray itself ends it without a word to it."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    failed = 0
+    while not left.wait(LOOK_SECONDS) and failed < LOOKS:
+        try:
+            socket.create_connection((host, int(port)), timeout=LOOK_SECONDS).close()
+            failed = 0
+        except OSError:
+            failed += 1
+    if failed == LOOKS:
+        lost.set()
+        print("shrinkage: the head of the Ray cluster has died, and the sweep stops", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def connect(address: str | None) -> None:
@@ -52,8 +80,11 @@ def connect(address: str | None) -> None:
         except OSError as error:
             raise InputError(nobody_there(address, error.strerror or str(error))) from None
     arguments = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
     try:
         ray.init(**arguments, logging_level=logging.ERROR, log_to_driver=True)
+        for signum, handler in handlers.items():  # Ray has put its own there, which aborts
+            signal.signal(signum, handler)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(nobody_there(address, reason)) from None
@@ -138,9 +169,10 @@ def each(
             for reference in done:
                 yield running.pop(reference), result(reference)
     finally:
-        for reference in running:
-            ray.cancel(reference)
-        if running:  # each ends its run
+        if running and not lost.is_set():
+            for reference in running:
+                ray.cancel(reference)
+            # Each ends its run.
             ray.wait(list(running), num_returns=len(running), timeout=END_SECONDS)
 
 
