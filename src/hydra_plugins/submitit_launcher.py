@@ -2,6 +2,7 @@
 hydra/launcher=submitit_slurm and hydra/launcher=submitit_local
 """
 
+import logging
 import os
 import subprocess
 import time
@@ -97,6 +98,8 @@ class SubmititLauncher(Launcher):
             raise InputError(
                 "hydra/launcher: submitit is not installed; use pip install -e '.[slurm]', or leave the launcher out"
             ) from None
+        # That a cluster keeps no accounts, it says at every look.
+        logging.getLogger("submitit").setLevel(logging.ERROR)
         own = {"slurm_max_num_timeout": self.max_num_timeout} if self.cluster == "slurm" else {}
         given = {key: value for key, value in self.parameters.items() if value is not None}
         if self.cluster == "slurm":
@@ -113,16 +116,10 @@ class SubmititLauncher(Launcher):
 
     def submitted(self, executor: "submitit.AutoExecutor", arguments: Sequence[tuple]) -> "list[submitit.Job]":
         """The jobs, of Slurm one array. Raises InputError where it refuses them."""
-        import submitit
-
         try:
             return executor.map_array(Job(), *zip(*arguments, strict=True))
-        except (
-            submitit.helpers.FailedSubmissionError,
-            submitit.core.utils.FailedJobError,
-            subprocess.CalledProcessError,
-        ) as error:
-            reason = " ".join(str(getattr(error, "stderr", None) or error).split())
+        except (RuntimeError, subprocess.CalledProcessError) as error:  # submitit's own are of the first kind
+            reason = " ".join(str(error).split())
             raise InputError(f"Slurm refuses the jobs ({reason[-300:]}); mend hydra.launcher") from None
 
 
