@@ -1,7 +1,6 @@
 """The same sweep through every launcher: the same numbers, and nothing lost where a process dies on the way.
 
-Ray and submitit are in the extras `ray` and `slurm`; what is not installed is skipped. Slurm itself is tried where it
-runs (`sinfo`).
+Ray and submitit are in the extras `ray` and `slurm`.
 """
 
 import shutil
@@ -15,19 +14,18 @@ import psutil
 import pytest
 from conftest import runs, start_train_py, train_py
 
+from shrinkage.errors import InputError
 from shrinkage.membership import Membership
 
-pytestmark = pytest.mark.xdist_group("launchers")
+MISSING = [name for name in ("joblib", "ray", "submitit") if find_spec(name) is None]
+pytestmark = [
+    pytest.mark.xdist_group("launchers"),
+    pytest.mark.skipif(bool(MISSING), reason=f"they compare all launchers, and {', '.join(MISSING)} is not installed"),
+]
 
 SWEEP = ("lambd=0,0.1,1", "seed=0,1", "penalty=l1", "data=diabetes", "data.batch_size=64", "trainer.max_epochs=4")
-EXACT = {"basic": (), "joblib": ("joblib",), "ray": ("ray",), "submitit_local": ("submitit",)}
+EXACT = ("joblib", "ray", "submitit_local")
 ON_RAY = ("hydra/launcher=lanes", "hydra.launcher.engine=ray", "hydra.launcher.max_lanes=3")
-
-
-def needs(*packages: str) -> None:
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} is not installed")
 
 
 def results(folder: Path) -> dict[str, dict[str, float]]:
@@ -46,9 +44,8 @@ def basic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
     return results(folder)
 
 
-@pytest.mark.parametrize("launcher", [name for name in EXACT if name != "basic"])
+@pytest.mark.parametrize("launcher", EXACT)
 def test_jobs_come_to_the_same_numbers_bit_for_bit(launcher: str, tmp_path: Path, basic: dict) -> None:
-    needs(*EXACT[launcher])
     store = tmp_path / "mlflow.db"
     done = train_py("-m", f"hydra/launcher={launcher}", *SWEEP, cwd=tmp_path, store=store)
     assert done.returncode == 0, done.stderr
@@ -59,7 +56,6 @@ def test_jobs_come_to_the_same_numbers_bit_for_bit(launcher: str, tmp_path: Path
 
 def test_lanes_on_ray_survive_a_worker_that_is_killed(tmp_path: Path, basic: dict) -> None:
     """One of two tasks loses its process in the middle of its training, and is run again from its last checkpoint."""
-    needs("ray")
     store = tmp_path / "mlflow.db"
     long = [line.replace("max_epochs=4", "max_epochs=400") for line in SWEEP]
     alone = train_py("-m", "hydra/launcher=lanes", *long, "tracking=none", cwd=tmp_path, store=store)
@@ -108,8 +104,24 @@ def kill_a_worker(sweep: subprocess.Popen, folder: Path) -> bool:
 def test_a_cluster_that_is_not_there_is_refused_in_one_line(
     overrides: tuple[str, str], words: str, tmp_path: Path
 ) -> None:
-    needs("ray", "submitit")
     done = train_py("-m", *overrides, *SWEEP, "tracking=none", cwd=tmp_path, store=tmp_path / "mlflow.db")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("shrinkage: ")]
     assert any(word in line for word in words.split("|"))
+
+
+def test_a_node_that_cannot_do_the_work_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shrinkage import cluster
+
+    real = cluster.versions()
+    with (
+        cluster.joined(None, tmp_path),
+        pytest.raises(InputError, match=r"does not see .*nowhere: a sweep.s folder must"),
+    ):
+        cluster.check(tmp_path / "nowhere")
+    monkeypatch.setattr(cluster, "versions", lambda: real | {"torch": "1.0"})
+    with (
+        pytest.raises(InputError, match=rf"has torch {real['torch']} and not 1\.0, so its numbers could be others"),
+        cluster.joined(None, tmp_path),
+    ):
+        pass

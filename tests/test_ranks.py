@@ -61,11 +61,11 @@ def test_a_share_weighs_what_it_holds() -> None:
 
 def test_it_is_a_job_of_a_sweep_with_one_record(tmp_path: Path, store: Path) -> None:
     done = train_py(
-        "-m", "trainer=ddp", "data=diabetes", "lambd=0.1,1", "trainer.max_epochs=2", cwd=tmp_path, store=store
+        "-m", "trainer=ddp", "data=diabetes", "lambd=1", "trainer.max_epochs=2", cwd=tmp_path, store=store
     )
     assert done.returncode == 0, done.stderr
     found = {run.data.params.get("lambd", "sweep"): run for run in runs(store)}
-    assert found.keys() == {"0.1", "1", "sweep"} and {run.info.status for run in found.values()} == {"FINISHED"}
+    assert found.keys() == {"1", "sweep"} and {run.info.status for run in found.values()} == {"FINISHED"}
     assert found["1"].data.params["trainer.devices"] == "2"
     assert not [p for p in psutil.process_iter(["cmdline"]) if "train_as_other" in " ".join(p.info["cmdline"] or [])]
 

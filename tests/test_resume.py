@@ -265,7 +265,7 @@ def test_metrics_that_are_undefined_at_some_steps_stay_out(tmp_path: Path) -> No
     training.run()
     del training.module.history[1][1]["val/r2"]
     path = tmp_path / "again.ckpt"
-    training.trainer.save_checkpoint(path)
+    checkpoints.save(checkpoints.held(training.trainer), path)
     again = build(config("trainer.max_epochs=3"), tmp_path)
     again.run(path)
     assert_same(again.module.history, training.module.history)

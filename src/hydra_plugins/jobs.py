@@ -1,12 +1,36 @@
-"""What the launchers that start a sweep's jobs in other processes have in common."""
+"""What the launchers have in common: how a sweep begins, and a job in another process."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from shrinkage.compose import Composer
+
+
+class SweepLauncher(Launcher):
+    """Composes jobs by `Composer`; a subclass has them done."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.composer = Composer(self.hydra_context, self.config)
+        return self.launched(dict(enumerate(map(list, job_overrides), start=initial_job_idx)), folder)
+
+    @abstractmethod
+    def launched(self, numbered: dict[int, list[str]], folder: Path) -> Sequence[JobReturn]:
+        """What each job comes to, in their order. numbered: their overrides by their numbers. folder: the sweep's."""
 
 
 def run(context: HydraContext, config: DictConfig, task_function: TaskFunction, singletons: Mapping) -> JobReturn:

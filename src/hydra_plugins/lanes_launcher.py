@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.jobs import SweepLauncher
 from shrinkage import config as typed
-from shrinkage.compose import Composer
 from shrinkage.errors import InputError
 from shrinkage.membership import Membership
 from shrinkage.record import Place
@@ -57,7 +55,7 @@ class Group:
             yield Group(self.numbers[own], self.cfgs[own], self.places[own], self.goes_on)
 
 
-class LanesLauncher(Launcher):
+class LanesLauncher(SweepLauncher):
     """max_lanes: the most jobs that are trained at once, None for as many as fit into the memory.
 
     engine: None trains in this process; `ray` makes tasks of a cluster of at most max_lanes jobs each, by default so
@@ -70,18 +68,9 @@ class LanesLauncher(Launcher):
         self.max_lanes, self.engine, self.address = max_lanes, engine, address
         self.resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        setup_globals()
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        self.composer = Composer(self.hydra_context, self.config)
-        numbered = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
+    def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
         with self.cluster(folder):
-            return self.launched(numbered)
+            return self.all_of(numbered)
 
     @contextmanager
     def cluster(self, folder: Path) -> Iterator[None]:
@@ -103,7 +92,7 @@ class LanesLauncher(Launcher):
             with joined(self.address, folder):
                 yield
 
-    def launched(self, numbered: dict[int, list[str]]) -> list[JobReturn]:
+    def all_of(self, numbered: dict[int, list[str]]) -> list[JobReturn]:
         ours = self.config.keys() >= typed.KEYS  # else the jobs are another application's
         found = {number: self.lane(number, overrides) for number, overrides in numbered.items()} if ours else {}
         jobs = {number: job for number, job in found.items() if job is not None}

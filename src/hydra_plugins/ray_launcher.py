@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, configure_log, setup_globals
-from hydra.plugins.launcher import Launcher
+from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.jobs import returned, run
+from hydra_plugins.jobs import SweepLauncher, returned, run
 from shrinkage.compose import Composer
 from shrinkage.errors import InputError
 from shrinkage.record import Place
@@ -25,24 +24,15 @@ if TYPE_CHECKING:
     from shrinkage.lanes import CannotShare
 
 
-class RayLauncher(Launcher):
+class RayLauncher(SweepLauncher):
     """address: of a cluster, None for this machine's cores. num_cpus and num_gpus: what a job takes of them."""
 
     def __init__(self, address: str | None, num_cpus: float, num_gpus: float) -> None:
         self.address, self.resources = address, {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        setup_globals()
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        composer = Composer(self.hydra_context, self.config)
-        numbered = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
+    def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
         with joined(self.address, folder):
-            return list(run_each(self.hydra_context, self.task_function, composer, numbered, self.resources))
+            return list(run_each(self.hydra_context, self.task_function, self.composer, numbered, self.resources))
 
 
 @contextmanager

@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, configure_log, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from hydra.core.utils import JobReturn
 
-from hydra_plugins.jobs import returned, run
-from shrinkage.compose import Composer
+from hydra_plugins.jobs import SweepLauncher, returned, run
 from shrinkage.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +35,7 @@ class Job:
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
-class SubmititLauncher(Launcher):
+class SubmititLauncher(SweepLauncher):
     """cluster: slurm or local. at_once: how many jobs may run side by side, None for as many as there are cores here.
 
     max_num_timeout: how often a job whose time is over is queued again. parameters: those of submitit's executors.
@@ -49,18 +45,9 @@ class SubmititLauncher(Launcher):
         self.cluster, self.max_num_timeout, self.parameters = cluster, max_num_timeout, parameters
         self.at_once = at_once or os.cpu_count() or 1
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
         from shrinkage.fit import in_one_line
 
-        setup_globals()
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        composer = Composer(self.hydra_context, self.config)
-        numbered = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
         with in_one_line():
             executor = self.executor(folder)
             waiting, running, done = list(numbered), {}, {}
@@ -72,7 +59,7 @@ class SubmititLauncher(Launcher):
                         arguments = [
                             (
                                 self.hydra_context,
-                                composer.whole(numbered[n], n),
+                                self.composer.whole(numbered[n], n),
                                 self.task_function,
                                 Singleton.get_state(),
                             )

@@ -42,7 +42,9 @@ def joined(address: str | None, folder: Path) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     connect(address)
     left = threading.Event()
-    threading.Thread(target=watch, args=(left,), daemon=True).start()
+    by_client = address is not None and address.startswith("ray://")
+    head = address.removeprefix("ray://") if by_client else ray.get_runtime_context().gcs_address
+    threading.Thread(target=watch, args=(head, left), daemon=True).start()
     try:
         check(folder)
         yield
@@ -55,9 +57,9 @@ def joined(address: str | None, folder: Path) -> Iterator[None]:
 lost = threading.Event()  # the head of the cluster has died
 
 
-def watch(left: threading.Event) -> None:
+def watch(head: str, left: threading.Event) -> None:
     """Stop this process as SIGTERM would where the cluster's head is gone: Ray itself ends it without a word to it."""
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    host, _, port = head.rpartition(":")
     failed = 0
     while not left.wait(LOOK_SECONDS) and failed < LOOKS:
         try:

@@ -49,7 +49,9 @@ class TableFile(TabularData):
         super().__init__(**split)
         for name, value, example in (("path", path, "houses.csv"), ("target", target, "price")):
             if value is None:
-                raise InputError(f"data.{name} is not set: data=table needs it; use data.{name}={example}")
+                raise InputError(
+                    f"data.{name} is not set: a file and the column to predict are needed; use data.{name}={example}"
+                )
         for name, value, choices in (
             ("task", task, ("auto", "regression", "classification")),
             ("missing", missing, ("error", "drop", "mean")),
