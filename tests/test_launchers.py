@@ -3,6 +3,7 @@
 Ray and submitit are in the extras `ray` and `slurm`.
 """
 
+import re
 import shutil
 import signal
 import subprocess
@@ -121,7 +122,7 @@ def test_a_node_that_cannot_do_the_work_is_named(tmp_path: Path, monkeypatch: py
         cluster.check(tmp_path / "nowhere")
     monkeypatch.setattr(cluster, "versions", lambda: real | {"torch": "1.0"})
     with (
-        pytest.raises(InputError, match=rf"has torch {real['torch']} and not 1\.0, so its numbers could be others"),
+        pytest.raises(InputError, match=re.escape(f"has torch {real['torch']} and not 1.0, so its")),
         cluster.joined(None, tmp_path),
     ):
         pass

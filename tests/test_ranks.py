@@ -60,9 +60,7 @@ def test_a_share_weighs_what_it_holds() -> None:
 
 
 def test_it_is_a_job_of_a_sweep_with_one_record(tmp_path: Path, store: Path) -> None:
-    done = train_py(
-        "-m", "trainer=ddp", "data=diabetes", "lambd=1", "trainer.max_epochs=2", cwd=tmp_path, store=store
-    )
+    done = train_py("-m", "trainer=ddp", "data=diabetes", "lambd=1", "trainer.max_epochs=2", cwd=tmp_path, store=store)
     assert done.returncode == 0, done.stderr
     found = {run.data.params.get("lambd", "sweep"): run for run in runs(store)}
     assert found.keys() == {"1", "sweep"} and {run.info.status for run in found.values()} == {"FINISHED"}
