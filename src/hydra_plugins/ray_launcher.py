@@ -66,9 +66,7 @@ def run_each(
         (number, (context, composer.whole(overrides, number), task_function, singletons))
         for number, overrides in numbered.items()
     )
-    done = {}
-    for number, result in cluster.each(run, tasks, resources):
-        done[number] = result
+    done = dict(cluster.each(run, tasks, resources))
     for number in numbered:
         yield returned(done[number], numbered[number])
 

@@ -106,8 +106,8 @@ def finished(command: DictConfig, folder: Path, sweep: Membership) -> dict | Non
     if not (folder / ABOUT).exists():
         return None
     fingerprint, here = config.fingerprint(config.recorded(command)), str(folder.resolve())
-    told = {r["folder"]: r for r in sweep.results() if r["status"] == "FINISHED" and r["fingerprint"] == fingerprint}
-    return told.get(here)
+    own = (told for told in sweep.results() if told["folder"] == here and told["fingerprint"] == fingerprint)
+    return next((told for told in own if told["status"] == "FINISHED"), None)
 
 
 def refuse_values(overrides: Sequence[str], key: str) -> None:

@@ -61,15 +61,7 @@ class StreamedTable(TableFile):
     def make_parts(self) -> dict[str, StreamedPart]:
         self.file = self.opened()
         columns = named(self.path, self.file.schema_arrow.names)
-        for key, given in {
-            "target": [self.target],
-            "drop": self.drop,
-            "group": [self.group],
-            "time": [self.time],
-        }.items():
-            for column in given:
-                if column is not None and column not in columns:
-                    raise InputError(self.not_a_column(key, column, columns))
+        self.check_roles(columns)
         apart = {self.target, self.group, self.time, *self.drop}
         self.columns = [column for column in columns if column not in apart]
         if not self.columns:
@@ -126,22 +118,15 @@ class StreamedTable(TableFile):
         groups = None if self.group is None else pd.factorize(frame[self.group])[0]
         times = None if self.time is None else self.times(frame[self.time])
         target = frame[self.target]
-        if self.is_classification(target):
-            codes, classes = pd.factorize(target, sort=True)
-            self.class_names, self.classes = tuple(map(str, classes)), len(classes)
-            if len(classes) < 2:
-                raise InputError(
-                    f"data.target={shown(self.target)}: it is {shown(target.iloc[0])} in every row, there is nothing "
-                    "to learn; choose another column"
-                )
-            return codes.astype(np.int64), groups, times
-        if not pd.api.types.is_numeric_dtype(target):
+        values, self.class_names = self.target_of(target)
+        self.classes = len(self.class_names) or None
+        if self.classes == 1:
             raise InputError(
-                f"data.target={shown(self.target)} data.task=regression: the column has text, such as "
-                f"{quoted(target.iloc[0])}; regression needs numbers, use data.task=classification"
+                f"data.target={shown(self.target)}: it is {shown(target.iloc[0])} in every row, there is nothing to "
+                "learn; choose another column"
             )
-        values = target.to_numpy(dtype=np.float64)
-        check_range("the target", values)
+        if self.classes is None:
+            check_range("the target", values)
         return values, groups, times
 
     def prepare(self, target: np.ndarray) -> None:
@@ -174,14 +159,13 @@ class StreamedTable(TableFile):
             own = self.part_of[start : start + len(frame)] == 0
             if self.standardize and own.any():
                 scaler.partial_fit((values if not text else np.asarray(encode.transform(frame)))[own])
-            if start == 0:
-                self.example_rows = self.raw(EXAMPLE_ROWS)
             start += len(frame)
         for column, least, most in zip(self.numbers, smallest, largest, strict=True):
             check_range(f"column {quoted(column)}", np.array([least, most]))
         self.preprocessing = make_pipeline(encode, scaler) if self.standardize else encode
         self.origins = origins(encode)
         self.feature_names = names(self.origins)
+        self.example_rows = next(self.batches(self.columns)).slice(0, EXAMPLE_ROWS).to_pandas()
         self.kinds, self.fills = {name: kind(column) for name, column in self.example_rows.items()}, False
         self.digest = Part(np.concatenate(hashes), target).digest
         self.plain = not text
@@ -213,10 +197,6 @@ class StreamedTable(TableFile):
                 f"{dropping(column)}"
             )
         self.check_values(frame)
-
-    def raw(self, rows: int) -> pd.DataFrame:
-        """The first rows, as the user has them."""
-        return next(self.batches(self.columns)).slice(0, rows).to_pandas()
 
     def batches(self, columns: list[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
         """All the rows in their order, or those of a row group, some thousands at once."""

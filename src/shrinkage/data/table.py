@@ -72,11 +72,7 @@ class TableFile(TabularData):
 
     def load(self) -> Table:
         frame = read_file(self.path)
-        roles = {"target": [self.target], "drop": self.drop, "group": [self.group], "time": [self.time]}
-        for key, columns in roles.items():
-            for column in columns:
-                if column is not None and column not in frame:
-                    raise InputError(self.not_a_column(key, column, list(frame)))
+        self.check_roles(list(frame))
         if self.target in self.drop:
             raise InputError(f"data.target={shown(self.target)}: it is in data.drop too; take it out of one of them")
         frame = frame.drop(columns=self.drop)
@@ -113,15 +109,28 @@ class TableFile(TabularData):
                 "learn; choose another column"
             )
         features, fills = self.check_features(frame), self.missing == "mean"
-        if not self.is_classification(target):
-            if not types.is_numeric_dtype(target):
-                raise InputError(
-                    f"data.target={shown(self.target)} data.task=regression: the column has text, such as "
-                    f"{quoted(target.iloc[0])}; regression needs numbers, use data.task=classification"
-                )
-            return Table(features, target.to_numpy(dtype=np.float64), (), groups, times, frame, fills)
-        codes, names = pd.factorize(target, sort=True)
-        return Table(features, codes.astype(np.int64), tuple(map(str, names)), groups, times, frame, fills)
+        values, names = self.target_of(target)
+        return Table(features, values, names, groups, times, frame, fills)
+
+    def check_roles(self, columns: list[str]) -> None:
+        """Raises InputError for the first column that is named and not there."""
+        roles = {"target": [self.target], "drop": self.drop, "group": [self.group], "time": [self.time]}
+        for key, named in roles.items():
+            for column in named:
+                if column is not None and column not in columns:
+                    raise InputError(self.not_a_column(key, column, columns))
+
+    def target_of(self, target: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Its numbers, or the codes and names of its classes."""
+        if self.is_classification(target):
+            codes, names = pd.factorize(target, sort=True)
+            return codes.astype(np.int64), tuple(map(str, names))
+        if not types.is_numeric_dtype(target):
+            raise InputError(
+                f"data.target={shown(self.target)} data.task=regression: the column has text, such as "
+                f"{quoted(target.iloc[0])}; regression needs numbers, use data.task=classification"
+            )
+        return target.to_numpy(dtype=np.float64), ()
 
     def times(self, column: pd.Series) -> np.ndarray:
         """The column as numbers that grow with time."""
