@@ -22,7 +22,10 @@ from torch import Tensor
 
 from shrinkage import checkpoints, disk
 from shrinkage.errors import InputError
+from shrinkage.fit import fit_lanes
 from shrinkage.lanes import Lane
+from shrinkage.membership import VARIABLE, Membership
+from shrinkage.record import ABOUT, Place, Record
 from shrinkage.studies.base import varied
 from shrinkage.training import LanesTraining, Training, Workshop, build, build_lanes
 
@@ -478,3 +481,21 @@ def test_what_cannot_be_kept_in_the_end_is_said(
     filler.unlink()
     checkpoints.write(small_disk, best={"epoch": 1})
     assert torch.load(small_disk / "best.ckpt", weights_only=True) == {"epoch": 1}
+
+
+def test_a_lane_whose_state_is_lost_goes_on_as_the_run_that_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfgs = [varied(config("trainer.max_epochs=1"), lambd=lambd) for lambd in (0.1, 0.2)]
+    places = [Place(tmp_path, tmp_path / str(number), []) for number in range(2)]
+    for cfg, place in zip(cfgs, places, strict=True):
+        place.folder.mkdir()
+        Record(cfg, place, Membership(tmp_path, None)).begin([])
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    again = Membership(tmp_path, None, times=2)
+    again.found([])
+    fit_lanes(cfgs[::-1], [Place(tmp_path, tmp_path / f"again1-{number}", []) for number in range(2)])
+    assert {Path(told["folder"]): told["status"] for told in again.results()} == {
+        place.folder.resolve(): "FINISHED" for place in places
+    }
+    assert len(list(tmp_path.glob(f"*/{ABOUT}"))) == 2

@@ -23,7 +23,7 @@ from shrinkage import config, rerun, resume
 from shrinkage.errors import InputError
 from shrinkage.interrupt import interruptible
 from shrinkage.membership import Membership
-from shrinkage.record import ABOUT, Place, Record, recorded
+from shrinkage.record import Place, Record, recorded
 from shrinkage.report.summary import show_summary
 from shrinkage.secrets import masked
 from shrinkage.tracking.client import TrackingError
@@ -200,24 +200,25 @@ def fit_lanes(cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: in
         size = min(max_lanes or fitting, fitting)
         for start in range(0, len(left), size or 1):
             lanes = left[start : start + size]
-            train_lanes(stack(lanes, new_stack([places[n] for n in lanes], sweep)), workshop)
+            train_lanes(stack(lanes, new_stack([outcomes[n] for n in lanes], sweep)), workshop)
     return outcomes
 
 
 def begun(cfg: DictConfig, place: Place, sweep: Membership | None) -> Outcome:
-    """What a lane has come to, or what is to be trained; a run that was begun in its folder goes on."""
-    record = Record(cfg, place, sweep)
-    if sweep is None or not (place.folder / ABOUT).exists():
-        return Outcome(record)
+    """What a lane has come to, or what is to be trained; a run that was begun before goes on in its own folder."""
+    if sweep is None:
+        return Outcome(Record(cfg, place, sweep))
     done = resume.finished(cfg, place.folder, sweep)
     if done is not None:
         return Outcome(None, loss_of(done["metrics"]))
-    return Outcome(Record(cfg, place, sweep, resume.begun(cfg, place, sweep)))
+    earlier = resume.begun(cfg, place, sweep)
+    return Outcome(Record(cfg, earlier.place(place.root) if earlier else place, sweep, earlier))
 
 
-def new_stack(places: Sequence[Place], sweep: Membership | None) -> Path | None:
+def new_stack(outcomes: Sequence[Outcome], sweep: Membership | None) -> Path | None:
     """Where lanes that are trained together keep their state; None where there is no sweep to go on with."""
-    return None if sweep is None else resume.new_stack(sweep.folder, [place.folder for place in places])
+    folders = [outcome.record.place.folder for outcome in outcomes]
+    return None if sweep is None else resume.new_stack(sweep.folder, folders)
 
 
 @contextmanager

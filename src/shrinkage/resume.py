@@ -88,11 +88,11 @@ def begun(command: DictConfig, place: Place, sweep: Membership | None) -> Earlie
     """
     if sweep is None:
         return None if command.resume is None else resumed(command, place.root)
+    if sweep.times == 1 and not (place.folder / ABOUT).exists():
+        return None
     fingerprint = config.fingerprint(config.recorded(command))
     if sweep.times > 1:
         return sweep_jobs(sweep.folder).get(fingerprint)
-    if not (place.folder / ABOUT).exists():
-        return None
     with suppress(InputError):  # it died while it wrote this
         earlier = Earlier.of(place.folder)
         return earlier if earlier.fingerprint == fingerprint else None
