@@ -11,7 +11,6 @@ into one SQLite file.
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from shrinkage.ranks import free_port
 
 ROOT = Path(__file__).parents[1]
 SERVER = str(ROOT / "deploy" / "server.py")
@@ -47,12 +48,6 @@ for journal in journals:
     while not client.wait_for(journal):
         time.sleep(0.5)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

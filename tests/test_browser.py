@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -24,6 +23,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import train_py, wait_for
 from mlflow.tracking import MlflowClient
+
+from shrinkage.ranks import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -117,12 +118,6 @@ def swept(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Swept
         json.loads(answer.read_text(encoding="utf-8"))["sentence"],
         {run.info.run_id: run.data.metrics["lambd"] for run in runs},
     )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def answers(url: str) -> bool:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -21,6 +20,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, train_py, wait_for
 from mlflow.tracking import MlflowClient
+
+from shrinkage.ranks import free_port
 
 pytestmark = [
     pytest.mark.xdist_group("server"),
@@ -75,12 +76,6 @@ def called(*arguments: object) -> str:
     done = subprocess.run([sys.executable, SERVER, *map(str, arguments)], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def made(folder: Path) -> Server:

@@ -153,6 +153,7 @@ def ended(process: subprocess.Popen) -> int | None:
 
 
 def free_port() -> int:
+    """A TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -23,6 +23,8 @@ from pathlib import Path
 import pytest
 from conftest import wait_for
 
+from shrinkage.ranks import free_port
+
 ROUNDS = int(os.environ.get("SHRINKAGE_ROUNDS", "1"))
 FULL = ROUNDS > 1
 # Tags that say where and when a run was, and not what it came to.
@@ -88,12 +90,6 @@ def run_ids(store: Path) -> list[str]:
             return [run for (run,) in connection.execute("SELECT run_uuid FROM runs ORDER BY start_time, run_uuid")]
     except sqlite3.OperationalError:
         return []
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 class Server:
