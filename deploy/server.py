@@ -120,7 +120,7 @@ def run(folder: Path) -> None:
         *("--artifacts-destination", (folder / "artifacts").as_uri(), "--serve-artifacts"),
         *("--workers", str(min(os.cpu_count() or 1, 4))),
     ]
-    with database(folder, settings):
+    with database(folder, settings, stop=True):  # one that was killed may have left it running
         server = subprocess.Popen(command, env=environment, cwd=folder)
         try:
             wait_until_healthy(settings, server)
@@ -177,20 +177,20 @@ def restore(folder: Path, file: Path) -> None:
 
 
 @contextlib.contextmanager
-def database(folder: Path, settings: dict) -> Iterator[None]:
-    """PostgreSQL runs inside; it is left as it was found."""
+def database(folder: Path, settings: dict, stop: bool = False) -> Iterator[None]:
+    """PostgreSQL runs inside; afterwards it is as it was found, or stopped in any case."""
     data = folder / "postgres"
-    if postgres("pg_ctl", "status", f"--pgdata={data}", check=False) == 0:
-        yield
-        return
+    runs = postgres("pg_ctl", "status", f"--pgdata={data}", check=False) == 0
     options = f"-p {settings['database_port']} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
     log = data / "server.log"
-    if postgres("pg_ctl", "start", "--wait", f"--pgdata={data}", f"--log={log}", "-o", options, check=False):
+    start = ("pg_ctl", "start", "--wait", f"--pgdata={data}", f"--log={log}", "-o", options)
+    if not runs and postgres(*start, check=False):
         raise Refused(f"PostgreSQL does not start: {log} says why; is port {settings['database_port']} taken?")
     try:
         yield
     finally:
-        postgres("pg_ctl", "stop", "--mode=fast", f"--pgdata={data}")
+        if stop or not runs:
+            postgres("pg_ctl", "stop", "--mode=fast", f"--pgdata={data}")
 
 
 def postgres(program: str, *arguments: str, check: bool = True) -> int:

@@ -34,6 +34,9 @@ from shrinkage.training import Training
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 
+# How often each fault is tried: `SHRINKAGE_ROUNDS=20 python -m pytest … -n 0 -s` makes twenty rounds, at full length.
+ROUNDS = int(os.environ.get("SHRINKAGE_ROUNDS", "1"))
+
 # Tests run side by side on few cores, on tiny models: a second thread only waits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -3,20 +3,22 @@
 Ray and submitit are in the extras `ray` and `slurm`.
 """
 
+import random
 import re
-import shutil
 import signal
 import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import runs, start_train_py, train_py
+from conftest import ROUNDS, runs, start_train_py, train_py
 
 from shrinkage.errors import InputError
 from shrinkage.membership import Membership
+from shrinkage.ranks import free_port
 
 MISSING = [name for name in ("joblib", "ray", "submitit") if find_spec(name) is None]
 pytestmark = [
@@ -24,7 +26,10 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"they compare all launchers, and {', '.join(MISSING)} is not installed"),
 ]
 
-SWEEP = ("lambd=0,0.1,1", "seed=0,1", "penalty=l1", "data=diabetes", "data.batch_size=64", "trainer.max_epochs=4")
+COMMON = ("penalty=l1", "data=diabetes", "data.batch_size=64")
+LAMBDAS = ",".join(str(number / 10) for number in range(11))
+SWEEP = (f"lambd={LAMBDAS}", "seed=0,1,2", "trainer.max_epochs=4", *COMMON)
+LONG = ("lambd=0,0.1,1", "seed=0,1", "trainer.max_epochs=400", *COMMON)
 EXACT = ("joblib", "ray", "submitit_local")
 ON_RAY = ("hydra/launcher=lanes", "hydra.launcher.engine=ray", "hydra.launcher.max_lanes=3")
 
@@ -51,47 +56,110 @@ def test_jobs_come_to_the_same_numbers_bit_for_bit(launcher: str, tmp_path: Path
     done = train_py("-m", f"hydra/launcher={launcher}", *SWEEP, cwd=tmp_path, store=store)
     assert done.returncode == 0, done.stderr
     assert results(tmp_path) == basic
-    children = [run for run in runs(store) if "mlflow.parentRunId" in run.data.tags]
-    assert len(children) == len(basic) and {run.info.status for run in runs(store)} == {"FINISHED"}
+    assert_recorded(store, len(basic))
 
 
-def test_lanes_on_ray_survive_a_worker_that_is_killed(tmp_path: Path, basic: dict) -> None:
+def test_lanes_on_ray_come_to_the_same_numbers(tmp_path: Path, basic: dict) -> None:
+    store = tmp_path / "mlflow.db"
+    done = train_py("-m", *ON_RAY, *SWEEP, cwd=tmp_path, store=store)
+    assert done.returncode == 0, done.stderr
+    assert_same(results(tmp_path), basic)
+    assert_recorded(store, len(basic))
+
+
+def test_a_sweep_by_a_client_of_a_cluster(tmp_path: Path, basic: dict) -> None:
+    store = tmp_path / "mlflow.db"
+    port, client = free_port(), free_port()
+    ray = [str(Path(sys.executable).parent / "ray")]
+    head = [
+        *ray,
+        "start",
+        "--head",
+        f"--port={port}",
+        f"--ray-client-server-port={client}",
+        "--node-ip-address=127.0.0.1",
+    ]
+    subprocess.run([*head, "--include-dashboard=false", "--num-cpus=2"], check=True, capture_output=True)
+    try:
+        for number, address in enumerate((f"127.0.0.1:{port}", f"ray://127.0.0.1:{client}")):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            done = train_py("-m", *ON_RAY, f"hydra.launcher.address={address}", *SWEEP, cwd=folder, store=store)
+            assert done.returncode == 0, done.stderr
+            assert_same(results(folder), basic)
+            assert_recorded(store, (1 + number) * len(basic))
+    finally:
+        subprocess.run([*ray, "stop", "--force"], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = train_py("-m", "hydra/launcher=lanes", *LONG, "tracking=none", cwd=folder, store=folder / "mlflow.db")
+    assert done.returncode == 0, done.stderr
+    return results(folder)
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_lanes_on_ray_survive_a_worker_that_is_killed(number: int, tmp_path: Path, undisturbed: dict) -> None:
     """One of two tasks loses its process in the middle of its training, and is run again from its last checkpoint."""
     store = tmp_path / "mlflow.db"
-    long = [line.replace("max_epochs=4", "max_epochs=400") for line in SWEEP]
-    alone = train_py("-m", "hydra/launcher=lanes", *long, "tracking=none", cwd=tmp_path, store=store)
-    assert alone.returncode == 0, alone.stderr
-    undisturbed = results(tmp_path)
-    shutil.rmtree(tmp_path / "multirun")
-    sweep = start_train_py("-m", *ON_RAY, *long, cwd=tmp_path, store=store)
+    sweep = start_train_py("-m", *ON_RAY, *LONG, cwd=tmp_path, store=store)
     try:
-        killed = kill_a_worker(sweep, tmp_path)
+        assert kill(sweep, "ray::there", tmp_path)
         out, errors = sweep.communicate(timeout=240)
     finally:
         sweep.kill()
     assert sweep.returncode == 0, errors
-    assert killed and "6 of 6 runs FINISHED" in out
-    found = results(tmp_path)
-    assert found.keys() == undisturbed.keys()
-    for job, metrics in found.items():
-        assert metrics == pytest.approx(undisturbed[job], rel=1e-6, abs=1e-9)
-    children = [run for run in runs(store) if "mlflow.parentRunId" in run.data.tags]
-    assert len(children) == 6 and {run.info.status for run in runs(store)} == {"FINISHED"}
+    assert "6 of 6 runs FINISHED" in out
+    assert_same(results(tmp_path), undisturbed)
+    assert_recorded(store, 6)
 
 
-def kill_a_worker(sweep: subprocess.Popen, folder: Path) -> bool:
-    """SIGKILL for a process of Ray's that trains, once its runs have begun; whether there was one."""
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_sweep_goes_on_after_the_head_of_its_cluster_was_killed(
+    number: int, tmp_path: Path, undisturbed: dict
+) -> None:
+    store = tmp_path / "mlflow.db"
+    sweep = start_train_py("-m", *ON_RAY, *LONG, cwd=tmp_path, store=store)
+    try:
+        assert kill(sweep, "gcs_server", tmp_path)
+        _, errors = sweep.communicate(timeout=240)
+    finally:
+        sweep.kill()
+    assert sweep.returncode != 0 and "the head of the Ray cluster has died" in errors and "Traceback" not in errors
+    assert "RUNNING" not in {run.info.status for run in runs(store)}
+    words = re.search(r"resume_sweep=\S+", errors).group()
+    done = train_py("-m", *ON_RAY, *LONG, words, cwd=tmp_path, store=store)
+    assert done.returncode == 0, done.stderr
+    assert_same(results(tmp_path), undisturbed)
+    assert_recorded(store, 6)
+
+
+def kill(sweep: subprocess.Popen, name: str, folder: Path) -> bool:
+    """SIGKILL for a process of Ray's of this name, a moment after the runs have begun; whether there was one."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and sweep.poll() is None:
         if len(list(folder.glob("multirun/*/*/*/run.json"))) == 6:
-            workers = [
-                p for p in psutil.Process(sweep.pid).children(recursive=True) if p.name().startswith("ray::there")
-            ]
-            if workers:
-                workers[0].send_signal(signal.SIGKILL)
+            time.sleep(random.random() / 2)
+            found = [p for p in psutil.Process(sweep.pid).children(recursive=True) if p.name().startswith(name)]
+            if found:
+                found[0].send_signal(signal.SIGKILL)
                 return True
         time.sleep(0.05)
     return False
+
+
+def assert_same(found: dict[str, dict[str, float]], expected: dict[str, dict[str, float]]) -> None:
+    """Of lanes, which round otherwise where others share their training."""
+    assert found.keys() == expected.keys()
+    for job, metrics in found.items():
+        assert metrics == pytest.approx(expected[job], rel=1e-6, abs=1e-9)
+
+
+def assert_recorded(store: Path, jobs: int) -> None:
+    children = [run for run in runs(store) if "mlflow.parentRunId" in run.data.tags]
+    assert len(children) == jobs and {run.info.status for run in runs(store)} == {"FINISHED"}
 
 
 @pytest.mark.parametrize(

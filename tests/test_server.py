@@ -5,10 +5,12 @@ PostgreSQL's programs and the extra `server` are needed; what is not there is sk
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -18,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, train_py, wait_for
+from conftest import ROOT, ROUNDS, train_py, wait_for
 from mlflow.tracking import MlflowClient
 
 from shrinkage.ranks import free_port
@@ -36,7 +38,7 @@ pytestmark = [
 SERVER = str(ROOT / "deploy" / "server.py")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     folder: Path
     port: int
@@ -45,12 +47,22 @@ class Server:
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> subprocess.Popen:
+    def start(self) -> None:
         log = (self.folder / "run.log").open("a")
-        process = subprocess.Popen([sys.executable, SERVER, "run", str(self.folder)], stdout=log, stderr=log)
-        wait_for(lambda: process.poll() is not None or self.status("/health") == 200, 120)
-        assert process.poll() is None, (self.folder / "run.log").read_text()
-        return process
+        self.process = subprocess.Popen(
+            [sys.executable, SERVER, "run", str(self.folder)], stdout=log, stderr=log, start_new_session=True
+        )
+        wait_for(lambda: self.process.poll() is not None or self.status("/health") == 200, 120)
+        assert self.process.poll() is None, (self.folder / "run.log").read_text()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+    def kill(self) -> None:
+        """All of MLflow's processes, at once; PostgreSQL is none of them."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def user(self, name: str) -> dict[str, str]:
         """The environment of a new one."""
@@ -91,10 +103,9 @@ def made(folder: Path) -> Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     found = made(tmp_path_factory.mktemp("team"))
-    process = found.start()
+    found.start()
     yield found
-    process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    found.stop()
 
 
 @pytest.fixture(scope="module")
@@ -166,36 +177,94 @@ def test_another_host_name_is_refused(server: Server) -> None:
     assert refused.value.code == 403
 
 
-def test_nothing_is_lost_where_postgresql_is_restarted_under_load(
-    server: Server, ann: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def sweep(folder: Path, user: dict[str, str], experiment: str) -> subprocess.Popen:
+    """Eight lanes that keep every point of four hundred epochs."""
+    lambdas = ",".join(str(number / 100) for number in range(1, 9))
+    command = [sys.executable, str(ROOT / "train.py"), "-m", "hydra/launcher=lanes", "tracking=server"]
+    command += [f"tracking.experiment={experiment}", "data=diabetes", "trainer.max_epochs=400", "tracking.history=all"]
+    return subprocess.Popen(
+        [*command, f"lambd={lambdas}"],
+        cwd=folder,
+        env=os.environ | user,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def courses(client: MlflowClient, experiment: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """By λ every point of every metric of a sweep's runs, all FINISHED; those of the clock are left out."""
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    assert {run.info.status for run in found} == {"FINISHED"}
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    points = {
+        run.data.params["lambd"]: {
+            name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+            for name in run.data.metrics
+        }
+        for run in children
+    }
+    assert len(children) == len(points) == 8
+    return points
+
+
+@pytest.fixture
+def as_ann(ann: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in ann.items():
         monkeypatch.setenv(key, value)
-    environment = os.environ | ann
-    command = [sys.executable, str(ROOT / "train.py"), "-m", "hydra/launcher=lanes", "tracking=server"]
-    command += ["tracking.experiment=restarted", "data=diabetes", "trainer.max_epochs=400", "tracking.history=all"]
-    lambdas = ",".join(str(number / 100) for number in range(1, 9))
-    sweep = subprocess.Popen(
-        [*command, f"lambd={lambdas}"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    client = MlflowClient(server.uri)
-    wait_for(lambda: client.get_experiment_by_name("restarted") is not None, 120)
-    experiment = client.get_experiment_by_name("restarted").experiment_id
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    server: Server, ann: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    running = sweep(tmp_path_factory.mktemp("undisturbed"), ann, "undisturbed")
+    output, _ = running.communicate(timeout=280)
+    assert running.returncode == 0, output
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in ann.items():
+            patch.setenv(key, value)
+        found = courses(MlflowClient(server.uri), "undisturbed")
+    assert [step for step, _ in found["0.01"]["val/loss"]] == list(range(401))
+    return found
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("fault", ["postgresql", "mlflow"])
+def test_nothing_is_lost_where_a_part_is_restarted_under_load(
+    fault: str,
+    number: int,
+    server: Server,
+    ann: dict[str, str],
+    undisturbed: dict[str, dict[str, list[tuple[int, float]]]],
+    as_ann: None,
+    tmp_path: Path,
+) -> None:
+    client, name = MlflowClient(server.uri), f"{fault} {number}"
+    running = sweep(tmp_path, ann, name)
+    wait_for(lambda: client.get_experiment_by_name(name) is not None, 120)
+    experiment = client.get_experiment_by_name(name).experiment_id
     wait_for(lambda: len(client.search_runs([experiment])) > 3, 120)
+    time.sleep(random.random())
+    if fault == "postgresql":
+        restart_postgresql(server)
+    else:
+        server.kill()
+        time.sleep(2 * random.random())
+        server.start()
+    output, _ = running.communicate(timeout=280)
+    assert running.returncode == 0, output
+    assert courses(client, name) == undisturbed
+
+
+def restart_postgresql(server: Server) -> None:
+    """As if it had crashed."""
     settings = json.loads((server.folder / "settings.json").read_text())
     options = f"-p {settings['database_port']} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
-    sys.path.insert(0, str(ROOT / "deploy"))
-    import server as deployed
-
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "deploy"))
+        import server as deployed
     deployed.postgres("pg_ctl", "restart", "--mode=immediate", f"--pgdata={server.folder / 'postgres'}", "-o", options)
-    output, _ = sweep.communicate(timeout=280)
-    assert sweep.returncode == 0, output
-    found = client.search_runs([experiment])
-    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
-    assert {run.info.status for run in found} == {"FINISHED"} and len(children) == 8
-    for run in children[:3]:
-        steps = [point.step for point in client.get_metric_history(run.info.run_id, "val/loss")]
-        assert steps == list(range(401))
 
 
 def test_a_backup_becomes_another_server(
@@ -207,15 +276,14 @@ def test_a_backup_becomes_another_server(
     assert file.stat().st_mode & 0o077 == 0
     other = made(folder)
     called("restore", other.folder, file)
-    process = other.start()
+    other.start()
     try:
         for path, content in reading(run_id)[:5]:
             assert other.status(path, ann, content) == 200, path
             assert other.status(path, bob, content) == 403, path
         assert other.user("cleo")["MLFLOW_TRACKING_USERNAME"] == "cleo"
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        other.stop()
     refused = subprocess.run(
         [sys.executable, SERVER, "restore", str(server.folder), str(file)], capture_output=True, text=True
     )

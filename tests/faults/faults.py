@@ -21,11 +21,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
+from conftest import ROUNDS, wait_for
 
 from shrinkage.ranks import free_port
 
-ROUNDS = int(os.environ.get("SHRINKAGE_ROUNDS", "1"))
 FULL = ROUNDS > 1
 # Tags that say where and when a run was, and not what it came to.
 OWN = ("process.", "shrinkage.journal", "folder", "mlflow.parentRunId", "mlflow.runName", "overrides", "error")

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults import FULL, ROUNDS
+from conftest import ROUNDS
+from faults import FULL
 
 pytestmark = pytest.mark.xdist_group("faults")
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CONF, choices, config, train_here
+from conftest import CONF, ROUNDS, choices, config, train_here
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
@@ -41,7 +41,6 @@ from shrinkage.data.table import TableFile
 from shrinkage.errors import InputError
 from shrinkage.fit import fit
 
-ROUNDS = int(os.environ.get("SHRINKAGE_ROUNDS", "1"))
 SECONDS = 60  # after which an input is said to hang
 
 

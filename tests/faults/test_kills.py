@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, states, wait_for
-from faults import FULL, ROUNDS, Recorded, recorded, run_ids
+from conftest import ROOT, ROUNDS, states, wait_for
+from faults import FULL, Recorded, recorded, run_ids
 
 pytestmark = pytest.mark.xdist_group("kills")
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import config, train_here, wait_for
-from faults import FULL, ROUNDS, Gate, Recorded, Server, recorded, run_ids, seconds_of_training, tmpfs
+from conftest import ROUNDS, config, train_here, wait_for
+from faults import FULL, Gate, Recorded, Server, recorded, run_ids, seconds_of_training, tmpfs
 
 from shrinkage.fit import fit
 from shrinkage.tracking import client as clients
