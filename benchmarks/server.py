@@ -1,11 +1,13 @@
 """Many processes that write runs through one MLflow server at once: with PostgreSQL, beside SQLite, beside no server.
 
-python benchmarks/server.py [--runs 1000] [--processes 16] [--points 100]
+python benchmarks/server.py [--runs 1000] [--processes 16] [--points 100] [--rounds 5]
 
 Every run has two curves of so many points, sixty params and ten tags, by the journal and the writer that every run has.
 Then all of it is read back: every run FINISHED, every curve whole, nothing twice. The server with PostgreSQL is that
 of deploy/server.py, with users; the one with SQLite is a bare `mlflow server`; without a server all processes write
 into one SQLite file.
+
+At last one run of train.py, from its command to its end: with each of them and untracked, in turn, so many rounds.
 """
 
 import argparse
@@ -18,12 +20,14 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
 from shrinkage.ranks import free_port
 
 ROOT = Path(__file__).parents[1]
+KINDS = ("server, PostgreSQL", "server, SQLite", "no server, SQLite")
 SERVER = str(ROOT / "deploy" / "server.py")
 WRITER = """
 import sys, time
@@ -138,14 +142,35 @@ def check(uri: str, runs: int, points: int) -> None:
                 sys.exit(f"{run.info.run_name}: {name} has {len(steps)} points, and there are {points}")
 
 
+def walls(folder: Path, rounds: int) -> dict[str, float]:
+    """The median seconds of one run of train.py with each store; all servers stand by."""
+    command = [sys.executable, str(ROOT / "train.py"), "data=diabetes", "penalty=l1", "lambd=0.1", "progress=false"]
+    command += ["trainer.max_epochs=300"]
+    seconds: dict[str, list[float]] = {}
+    with ExitStack() as servers:
+        stores = {}
+        for number, kind in enumerate(KINDS):
+            place = folder / str(number)
+            place.mkdir(mode=0o711)
+            stores[kind] = servers.enter_context(store(kind, place))
+        for _ in range(rounds):
+            for kind, (uri, environment) in {"untracked": (None, os.environ), **stores}.items():
+                tracking = "tracking=none" if uri is None else f"tracking.uri={uri}"
+                start = time.perf_counter()
+                subprocess.run([*command, tracking], env=environment, cwd=folder, check=True, capture_output=True)
+                seconds.setdefault(kind, []).append(time.perf_counter() - start)
+    return {kind: median(each) for kind, each in seconds.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=16)
     parser.add_argument("--points", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     speeds = {}
-    for kind in ("server, PostgreSQL", "server, SQLite", "no server, SQLite"):
+    for kind in KINDS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             folder.chmod(0o711)  # PostgreSQL's user has to get through
@@ -159,8 +184,14 @@ def main() -> None:
             f"{seconds:.0f} s, {speeds[kind]:.1f} runs a second; all there, each once",
             flush=True,
         )
-    base = speeds["no server, SQLite"]
+    base = speeds[KINDS[-1]]
     print(", ".join(f"{kind}: {speed / base:.2f}" for kind, speed in speeds.items()), "of the last one's runs a second")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        seconds = walls(Path(name), given.rounds)
+    base = seconds[KINDS[-1]]
+    told = (f"{kind}: {each:.1f} s ({each / base:.2f})" for kind, each in seconds.items())
+    print(f"one run, the median of {given.rounds} rounds (and its ratio to the last): {', '.join(told)}")
 
 
 if __name__ == "__main__":
