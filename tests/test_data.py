@@ -12,7 +12,8 @@ from PIL import Image
 
 from shrinkage.data.base import DataModule, ShuffledBatches
 from shrinkage.errors import InputError
-from shrinkage.training import build, make
+from shrinkage.training import build
+from shrinkage.workshop import make
 
 
 @pytest.fixture(scope="session")

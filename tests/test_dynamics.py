@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from shrinkage.dynamics import Dynamics, angle, equilibrium
 from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare
+from shrinkage.lanes_training import lanes_that_fit
 from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
-from shrinkage.training import Training, Workshop, build, lanes_that_fit
+from shrinkage.training import Training, build
+from shrinkage.workshop import Workshop
 
 
 def trained(folder: Path, *overrides: str) -> Training:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
-from shrinkage.training import build, make
+from shrinkage.training import build
+from shrinkage.workshop import make
 
 
 def loaded(*overrides: str) -> DataModule:

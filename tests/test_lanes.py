@@ -15,8 +15,10 @@ from torch import nn
 from shrinkage.config import thinned
 from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare, Lane
+from shrinkage.lanes_training import build_lanes, lanes_that_fit
 from shrinkage.studies.base import varied
-from shrinkage.training import Training, Workshop, best_metrics, build, build_lanes, lanes_that_fit, make
+from shrinkage.training import Training, best_metrics, build
+from shrinkage.workshop import Workshop, make
 
 OPTIMIZERS = {
     "sgd": ["optimizer=sgd", "optimizer.lr=0.02"],

@@ -8,7 +8,8 @@ from conftest import choices, config, gradients
 
 from shrinkage.errors import InputError
 from shrinkage.objective import split_parameters
-from shrinkage.training import build, make
+from shrinkage.training import build
+from shrinkage.workshop import make
 
 each = pytest.mark.parametrize("name", choices("model"))
 # What models may read: rows of numbers, images, text; and data that have such.

@@ -13,7 +13,7 @@ from shrinkage.errors import InputError
 from shrinkage.path import geometric, path
 from shrinkage.reference import optimum
 from shrinkage.report.choice import choose
-from shrinkage.training import make
+from shrinkage.workshop import make
 
 
 def along(*overrides: str, num: int = 5, ratio: float | None = None, largest: float | None = None, zero: bool = False):

@@ -21,7 +21,7 @@ from shrinkage.penalties.l_half import LHalf
 from shrinkage.penalties.mcp import MCP
 from shrinkage.penalties.nuclear import Nuclear
 from shrinkage.penalties.scad import SCAD
-from shrinkage.training import make
+from shrinkage.workshop import make
 
 PENALTIES = {name: make(config(f"penalty={name}").penalty) for name in choices("penalty")}
 each = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())

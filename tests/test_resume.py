@@ -24,10 +24,12 @@ from shrinkage import checkpoints, disk
 from shrinkage.errors import InputError
 from shrinkage.fit import fit_lanes
 from shrinkage.lanes import Lane
+from shrinkage.lanes_training import LanesTraining, build_lanes
 from shrinkage.membership import VARIABLE, Membership
 from shrinkage.record import ABOUT, Place, Record
 from shrinkage.studies.base import varied
-from shrinkage.training import LanesTraining, Training, Workshop, build, build_lanes
+from shrinkage.training import Training, build
+from shrinkage.workshop import Workshop
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shrinkage.data.base import DataModule
 from shrinkage.data.splits import Rows, Split
 from shrinkage.errors import InputError
-from shrinkage.training import make
+from shrinkage.workshop import make
 
 
 @st.composite

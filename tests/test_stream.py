@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from shrinkage.data.base import DataModule, Share
 from shrinkage.errors import InputError
-from shrinkage.training import build, make
+from shrinkage.training import build
+from shrinkage.workshop import make
 
 
 def frame(rows: int, seed: int = 0) -> pd.DataFrame:

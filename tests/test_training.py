@@ -10,7 +10,8 @@ from conftest import choices, config
 from sklearn.linear_model import Ridge
 
 from shrinkage.errors import InputError
-from shrinkage.training import Training, build, make
+from shrinkage.training import Training, build
+from shrinkage.workshop import make
 
 
 def trained(folder: Path, *overrides: str) -> Training:

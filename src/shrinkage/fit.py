@@ -30,7 +30,7 @@ from shrinkage.tracking.client import TrackingError
 
 if TYPE_CHECKING:
     from shrinkage.lanes import Lane
-    from shrinkage.training import Workshop
+    from shrinkage.workshop import Workshop
 
 
 RUNS_A_WRITER = 100
@@ -187,7 +187,8 @@ def fit_lanes(cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: in
 
     going_on = [outcome for outcome in outcomes if outcome.record is not None]
     with together(going_on):
-        from shrinkage.training import Workshop, lanes_that_fit
+        from shrinkage.lanes_training import lanes_that_fit
+        from shrinkage.workshop import Workshop
 
         try:
             workshop = Workshop(cfgs[0])
@@ -262,7 +263,8 @@ def train_lanes(stack: Stack, workshop: "Workshop") -> None:
     """Train and record them together; each run ends when its lane does."""
     from shrinkage.checkpoints import write
     from shrinkage.export import coefficients
-    from shrinkage.training import best_metrics, build_lanes
+    from shrinkage.lanes_training import build_lanes
+    from shrinkage.training import best_metrics
 
     going_on = [outcome for outcome in stack.outcomes if outcome is not None]
     records = [outcome.record for outcome in going_on]

@@ -15,7 +15,7 @@ from shrinkage.certify import certifier, why_not
 from shrinkage.errors import InputError
 from shrinkage.reference import lambda_max
 from shrinkage.tasks import task_for
-from shrinkage.training import make, quieten
+from shrinkage.workshop import make, quieten
 
 LEAST_L1_RATIO = 0.001  # glmnet's: ridge has no λ_max, and takes that of an elastic net of so little L1
 RATIO = 0.001

@@ -26,7 +26,7 @@ def study(cfg: DictConfig) -> None:
                 from threadpoolctl import threadpool_limits
 
                 from shrinkage.report.findings import files, show
-                from shrinkage.training import make, quieten
+                from shrinkage.workshop import make, quieten
 
                 quieten()
                 asked = make(cfg.study)

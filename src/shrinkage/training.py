@@ -1,10 +1,7 @@
-"""Config → objects → Trainer: what one run is made of."""
+"""Config → objects → Trainer: what one run is made of, and the advice before it."""
 
-import logging
 import os
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,25 +9,19 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as L
-import numpy as np
-import psutil
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from threadpoolctl import threadpool_limits
 from torch import nn
 
 from shrinkage import conventions, objective
-from shrinkage.certify import certifier, percent, why_not
+from shrinkage.certify import percent
 from shrinkage.checkpoints import CheckpointFiles, Checkpoints
-from shrinkage.config import devices, exports, step_unit, thinned
-from shrinkage.data.base import DataModule, StackedData
+from shrinkage.config import step_unit
+from shrinkage.data.base import DataModule
 from shrinkage.dynamics import SMALL, Dynamics
 from shrinkage.errors import InputError
-from shrinkage.lanes import CannotShare, Lane, LanesCheckpoint, LanesModule
 from shrinkage.models.linear import Linear
 from shrinkage.module import PenalisedModule
 from shrinkage.penalties.base import Penalty
@@ -40,7 +31,7 @@ from shrinkage.penalties.l2 import L2
 from shrinkage.progress import ProgressBar
 from shrinkage.ranks import Ranks, told
 from shrinkage.reference import lambda_max
-from shrinkage.tasks import task_for
+from shrinkage.workshop import Workshop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -187,31 +178,6 @@ class Training:
         return sentences
 
 
-@dataclass
-class LanesTraining:
-    """The objects of many runs that are trained together, and the tags of each; `run` trains them once.
-
-    model: one of their initial models.
-    """
-
-    cfg: DictConfig
-    datamodule: DataModule
-    model: nn.Module
-    module: LanesModule
-    trainer: L.Trainer
-    tags: list[dict[str, str]]
-
-    @interruptions_first()
-    def run(self, checkpoint: Path | None = None) -> None:
-        """Train all of them, from a checkpoint of theirs where one is given.
-
-        They are the lanes that the training began with, in their order. Those that had ended when it was written are
-        not handed over again. Raises InputError where the file is damaged or of other lanes or settings.
-        """
-        set_threads(self.cfg.threads, self.module, self.datamodule)
-        self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
-
-
 def equivalents(
     cfg: DictConfig, penalty: Penalty, model: nn.Module, optimizer: torch.optim.Optimizer, datamodule: DataModule
 ) -> dict[str, str]:
@@ -255,97 +221,6 @@ def set_threads(threads: int | None, module: PenalisedModule, datamodule: DataMo
     if threads or weights * datamodule.batch_rows < ONE_THREAD_WORK:
         torch.set_num_threads(threads or 1)
         threadpool_limits(threads or 1)
-
-
-class Workshop:
-    """Makes the objects that a config names; runs that are trained together share one.
-
-    Raises InputError where a value cannot be used.
-    """
-
-    def __init__(self, cfg: DictConfig) -> None:
-        quieten()
-        self.cfg = cfg
-        self.datamodule: DataModule = make(cfg.data, order_seed=cfg.seed)
-        self.datamodule.setup()
-        self.task = task_for(self.datamodule.kind, self.datamodule.classes, self.datamodule.scale)
-        self.make_optimizer = make(cfg.optimizer)
-        self.schedule = make(cfg.schedule)
-
-    def data_of(self, orders: Sequence[tuple[int, int]]) -> tuple[DataModule, list[int], list[int] | None]:
-        """The data for lanes, each of which has a data seed and an order seed.
-
-        With it come which of its orders each lane follows, and which of its data sets, None where there is one.
-        """
-        distinct = list(dict.fromkeys(orders))
-        which, seeds = [distinct.index(order) for order in orders], list(dict.fromkeys(data for data, _ in orders))
-        if len(distinct) > 1 and not self.datamodule.in_memory:
-            raise CannotShare("rows that are read from disk come in one order, and lanes of several seeds in several")
-        if len(seeds) == 1:
-            self.datamodule.order_seeds = [order for _, order in distinct]
-            return self.datamodule, which, None
-        if not self.datamodule.stackable:
-            raise CannotShare(
-                "rows that are read from disk, images and texts of different data.seed are not put together"
-            )
-        datamodules: list[DataModule] = [
-            make(OmegaConf.merge(self.cfg.data, {"seed": seed}), order_seed=0) for seed in seeds
-        ]
-        for datamodule in datamodules:
-            datamodule.setup()
-        kinds = {(*(len(part) for part in d.parts.values()), d.feature_names, d.scale) for d in datamodules}
-        if len(kinds) > 1:
-            raise CannotShare("the splits of different data.seed have other sizes, columns or units")
-        stacked = StackedData(datamodules, [(seeds.index(data), order) for data, order in distinct])
-        return stacked, which, [seeds.index(data) for data, _ in orders]
-
-    def trainer(
-        self, folder: Path, callbacks: list[L.Callback], ranks: Ranks | None = None, **arguments: object
-    ) -> L.Trainer:
-        if ranks is not None:
-            self.datamodule.share = ranks.share
-            arguments |= {"strategy": ranks.strategy(), "use_distributed_sampler": False}
-        lightning = OmegaConf.masked_copy(self.cfg.trainer, [key for key in self.cfg.trainer if key != "until_gap"])
-        return make(
-            lightning,
-            logger=False,
-            callbacks=callbacks,
-            default_root_dir=folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,  # the module evaluates by itself, the training part too
-            **arguments,
-        )
-
-    def model(self, trainer: L.Trainer, seed: int) -> nn.Module:
-        """With the initial weights that the seed fixes."""
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        with trainer.init_module():
-            return make(self.cfg.model, inputs=self.datamodule.inputs, outputs=self.task.outputs)
-
-    def penalty(self, cfg: DictConfig, model: nn.Module) -> Penalty:
-        """The penalty of a config, which the optimiser must be able to serve."""
-        penalty = make(cfg.penalty)
-        penalty.check(objective.penalised(penalty, model))
-        try:
-            objective.check_optimizer(penalty, self.make_optimizer(model.parameters()))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"optimizer={cfg.choices.optimizer}: {error}") from error
-        return penalty
-
-    def certify(self, module: PenalisedModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
-        """Give the module what tells how far its optimum is; why there is nothing that could, else None."""
-        optimizer = self.make_optimizer(model.parameters())
-        reason = why_not(model, module.penalty, optimizer, lambd, self.datamodule)
-        if reason is not None:
-            return reason
-        exact = self.cfg.certificate == "exact"
-        module.certifier = certifier(model, self.task, module.penalty, optimizer, self.datamodule, exact, problems)
-        module.until_gap = self.cfg.trainer.until_gap
-        module.certify_epochs = self.cfg.certificate == "epoch" or module.until_gap is not None
-        return None
 
 
 def build(
@@ -398,113 +273,3 @@ def train_as_other() -> None:
     cfg.progress = False
     with TemporaryDirectory() as folder:
         build(cfg, Path(folder), ranks=place).run(checkpoint)
-
-
-def build_lanes(
-    cfgs: Sequence[DictConfig],
-    workshop: Workshop,
-    folder: Path,
-    on_end: Callable[[Lane], None],
-    tell: Callable[[str], None] | None = None,
-    checkpoint: Path | None = None,
-) -> LanesTraining:
-    """The objects of runs that are equal but for λ, seed and their penalties' own numbers.
-
-    checkpoint: the file that is to hold all that their training needs to go on, None for none.
-
-    Raises InputError where a value cannot be used, CannotShare where they have to be trained one by one.
-    """
-    cfg = workshop.cfg
-    bars = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
-    trainer = workshop.trainer(folder, [*bars, LanesCheckpoint(checkpoint)], plugins=[CheckpointFiles()])
-    seeds = list(dict.fromkeys(c.seed for c in cfgs))
-    models = {seed: workshop.model(trainer, seed) for seed in seeds}
-    penalties = {}
-    for c in cfgs:
-        key = str(c.penalty)
-        penalties[key] = penalties.get(key) or workshop.penalty(c, models[seeds[0]])
-    one_order = workshop.datamodule.batch_rows == len(workshop.datamodule.parts["train"])  # all rows, in order
-    orders = [(c.data.seed, 0 if one_order else c.seed) for c in cfgs]
-    datamodule, orders, data = workshop.data_of(orders)
-    module = LanesModule(
-        [models[c.seed] for c in cfgs],
-        workshop.task,
-        [penalties[str(c.penalty)] for c in cfgs],
-        [float(c.lambd) for c in cfgs],
-        orders,
-        data,
-        workshop.make_optimizer,
-        workshop.schedule,
-        cfg.early_stopping.patience,
-        cfg.early_stopping.min_delta,
-        thinned if cfg.tracking.history == "thin" else range,
-        on_end,
-    )
-    strengths = {(str(c.penalty), c.lambd) for c in cfgs}
-    if data is None:
-        workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
-    if module.certifier is not None:
-        module.polish_steps = cfg.polish
-    for bar in bars:
-        module.on_polish = bar.polishing
-        bar.on_train_start(trainer, module)  # for a polish alone, after a training that was interrupted in it
-    model = models[seeds[0]]
-    optimizer = workshop.make_optimizer(model.parameters())
-    tags = [equivalents(c, penalties[str(c.penalty)], model, optimizer, datamodule) for c in cfgs]
-    return LanesTraining(cfg, datamodule, model, module, trainer, tags)
-
-
-def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path) -> int:
-    """How many of these runs can be trained together in half of the memory that is free.
-
-    Raises CannotShare where no two of them can, InputError where a value cannot be used.
-    """
-    trainer = workshop.cfg.trainer
-    if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm != "value":
-        raise CannotShare("clipping by the norm of the whole gradient would mix the lanes")
-    if workshop.cfg.dynamics is True:
-        raise CannotShare("dynamics=true looks at one model's steps")
-    if devices(workshop.cfg) != 1:
-        raise CannotShare(f"trainer.devices={trainer.devices}: lanes train on one device")
-    if "val" not in workshop.datamodule.parts:
-        raise CannotShare("without a validation part each run is one to keep")
-    if exports(workshop.cfg):
-        raise CannotShare("export: each run keeps a model of its own")
-    other = next((cfg for cfg in cfgs if cfg.penalty != cfgs[0].penalty), cfgs[-1])
-    pair = build_lanes([cfgs[0], other], workshop, folder, on_end=lambda lane: None)
-    batch = workshop.datamodule.tensors("train")[: workshop.datamodule.batch_rows]
-    x, y = pair.trainer.precision_plugin.convert_input(batch)
-    metrics = 20 * 8 * max(cfgs[0].trainer.max_epochs or 0, cfgs[0].trainer.max_steps)
-    free = free_memory(pair.trainer.strategy.root_device)
-    return max(int(free / 2 // (pair.module.bytes_of_a_lane(x, y) + metrics)), 1)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that nobody uses on the device."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-
-
-def make(node: DictConfig, **arguments: object) -> object:
-    """Instantiate a node of the config; what its class says about a bad value comes through as it says it."""
-    try:
-        return instantiate(node, _convert_="all", **arguments)
-    except (InstantiationException, TypeError) as error:
-        cause = error.__cause__
-        if isinstance(cause, ValueError | MisconfigurationException):
-            raise InputError(str(cause)) from error
-        if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
-            raise InputError(
-                f"{cause}: the choice has no such setting; an experiment made for another one may have set it"
-            ) from error
-        if isinstance(cause, TypeError) and re.search(r"missing \d+ required", str(cause)):
-            raise InputError(f"{cause}: the choice needs this setting; leave it as conf/ has it") from error
-        if not str(error).startswith("Error in call"):  # no class was found that could be called
-            raise InputError(" ".join(str(error).split())) from error
-        raise
-
-
-def quieten() -> None:
-    """Lightning's hints are about large models and loader workers; here they would hide what matters."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.")
-    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")

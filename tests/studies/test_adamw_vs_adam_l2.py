@@ -7,7 +7,7 @@ from conftest import config
 
 from shrinkage.errors import InputError
 from shrinkage.studies.adamw_vs_adam_l2 import exponent
-from shrinkage.training import make
+from shrinkage.workshop import make
 
 SHORT = ("experiment=adamw_vs_adam_l2", "trainer.max_steps=12", "study.seeds=2", "study.lrs=[0.003,0.01]")
 SHORT += ("study.steps=[0.001,0.01]", "study.lambds=[0.001,0.01]")

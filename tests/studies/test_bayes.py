@@ -8,7 +8,7 @@ from shrinkage.errors import InputError
 from shrinkage.reference import optimum
 from shrinkage.studies.base import varied
 from shrinkage.studies.bayes import against_bayesian_ridge, expected_loss
-from shrinkage.training import Workshop, make
+from shrinkage.workshop import Workshop, make
 
 NOISY = ("experiment=bayes", "data.num_train=30", "data.num_inputs=20", "data.weight=0.1", "data.noise=0.5")
 

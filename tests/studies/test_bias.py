@@ -6,7 +6,7 @@ from conftest import config
 
 from shrinkage.errors import InputError
 from shrinkage.studies.bias import solved
-from shrinkage.training import Workshop, make
+from shrinkage.workshop import Workshop, make
 
 FEW = ("experiment=bias", "study.lambds=[0.5,1000000]", "trainer.max_epochs=100", "data.num_val=100")
 

@@ -5,7 +5,7 @@ from conftest import config
 
 from shrinkage.errors import InputError
 from shrinkage.studies.bugs import ALONE, POSTED, RESET, VAL, script
-from shrinkage.training import make
+from shrinkage.workshop import make
 
 
 def test_the_post_plots_a_penalty_above_a_validation_loss_without_one() -> None:

@@ -5,7 +5,7 @@ from conftest import config
 
 from shrinkage.errors import InputError
 from shrinkage.studies.mechanism_bf16 import is_finite
-from shrinkage.training import make
+from shrinkage.workshop import make
 
 SHORT = (
     "experiment=mechanism_bf16",

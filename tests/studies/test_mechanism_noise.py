@@ -7,7 +7,7 @@ from torch import nn
 
 from shrinkage.errors import InputError
 from shrinkage.studies.mechanism_noise import jacobian
-from shrinkage.training import make
+from shrinkage.workshop import make
 
 SHORT = ("experiment=mechanism_noise", "trainer.max_epochs=4", "study.seeds=1", "study.lrs=[0.5]")
 SHORT += ("study.lambds=[0.01]",)

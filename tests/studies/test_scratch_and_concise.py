@@ -5,7 +5,7 @@ from conftest import config
 
 from shrinkage.errors import InputError
 from shrinkage.report.findings import Findings
-from shrinkage.training import make
+from shrinkage.workshop import make
 
 pytestmark = pytest.mark.xdist_group("scratch_and_concise")  # one sweep, or training, for all of them
 

@@ -15,7 +15,7 @@ from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, st
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
 from shrinkage.studies.numbers import check_count
-from shrinkage.training import Workshop
+from shrinkage.workshop import Workshop
 
 GRID = 20_001  # points of w on which the posterior of one weight is computed
 CERTAIN = 1e12  # the shape of a gamma prior that leaves its mean no freedom

@@ -16,7 +16,7 @@ from shrinkage.report.figures import COLOURS, GREY, ORANGE, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
 from shrinkage.studies.numbers import check_count, check_counts
-from shrinkage.training import Workshop
+from shrinkage.workshop import Workshop
 
 POINTS_PER_DECADE = 8
 SHOWN = 8  # validation curves in the figure

@@ -13,7 +13,7 @@ from shrinkage.reference import optimum
 from shrinkage.report.figures import BLUE, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained_together, varied
-from shrinkage.training import Workshop
+from shrinkage.workshop import Workshop
 
 SCOPES = {"weights": (BLUE, "free"), "all": (ORANGE, "penalised")}
 

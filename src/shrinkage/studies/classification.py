@@ -23,7 +23,7 @@ from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, empty_p
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, varied
 from shrinkage.studies.numbers import check_count, check_rising
-from shrinkage.training import Workshop
+from shrinkage.workshop import Workshop
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -23,7 +23,7 @@ from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained_together, varied
 from shrinkage.studies.numbers import check_count, check_positive, check_rising
 from shrinkage.tasks import Regression
-from shrinkage.training import Workshop
+from shrinkage.workshop import Workshop
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -14,7 +14,7 @@ from shrinkage.report.figures import COLOURS, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained, varied
 from shrinkage.studies.numbers import check_count, check_list
-from shrinkage.training import Workshop
+from shrinkage.workshop import Workshop
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -14,7 +14,7 @@ from shrinkage.report.findings import Findings
 from shrinkage.report.landscape import objective_curve
 from shrinkage.studies.base import Study, trained, varied
 from shrinkage.studies.numbers import check_count
-from shrinkage.training import Workshop
+from shrinkage.workshop import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from shrinkage.report.figures import BLUE, COLOURS, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, trained, trained_together, varied
 from shrinkage.studies.numbers import check_count, check_counts, check_list
-from shrinkage.training import Workshop
+from shrinkage.workshop import Workshop
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

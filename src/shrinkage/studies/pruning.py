@@ -16,7 +16,7 @@ from shrinkage.report.findings import Findings
 from shrinkage.smaller import pruned
 from shrinkage.studies.base import Study, require, trained_together, varied
 from shrinkage.studies.numbers import check_count, check_list, check_share
-from shrinkage.training import Workshop, make
+from shrinkage.workshop import Workshop, make
 
 GROUP_LASSO, L2 = "group_lasso", "l2"
 NEEDED = {
