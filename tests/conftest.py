@@ -17,11 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TextIO
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from forked import Writer
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,6 +32,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
+from shrinkage.tracking import client as clients
 from shrinkage.training import Training
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +82,7 @@ def train_py(*arguments: str, cwd: Path, store: Path, **environment: str) -> sub
 
 def forked(about: dict, *descriptors: int) -> int:
     """The exit code of the command, which is killed after five minutes."""
-    requests, answers = warm()
+    requests, answers, _ = warm()
     socket.send_fds(requests, [json.dumps(about).encode()], descriptors)
     child = int(answers.readline())
     try:
@@ -90,14 +94,30 @@ def forked(about: dict, *descriptors: int) -> int:
 
 
 @functools.cache
-def warm() -> tuple[socket.socket, io.BufferedReader]:
-    """The process of `warm.py`, which ends with this one; started when it is first needed."""
+def warm() -> tuple[socket.socket, io.BufferedReader, socket.socket]:
+    """The process of `warm.py`, which ends with this one; started when it is first needed. With it the socket of
+    `forked.Writer`."""
     ours, theirs = socket.socketpair()
-    command = [sys.executable, str(Path(__file__).with_name("warm.py")), str(theirs.fileno())]
-    subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+    forker, requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    passed = [theirs.fileno(), forker.fileno(), requests.fileno()]
+    command = [sys.executable, str(Path(__file__).with_name("warm.py")), *map(str, passed)]
+    subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL)
     theirs.close()
+    requests.close()
     ours.settimeout(300)
-    return ours, ours.makefile("rb")
+    return ours, ours.makefile("rb"), forker
+
+
+def start_writer(
+    command: list[str], *, stderr: TextIO, env: dict[str, str], **arguments: object
+) -> Writer | subprocess.Popen:
+    """The writer of a run in this process: a fork, but where faults look for its process."""
+    if "faults/" in os.environ["PYTEST_CURRENT_TEST"]:
+        return subprocess.Popen(command, stderr=stderr, env=env, **arguments)
+    return Writer(warm()[2], stderr, env)
+
+
+clients.subprocess = SimpleNamespace(PIPE=subprocess.PIPE, Popen=start_writer)
 
 
 def start_train_py(*arguments: str, cwd: Path, store: Path) -> subprocess.Popen:
