@@ -31,6 +31,7 @@ from hydra.core.hydra_config import HydraConfig
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
+from threadpoolctl import threadpool_limits
 
 from shrinkage.tracking import client as clients
 from shrinkage.training import Training
@@ -41,8 +42,10 @@ CONF = ROOT / "conf"
 # How often each fault is tried: `SHRINKAGE_ROUNDS=20 python -m pytest … -n 0 -s` makes twenty rounds, at full length.
 ROUNDS = int(os.environ.get("SHRINKAGE_ROUNDS", "1"))
 
-# Tests run side by side on few cores, on tiny models: a second thread only waits.
+# Tests run side by side on few cores, on tiny models: a second thread only waits, here and in what they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+threadpool_limits(1)
 
 
 def choices(group: str) -> list[str]:

@@ -51,7 +51,7 @@ COMMANDS = {
     ),
 }
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
-SOME = [("a run", signal.SIGKILL), ("lanes", signal.SIGTERM)]  # in the suite
+SOME = [("a run", signal.SIGKILL)]  # in the suite
 KILLS = [(what, signum) for what in COMMANDS for signum in SIGNALS] if FULL else SOME
 
 
