@@ -84,7 +84,7 @@ def train_py(*arguments: str, cwd: Path, store: Path, **environment: str) -> sub
 
 
 def forked(about: dict, *descriptors: int) -> int:
-    """The exit code of the command, which is killed after five minutes."""
+    """The exit code of the command, which is killed after ten minutes."""
     requests, answers, _ = warm()
     socket.send_fds(requests, [json.dumps(about).encode()], descriptors)
     child = int(answers.readline())
@@ -107,7 +107,7 @@ def warm() -> tuple[socket.socket, io.BufferedReader, socket.socket]:
     subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL)
     theirs.close()
     requests.close()
-    ours.settimeout(300)
+    ours.settimeout(600)
     return ours, ours.makefile("rb"), forker
 
 

@@ -67,7 +67,12 @@ def test_lanes_on_ray_come_to_the_same_numbers(tmp_path: Path, basic: dict) -> N
     assert_recorded(store, len(basic))
 
 
-def test_a_sweep_by_a_client_of_a_cluster(tmp_path: Path, basic: dict) -> None:
+def test_a_sweep_by_a_client_of_a_cluster(tmp_path: Path, basic: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which asks for a token."""
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef" * 4)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     store = tmp_path / "mlflow.db"
     port, client = free_port(), free_port()
     ray = [str(Path(sys.executable).parent / "ray")]
@@ -124,12 +129,12 @@ def test_a_sweep_goes_on_after_the_head_of_its_cluster_was_killed(
     sweep = start_train_py("-m", *ON_RAY, *LONG, cwd=tmp_path, store=store)
     try:
         assert kill(sweep, "gcs_server", tmp_path)
-        _, errors = sweep.communicate(timeout=240)
+        out, errors = sweep.communicate(timeout=240)
     finally:
         sweep.kill()
     assert sweep.returncode != 0 and "the head of the Ray cluster has died" in errors and "Traceback" not in errors
     assert "RUNNING" not in {run.info.status for run in runs(store)}
-    words = re.search(r"resume_sweep=\S+", errors).group()
+    words = re.search(r"resume_sweep=\S+", out).group()
     done = train_py("-m", *ON_RAY, *LONG, words, cwd=tmp_path, store=store)
     assert done.returncode == 0, done.stderr
     assert_same(results(tmp_path), undisturbed)

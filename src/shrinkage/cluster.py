@@ -95,7 +95,8 @@ def connect(address: str | None) -> None:
 def nobody_there(address: str | None, reason: str) -> str:
     return (
         f"hydra.launcher.address={address}: no cluster of Ray's can be joined there ({reason[:300]}); start one with "
-        "`ray start --head`, or leave the address out for this machine's cores"
+        "`ray start --head`, set RAY_AUTH_MODE=token where it asks for a token, or leave the address out for this "
+        "machine's cores"
     )
 
 
