@@ -1,12 +1,10 @@
 """Sweeps through the real command line: one parent, one child a job, the truth about each."""
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import mlflow
-import pytest
 from conftest import CONF, ROOT, runs, train_py
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
@@ -64,20 +62,21 @@ def test_a_sweep_with_a_name_needs_no_m() -> None:
     assert whole.hydra.sweeper.params.lambd == "0,1,2,3,4,5,6,7,8,9,10"
 
 
-@pytest.fixture
-def mlflow_run(store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`mlflow run . -e ENTRY -P key=value …`, without the seconds that its command line takes to be imported.
-
-    Raises where the run fails.
-    """
-    monkeypatch.chdir(store.parent)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-
-    def run(entry: str, **parameters: str) -> None:
-        mlflow.projects.run(str(ROOT), entry, parameters=parameters, env_manager="local")
-
-    return run
+def mlflow_run(store: Path, *arguments: str) -> subprocess.CompletedProcess:
+    mlflow = Path(sys.executable).parent / "mlflow"
+    return subprocess.run(
+        [mlflow, "run", ROOT, "--env-manager", "local", *arguments],
+        cwd=store.parent,
+        env=os.environ
+        | {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{store}",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def everything(store: Path) -> list[Run]:
@@ -85,8 +84,9 @@ def everything(store: Path) -> list[Run]:
     return client.search_runs([e.experiment_id for e in client.search_experiments()], max_results=1000)
 
 
-def test_mlflow_run_makes_one_run_and_not_two(store: Path, mlflow_run: Callable[..., None]) -> None:
-    mlflow_run("main", penalty="l1", lambd="3.0", max_epochs="2")
+def test_mlflow_run_makes_one_run_and_not_two(store: Path) -> None:
+    done = mlflow_run(store, "-P", "penalty=l1", "-P", "lambd=3.0", "-P", "max_epochs=2")
+    assert done.returncode == 0, done.stderr
     (run,) = everything(store)
     assert run.info.status == "FINISHED" and run.info.run_name == "l1 λ=3 seed=0 d2l linear trainer.max_epochs=2"
     assert run.data.params["lambd"] == "3.0" and run.data.params["penalty.mode"] == "prox"
@@ -95,8 +95,9 @@ def test_mlflow_run_makes_one_run_and_not_two(store: Path, mlflow_run: Callable[
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_mlflow_run_of_a_sweep_is_its_parent(store: Path, mlflow_run: Callable[..., None]) -> None:
-    mlflow_run("sweep", lambd="0,1,3", max_epochs="2")
+def test_mlflow_run_of_a_sweep_is_its_parent(store: Path) -> None:
+    done = mlflow_run(store, "-e", "sweep", "-P", "lambd=0,1,3", "-P", "max_epochs=2")
+    assert done.returncode == 0, done.stderr
     everyone = everything(store)
     (parent,) = [run for run in everyone if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in everyone if run is not parent]
