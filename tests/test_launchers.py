@@ -109,13 +109,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
 def test_lanes_on_ray_survive_a_worker_that_is_killed(number: int, tmp_path: Path, undisturbed: dict) -> None:
     """One of two tasks loses its process in the middle of its training, and is run again from its last checkpoint."""
     store = tmp_path / "mlflow.db"
-    sweep = start_train_py("-m", *ON_RAY, *LONG, cwd=tmp_path, store=store)
-    try:
-        assert kill(sweep, "ray::there", tmp_path)
-        out, errors = sweep.communicate(timeout=240)
-    finally:
-        sweep.kill()
-    assert sweep.returncode == 0, errors
+    code, out, errors = struck("ray::there", tmp_path, store)
+    assert code == 0, errors
     assert "6 of 6 runs FINISHED" in out
     assert_same(results(tmp_path), undisturbed)
     assert_recorded(store, 6)
@@ -126,19 +121,25 @@ def test_a_sweep_goes_on_after_the_head_of_its_cluster_was_killed(
     number: int, tmp_path: Path, undisturbed: dict
 ) -> None:
     store = tmp_path / "mlflow.db"
-    sweep = start_train_py("-m", *ON_RAY, *LONG, cwd=tmp_path, store=store)
-    try:
-        assert kill(sweep, "gcs_server", tmp_path)
-        out, errors = sweep.communicate(timeout=240)
-    finally:
-        sweep.kill()
-    assert sweep.returncode != 0 and "the head of the Ray cluster has died" in errors and "Traceback" not in errors
+    code, out, errors = struck("gcs_server", tmp_path, store)
+    assert code != 0 and "the head of the Ray cluster has died" in errors and "Traceback" not in errors
     assert "RUNNING" not in {run.info.status for run in runs(store)}
     words = re.search(r"resume_sweep=\S+", out).group()
     done = train_py("-m", *ON_RAY, *LONG, words, cwd=tmp_path, store=store)
     assert done.returncode == 0, done.stderr
     assert_same(results(tmp_path), undisturbed)
     assert_recorded(store, 6)
+
+
+def struck(name: str, folder: Path, store: Path) -> tuple[int, str, str]:
+    """How the long sweep ends, one of whose processes of this name is killed, and what it prints."""
+    sweep = start_train_py("-m", *ON_RAY, *LONG, cwd=folder, store=store)
+    try:
+        assert kill(sweep, name, folder)
+        out, errors = sweep.communicate(timeout=240)
+    finally:
+        sweep.kill()
+    return sweep.returncode, out, errors
 
 
 def kill(sweep: subprocess.Popen, name: str, folder: Path) -> bool:

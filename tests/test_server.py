@@ -193,7 +193,7 @@ def sweep(folder: Path, user: dict[str, str], experiment: str) -> subprocess.Pop
 
 
 def courses(client: MlflowClient, experiment: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """By λ every point of every metric of a sweep's runs, all FINISHED; those of the clock are left out."""
+    """By λ every point of every metric of a sweep's runs, all FINISHED, without its time."""
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     assert {run.info.status for run in found} == {"FINISHED"}
     children = [run for run in found if "mlflow.parentRunId" in run.data.tags]

@@ -70,8 +70,10 @@ def fit(cfg: DictConfig) -> float:
 def train(cfg: DictConfig) -> float:
     config.complete(cfg)
     place, sweep = Place.of_this_job(), Membership.of_this_job()
-    if sweep is not None and (done := resume.finished(cfg, place.folder, sweep)) is not None:
-        return loss_of(done["metrics"])
+    if sweep is not None:
+        (done,) = resume.finished([(cfg, place.folder)], sweep)
+        if done is not None:
+            return loss_of(done["metrics"])
     refuse_after_failure(cfg, sweep)
     earlier = resume.begun(cfg, place, sweep)
     original = rerun.original(cfg, place) if cfg.rerun is not None else None
@@ -171,7 +173,7 @@ def fit_lanes(cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: in
     recorded, where each has to be trained by itself.
     """
     sweep = Membership.of_this_job()
-    outcomes = [begun(cfg, place, sweep) for cfg, place in zip(cfgs, places, strict=True)]
+    outcomes = begun(cfgs, places, sweep)
     numbers = {place.folder.resolve(): number for number, place in enumerate(places)}
     stacks = {
         folder: [numbers[lane.folder] for lane in lanes]
@@ -205,15 +207,20 @@ def fit_lanes(cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: in
     return outcomes
 
 
-def begun(cfg: DictConfig, place: Place, sweep: Membership | None) -> Outcome:
-    """What a lane has come to, or what is to be trained; a run that was begun before goes on in its own folder."""
+def begun(cfgs: Sequence[DictConfig], places: Sequence[Place], sweep: Membership | None) -> list[Outcome]:
+    """What lanes have come to, or what is to be trained; a run that was begun before goes on in its own folder."""
+    jobs = list(zip(cfgs, places, strict=True))
     if sweep is None:
-        return Outcome(Record(cfg, place, sweep))
-    done = resume.finished(cfg, place.folder, sweep)
-    if done is not None:
-        return Outcome(None, loss_of(done["metrics"]))
-    earlier = resume.begun(cfg, place, sweep)
-    return Outcome(Record(cfg, earlier.place(place.root) if earlier else place, sweep, earlier))
+        return [Outcome(Record(cfg, place, sweep)) for cfg, place in jobs]
+
+    def outcome(cfg: DictConfig, place: Place, done: dict | None) -> Outcome:
+        if done is not None:
+            return Outcome(None, loss_of(done["metrics"]))
+        earlier = resume.begun(cfg, place, sweep)
+        return Outcome(Record(cfg, earlier.place(place.root) if earlier else place, sweep, earlier))
+
+    ended = resume.finished([(cfg, place.folder) for cfg, place in jobs], sweep)
+    return [outcome(*job, done) for job, done in zip(jobs, ended, strict=True)]
 
 
 def new_stack(outcomes: Sequence[Outcome], sweep: Membership | None) -> Path | None:

@@ -99,15 +99,21 @@ def begun(command: DictConfig, place: Place, sweep: Membership | None) -> Earlie
     return None
 
 
-def finished(command: DictConfig, folder: Path, sweep: Membership) -> dict | None:
-    """What the job of this config told when it FINISHED, before the sweep or the job in this folder was begun again."""
-    if sweep.times > 1:
-        return sweep.finished().get(config.fingerprint(config.recorded(command)))
-    if not (folder / ABOUT).exists():
-        return None
-    fingerprint, here = config.fingerprint(config.recorded(command)), str(folder.resolve())
-    own = (told for told in sweep.results() if told["folder"] == here and told["fingerprint"] == fingerprint)
-    return next((told for told in own if told["status"] == "FINISHED"), None)
+def finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list[dict | None]:
+    """What each job told when it FINISHED, before the sweep, or the job in its folder, was begun again; None else.
+
+    jobs: their configs and folders. In a sweep that is begun again a job is known by its config alone.
+    """
+    anew = sweep.times > 1
+    if not anew and not any((folder / ABOUT).exists() for _, folder in jobs):
+        return [None] * len(jobs)
+    told = {
+        (each["fingerprint"], anew or each["folder"]): each for each in sweep.results() if each["status"] == "FINISHED"
+    }
+    return [
+        told.get((config.fingerprint(config.recorded(command)), anew or str(folder.resolve())))
+        for command, folder in jobs
+    ]
 
 
 def refuse_values(overrides: Sequence[str], key: str) -> None:
