@@ -12,7 +12,7 @@ from shrinkage import config as typed
 from shrinkage import ranks as processes
 from shrinkage.data.base import Share
 from shrinkage.errors import InputError
-from shrinkage.ranks import ranks
+from shrinkage.ranks import check_devices, ranks
 from shrinkage.training import Training, build
 
 pytestmark = pytest.mark.xdist_group("ranks")
@@ -81,3 +81,10 @@ def test_another_process_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.
 def test_devices_that_are_not_there_are_refused(override: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         typed.check(config(override))
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("devices", ["2", "[0]"])
+def test_without_a_gpu_none_is_used(devices: str) -> None:
+    with pytest.raises(InputError, match=r"^trainer.accelerator=gpu: PyTorch finds no GPU here; use trainer=cpu"):
+        check_devices(config("trainer=gpu", f"trainer.devices={devices}"))

@@ -252,7 +252,7 @@ class PenalisedModule(L.LightningModule):
 
         `polished` is how many were taken: with until_gap they end where the gap is no larger.
         """
-        l1, l2 = (strength[None] for strength in self.strengths())
+        l1, l2 = (strength[None].to(self.device) for strength in self.strengths())
         named = {name: value[None] for name, value in self.parameters_by_name().items()}
         polished, taken = self.certifier.polished(l1, l2, named, steps, self.until_gap, self.on_polish)
         if taken:

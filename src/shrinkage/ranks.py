@@ -76,6 +76,7 @@ def ranks(cfg: DictConfig, checkpoint: Path | None) -> Iterator[Ranks | None]:
     if size == 1:
         yield None
         return
+    check_devices(cfg)
     first = Ranks(0, size, free_port())
     others = [start(cfg, Ranks(rank, size, first.port), checkpoint) for rank in range(1, size)]
     try:
@@ -102,6 +103,23 @@ def ranks(cfg: DictConfig, checkpoint: Path | None) -> Iterator[Ranks | None]:
             errors.close()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def check_devices(cfg: DictConfig) -> None:
+    """Raises InputError where PyTorch does not find the GPUs that a run asks for."""
+    asked, accelerator, there = cfg.trainer.devices, cfg.trainer.accelerator, torch.accelerator.device_count()
+    if accelerator not in ("gpu", "cuda"):
+        return
+    if not there:
+        raise InputError(
+            f"trainer.accelerator={accelerator}: PyTorch finds no GPU here; use trainer=cpu, or install the PyTorch "
+            "that is made for your GPU"
+        )
+    if (asked if isinstance(asked, int) else 1 + max(asked)) > there:
+        raise InputError(
+            f"trainer.devices={asked}: this machine has {there} that PyTorch finds, numbered from 0; use "
+            f"trainer.devices={there}"
+        )
 
 
 def start(cfg: DictConfig, place: Ranks, checkpoint: Path | None) -> "tuple[subprocess.Popen, TextIOWrapper]":

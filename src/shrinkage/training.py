@@ -75,8 +75,9 @@ class Training:
         checkpoint: a last.ckpt of this run, written anywhere in it, from which it goes on. It ends bitwise as the run
         that was never interrupted. Raises InputError where the file is damaged or of other settings.
         """
-        set_threads(self.cfg.threads, self.module, self.datamodule)
-        self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
+        self.train(checkpoint)
+        # Lightning has taken it from there.
+        self.module.to(self.trainer.strategy.root_device)
         steps = self.trainer.global_step
         is_polished = self.module.polished is not None  # before it was interrupted
         if self.cfg.early_stopping.patience is not None:
@@ -89,6 +90,14 @@ class Training:
         if "test" in self.datamodule.parts:
             self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
         self.conclusion = self.module.conclusion(steps)
+        self.module.cpu()
+
+    def train(self, checkpoint: Path | None) -> None:
+        """What every process of a run does; what follows is the first one's alone."""
+        set_threads(self.cfg.threads, self.module, self.datamodule)
+        self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
     def verdict(self) -> str:
         """How far from its optimum the run stopped, in words."""
@@ -272,4 +281,4 @@ def train_as_other() -> None:
     cfg, place, checkpoint = told()
     cfg.progress = False
     with TemporaryDirectory() as folder:
-        build(cfg, Path(folder), ranks=place).run(checkpoint)
+        build(cfg, Path(folder), ranks=place).train(checkpoint)

@@ -22,7 +22,7 @@ from shrinkage.errors import InputError
 from shrinkage.lanes import CannotShare
 from shrinkage.module import PenalisedModule
 from shrinkage.penalties.base import Penalty
-from shrinkage.ranks import Ranks
+from shrinkage.ranks import Ranks, check_devices
 from shrinkage.tasks import task_for
 
 
@@ -71,6 +71,7 @@ class Workshop:
     def trainer(
         self, folder: Path, callbacks: list[L.Callback], ranks: Ranks | None = None, **arguments: object
     ) -> L.Trainer:
+        check_devices(self.cfg)
         if ranks is not None:
             self.datamodule.share = ranks.share
             arguments |= {"strategy": ranks.strategy(), "use_distributed_sampler": False}
@@ -88,10 +89,10 @@ class Workshop:
         )
 
     def model(self, trainer: L.Trainer, seed: int) -> nn.Module:
-        """With the initial weights that the seed fixes."""
+        """On the CPU, with the initial weights that the seed fixes, whatever device is to train them."""
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)
-        with trainer.init_module():
+        with trainer.precision_plugin.tensor_init_context():
             return make(self.cfg.model, inputs=self.datamodule.inputs, outputs=self.task.outputs)
 
     def penalty(self, cfg: DictConfig, model: nn.Module) -> Penalty:
@@ -141,3 +142,4 @@ def quieten() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\.")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    warnings.filterwarnings("ignore", message=r"The AccumulateGrad node's stream")  # DDP is wrapped in one
