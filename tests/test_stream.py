@@ -1,6 +1,7 @@
 """A streamed Parquet file against the same file in memory: the same rows, numbers and digest, whatever its layout."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from conftest import config, train_py
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shrinkage.data import memory
 from shrinkage.data.base import DataModule, Share
 from shrinkage.errors import InputError
 from shrinkage.training import build
@@ -42,12 +44,30 @@ def in_order(x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
     return rows[np.lexsort(rows.T)]
 
 
+def written(table: pd.DataFrame, path: Path, files: int, group: int) -> Path:
+    """As a file, or as a folder of some, in row groups of so many."""
+    if files == 1:
+        table.to_parquet(path, row_group_size=group)
+        return path
+    path.mkdir()
+    (path / "_SUCCESS").touch()
+    for number, part in enumerate(np.array_split(np.arange(len(table)), files)):
+        table.iloc[part].to_parquet(path / f"part-{number:05}.parquet", row_group_size=group)
+    return path
+
+
 @pytest.mark.parametrize("target", ["y", "kind"])
 @pytest.mark.parametrize("split", [(), ("data.folds=4", "data.fold=2"), ("data.group=town",), ("data.time=count",)])
 def test_parts_are_those_in_memory(target: str, split: tuple[str, ...], tmp_path: Path) -> None:
-    path = tmp_path / "rows.parquet"
-    frame(500).to_parquet(path, row_group_size=64)
-    memory, stream = (loaded(data, path, target, *split) for data in ("table", "stream"))
+    file = written(frame(500), tmp_path / "rows.parquet", 1, 64)
+    folder = written(frame(500), tmp_path / "rows", 3, 50)
+    memory, of_folder = (loaded("table", path, target, *split) for path in (file, folder))
+    assert of_folder.tags == memory.tags and of_folder.parts["train"].digest == memory.parts["train"].digest
+    assert_streams(loaded("stream", file, target, *split), memory)
+    assert_streams(loaded("stream", folder, target, *split), memory)
+
+
+def assert_streams(stream: DataModule, memory: DataModule) -> None:
     assert stream.digest == memory.digest and stream.tags == memory.tags
     assert (stream.classes, stream.class_names, stream.feature_names) == (
         *(memory.classes, memory.class_names, memory.feature_names),
@@ -67,16 +87,16 @@ def test_parts_are_those_in_memory(target: str, split: tuple[str, ...], tmp_path
 @settings(max_examples=25, deadline=None)
 @given(
     rows=st.integers(20, 300),
+    files=st.integers(1, 4),
     group=st.integers(1, 100),
     buffer=st.integers(1, 200),
     size=st.integers(1, 70),
     seed=st.integers(0, 5),
 )
 def test_an_epoch_has_every_training_row_once_in_an_order_of_its_own(
-    tmp_path_factory: pytest.TempPathFactory, rows: int, group: int, buffer: int, size: int, seed: int
+    tmp_path_factory: pytest.TempPathFactory, rows: int, files: int, group: int, buffer: int, size: int, seed: int
 ) -> None:
-    path = tmp_path_factory.mktemp("stream") / "rows.parquet"
-    frame(rows).to_parquet(path, row_group_size=group)
+    path = written(frame(rows), tmp_path_factory.mktemp("stream") / "rows", files, group)
     batch = f"data.batch_size={size}"
     stream = loaded("stream", path, "y", f"data.buffer={buffer}", batch, f"seed={seed}", "data.drop=[town]")
     loader = stream.train_dataloader()
@@ -159,6 +179,54 @@ def test_what_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
         loaded("stream", tmp_path / "rows.csv", "y")
     with pytest.raises(InputError, match="there is no such file"):
         loaded("stream", tmp_path / "none.parquet", "y")
+
+
+def test_the_index_of_a_frame_is_no_column(tmp_path: Path) -> None:
+    rows = frame(200).assign(row=lambda f: f.index[::-1]).set_index("row")
+    rows.to_parquet(tmp_path / "rows.parquet")
+    memory, stream = (loaded(data, tmp_path / "rows.parquet", "y") for data in ("table", "stream"))
+    assert_streams(stream, memory)
+    assert not [name for name in stream.feature_names if name.startswith("row")]
+
+
+@pytest.mark.parametrize("data", ["table", "stream"])
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (
+            lambda part: part.rename(columns={"b": "B"}),
+            r"0.parquet has 'b' \(double\) where part-00001.parquet has 'B'",
+        ),
+        (lambda part: part.astype({"count": "float32"}), r"'count' \(int64\) where .* has 'count' \(float\)"),
+        (lambda part: part.drop(columns="kind"), "'kind' .bool. where .* has no further column"),
+        (None, "part-00001.parquet is no Parquet file"),
+    ],
+)
+def test_files_that_are_no_one_table_are_refused(data: str, other: object, words: str, tmp_path: Path) -> None:
+    folder = written(frame(60), tmp_path / "rows", 2, 50)
+    if other is None:
+        (folder / "part-00001.parquet").write_bytes(b"PAR1 no more PAR1")
+    else:
+        other(frame(60)).to_parquet(folder / "part-00001.parquet")
+    with pytest.raises(InputError, match=words):
+        loaded(data, folder, "y")
+
+
+@pytest.mark.parametrize("data", ["table", "stream"])
+def test_a_folder_without_files_side_by_side_is_refused(data: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it is a folder without a Parquet file"):
+        loaded(data, tmp_path, "y")
+    written(frame(60), tmp_path / "year=2026", 2, 50)
+    with pytest.raises(InputError, match="it has folders in it, such as year=2026"):
+        loaded(data, tmp_path, "y")
+
+
+def test_what_does_not_fit_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(frame(60), tmp_path / "rows.parquet", 1, 50)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=60 * 8 * 8 - 1))
+    with pytest.raises(InputError, match=r"60 rows of 8 numbers need .* data=stream reads it a batch at a time"):
+        loaded("table", path, "y")
+    assert len(loaded("stream", path, "y").parts["train"]) > 30
 
 
 def test_lanes_of_one_order_ride_on_a_stream(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from shrinkage.errors import InputError
 COPIES = 3  # as it is made, as it is split, and in the precision of the training
 
 
-def check_memory(rows: int, columns: int, way_out: str) -> None:
-    """Raises InputError where rows × columns numbers of 8 bytes do not fit into the memory that is free."""
-    needed, free = COPIES * 8 * rows * columns, psutil.virtual_memory().available
+def check_memory(rows: int, columns: int, way_out: str, copies: int = COPIES) -> None:
+    """Raises InputError where rows × columns numbers of 8 bytes do not fit so often into the memory that is free."""
+    needed, free = copies * 8 * rows * columns, psutil.virtual_memory().available
     if needed > free:
         raise InputError(
             f"{rows:,} rows of {columns:,} numbers need {needed // 10**9:,} GB of memory and {free // 10**9:,} GB are "

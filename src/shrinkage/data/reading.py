@@ -15,6 +15,8 @@ from pyarrow import ArrowException
 
 from shrinkage.errors import InputError
 
+from .memory import check_memory
+from .parquet import SUFFIXES, ParquetRows
 from .quoting import quoted, shown
 
 BLOCK = 1 << 20  # bytes that are looked at together
@@ -26,16 +28,17 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.A
 
 
 def read_file(path: Path) -> pd.DataFrame:
-    """A CSV (UTF-8, commas, plain or gzipped) or Parquet file with a header and rows, and a name for each column.
+    """A CSV (UTF-8, commas, plain or gzipped) or Parquet file, or a folder of Parquet files, each column with a name.
 
     An empty cell, and the words of GAPS, are no value. A CSV's column is numbers where all its other cells are, with a
     decimal point, and booleans where they are true and false. Raises InputError where it is no such file.
     """
     try:
-        if path.exists() and not path.is_file():
-            kind = "a folder" if path.is_dir() else "no file on a disk"  # a pipe would be waited for
-            raise InputError(f"data.path={shown(path)}: it is {kind}; give the path of a CSV or Parquet file")
-        frame = read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else read_csv(path)
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+            raise InputError(
+                f"data.path={shown(path)}: it is no file on a disk; give the path of a CSV or Parquet file"
+            )
+        frame = read_parquet(path) if path.is_dir() or path.suffix.lower() in SUFFIXES else read_csv(path)
     except InputError:
         raise
     except FileNotFoundError:
@@ -55,7 +58,10 @@ def read_file(path: Path) -> pd.DataFrame:
 
 def read_parquet(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(path)
+        table = ParquetRows(path)
+        check_memory(len(table), len(table.schema), "data=stream reads it a batch at a time", copies=1)
+        frames = [pd.read_parquet(file, partitioning=None) for file in table.files]
+        frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     except (LookupError, TypeError, AttributeError) as error:  # where what it says of itself to pandas is damaged
         raise ValueError(f"{type(error).__name__}: {error}") from None
     frame.columns = named(path, map(str, frame.columns))

@@ -1,4 +1,4 @@
-"""A Parquet file that need not fit into memory: read again in every epoch, a batch at a time."""
+"""Parquet that need not fit into memory: read again in every epoch, a batch at a time."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from pyarrow import ArrowInvalid
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -19,6 +17,7 @@ from torch import Tensor
 from shrinkage.errors import InputError
 
 from .base import EXAMPLE_ROWS, WHOLE, Part, Share
+from .parquet import CHUNK, ParquetRows
 from .quoting import dropping, quoted, shown
 from .reading import named
 from .recipe import kind
@@ -26,7 +25,6 @@ from .splits import Rows
 from .table import TableFile
 from .tabular import check_range, names, origins
 
-CHUNK = 65_536  # rows that are read at once
 PARTS = ("train", "val", "test")
 
 
@@ -42,7 +40,7 @@ class StreamedPart:
 
 
 class StreamedTable(TableFile):
-    """A Parquet file as `TableFile` reads it, split into the same rows, and standardised by the same numbers.
+    """Parquet as `TableFile` reads it, split into the same rows, and standardised by the same numbers.
 
     buffer: rows that are in memory at once to be shuffled. An epoch reads the row groups in an order of its own, and
     draws batches from the buffer: rows that lie far apart in the file may never be in one batch, so a file that is
@@ -59,8 +57,8 @@ class StreamedTable(TableFile):
         self.buffer = buffer
 
     def make_parts(self) -> dict[str, StreamedPart]:
-        self.file = self.opened()
-        columns = named(self.path, self.file.schema_arrow.names)
+        self.table = ParquetRows(self.path)
+        columns = named(self.path, self.table.schema.names)
         self.check_roles(columns)
         apart = {self.target, self.group, self.time, *self.drop}
         self.columns = [column for column in columns if column not in apart]
@@ -92,22 +90,10 @@ class StreamedTable(TableFile):
             for name, count in counts.items()
         }
 
-    def opened(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.path, pre_buffer=False)
-        except FileNotFoundError:
-            raise InputError(f"data.path={shown(self.path)}: there is no such file") from None
-        except (ArrowInvalid, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"data.path={shown(self.path)}: it is no Parquet file ({reason[:200]}); data=table reads CSV, and "
-                "pandas.read_csv(…).to_parquet(…) makes Parquet of it"
-            ) from None
-
     def roles(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Target, groups and times of all rows; sets the classes."""
         wanted = [column for column in (self.target, self.group, self.time) if column is not None]
-        frame = self.file.read(columns=wanted, use_threads=False).to_pandas(self_destruct=True)
+        frame = self.table.read(wanted)
         for column in wanted:
             if frame[column].isna().any():
                 raise InputError(
@@ -131,7 +117,7 @@ class StreamedTable(TableFile):
 
     def prepare(self, target: np.ndarray) -> None:
         """What makes features of columns, learned from the training rows; looks at every value on the way."""
-        schema = self.file.schema_arrow
+        schema = self.table.schema
         text = [c for c in self.columns if is_text(schema.field(c).type)]
         self.numbers = [c for c in self.columns if c not in text]
         for column in self.numbers:
@@ -165,7 +151,7 @@ class StreamedTable(TableFile):
         self.preprocessing = make_pipeline(encode, scaler) if self.standardize else encode
         self.origins = origins(encode)
         self.feature_names = names(self.origins)
-        self.example_rows = next(self.batches(self.columns)).slice(0, EXAMPLE_ROWS).to_pandas()
+        self.example_rows = next(self.table.batches(self.columns)).slice(0, EXAMPLE_ROWS).to_pandas()
         self.kinds, self.fills = {name: kind(column) for name, column in self.example_rows.items()}, False
         self.digest = Part(np.concatenate(hashes), target).digest
         self.plain = not text
@@ -198,21 +184,14 @@ class StreamedTable(TableFile):
             )
         self.check_values(frame)
 
-    def batches(self, columns: list[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
-        """All the rows in their order, or those of a row group, some thousands at once."""
-        # A reader of its own, since a second iteration over one changes the first one's size.
-        file = pq.ParquetFile(self.path, metadata=self.file.metadata, pre_buffer=False)
-        groups = None if group is None else [group]
-        yield from file.iter_batches(CHUNK, columns=columns, row_groups=groups, use_threads=False)
-
     def frames(self, columns: list[str]) -> Iterator[pd.DataFrame]:
         """The rows in their order, some thousands at once: numbers as float64, text as text."""
-        for batch in self.batches(columns):
+        for batch in self.table.batches(columns):
             frame = batch.to_pandas()
             yield pd.DataFrame(
                 {
                     name: column.astype(object).where(column.notna(), None)
-                    if is_text(self.file.schema_arrow.field(name).type)
+                    if is_text(self.table.schema.field(name).type)
                     else column.to_numpy(dtype=np.float64, na_value=np.nan)
                     for name, column in frame[columns].items()
                 }
@@ -236,10 +215,10 @@ class StreamedTable(TableFile):
     def rows_of(self, part: str, groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """A part's rows in some of the row groups, as x and y, some thousands at once."""
         code = PARTS.index(part)
-        starts = np.cumsum([0, *(self.file.metadata.row_group(g).num_rows for g in range(self.file.num_row_groups))])
+        starts = np.cumsum([0, *self.table.sizes])
         for group in groups:
             start = starts[group]
-            for batch in self.batches(self.columns, int(group)):
+            for batch in self.table.batches(self.columns, int(group)):
                 own = self.part_of[start : start + batch.num_rows] == code
                 y = self.values[start : start + batch.num_rows]
                 start += batch.num_rows
@@ -261,7 +240,7 @@ class StreamedTable(TableFile):
         return StreamedBatches(self, self.order_seeds[0])
 
     def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
-        for x, y in self.rows_of(part, np.arange(self.file.num_row_groups)):
+        for x, y in self.rows_of(part, np.arange(len(self.table.sizes))):
             for start in range(0, len(x), rows):
                 own = share.of(torch.arange(start, min(start + rows, len(x)))).numpy()
                 yield self.pair(x[own], y[own])
@@ -280,7 +259,7 @@ class FirstRows:
 
     def __getitem__(self, rows: slice) -> tuple[Tensor, Tensor]:
         wanted, xs, ys = rows.stop, [], []
-        for x, y in self.datamodule.rows_of(self.part, np.arange(self.datamodule.file.num_row_groups)):
+        for x, y in self.datamodule.rows_of(self.part, np.arange(len(self.datamodule.table.sizes))):
             xs.append(x[:wanted])
             ys.append(y[:wanted])
             wanted -= len(xs[-1])
@@ -311,7 +290,7 @@ class StreamedBatches:
         random = np.random.default_rng([self.seed, self.epoch])
         held: list[tuple[np.ndarray, np.ndarray]] = []
         count = 0
-        for x, y in data.rows_of("train", random.permutation(data.file.num_row_groups)):
+        for x, y in data.rows_of("train", random.permutation(len(data.table.sizes))):
             held.append((x, y))
             count += len(x)
             if count >= max(data.buffer, size):

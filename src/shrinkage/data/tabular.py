@@ -94,7 +94,11 @@ class TabularData(DataModule):
                 f"with {dropping(name)}, or choose another data.seed"
             )
         categories = sum(features[name].nunique() for name in text)
-        check_memory(len(features), len(numbers) + categories, "leave columns out with data.drop, or take fewer rows")
+        check_memory(
+            len(features),
+            len(numbers) + categories,
+            "leave columns out with data.drop, take fewer rows, or use data=stream with a Parquet file",
+        )
         encode = make_column_transformer(
             (SimpleImputer(), numbers),
             (OneHotEncoder(handle_unknown="ignore", sparse_output=False), text),
