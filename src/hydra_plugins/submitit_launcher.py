@@ -6,7 +6,8 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,10 +105,25 @@ class SubmititLauncher(SweepLauncher):
     def submitted(self, executor: "submitit.AutoExecutor", arguments: Sequence[tuple]) -> "list[submitit.Job]":
         """The jobs, of Slurm one array. Raises InputError where it refuses them."""
         try:
-            return executor.map_array(Job(), *zip(*arguments, strict=True))
+            with errors_into(Path(executor.folder).with_name("processes.log")):
+                return executor.map_array(Job(), *zip(*arguments, strict=True))
         except (RuntimeError, subprocess.CalledProcessError) as error:  # submitit's own are of the first kind
             reason = " ".join(str(error).split())
             raise InputError(f"Slurm refuses the jobs ({reason[-300:]}); mend hydra.launcher") from None
+
+
+@contextmanager
+def errors_into(path: Path) -> Iterator[None]:
+    """What processes that are started inside write to stderr: submitit's own on this machine, when they are stopped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = os.dup(2)
+    try:
+        with path.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def result(job: "submitit.Job") -> JobReturn | Exception:

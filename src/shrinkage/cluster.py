@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -161,28 +162,31 @@ def each(
     about = (Path.cwd(), {key: value for key, value in os.environ.items() if key.startswith(CARRIED)})
     remote = ray.remote(max_retries=3, **resources)(there)
     most = WAITING * places(resources)
-    left, running = iter(tasks), {}
+    left = iter(tasks)
+    running: dict[Future, tuple[int, ray.ObjectRef]] = {}
     try:
         while True:
             while len(running) < most and (task := next(left, None)) is not None:
-                running[remote.remote(*about, function, *task[1])] = task[0]
+                reference = remote.remote(*about, function, *task[1])
+                running[reference.future()] = task[0], reference
             if not running:
                 return
-            done, _ = ray.wait(list(running), num_returns=1)
-            for reference in done:
-                yield running.pop(reference), result(reference)
+            # Not by `ray.wait`, which makes an exit code of 1 of every signal.
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                number, _ = running.pop(future)
+                yield number, result(future)
     finally:
         if running and not lost.is_set():
-            for reference in running:
+            for _, reference in running.values():
                 ray.cancel(reference)
-            # Each ends its run.
-            ray.wait(list(running), num_returns=len(running), timeout=END_SECONDS)
+            wait(running, timeout=END_SECONDS)  # each ends its run
 
 
-def result(reference: ray.ObjectRef) -> object:
+def result(future: Future) -> object:
     """What a task returned, or as a value what it raised."""
     try:
-        return ray.get(reference)
+        return future.result()
     except RayTaskError as error:
         return error.cause
     except RayError as error:
