@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -91,18 +92,22 @@ def called(*arguments: object) -> str:
 
 
 def made(folder: Path) -> Server:
-    """PostgreSQL's user has to get through the folders above."""
-    for parent in [folder, *folder.parents]:
-        if parent.owner() == Path(folder.anchor).owner() and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    found = Server(folder / "server", free_port())
-    called("init", found.folder, "--port", found.port, "--database-port", free_port())
+    found = Server(folder, free_port())
+    called("init", folder, "--port", found.port, "--database-port", free_port())
     return found
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = made(tmp_path_factory.mktemp("team"))
+def shelf() -> Iterator[Path]:
+    """A folder that PostgreSQL's user gets through; into those of pytest nobody does when another pytest has begun."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def server(shelf: Path) -> Iterator[Server]:
+    found = made(shelf / "team")
     found.start()
     yield found
     found.stop()
@@ -268,13 +273,12 @@ def restart_postgresql(server: Server) -> None:
 
 
 def test_a_backup_becomes_another_server(
-    server: Server, run_id: str, ann: dict[str, str], bob: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    server: Server, run_id: str, ann: dict[str, str], bob: dict[str, str], shelf: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path_factory.mktemp("other")
-    file = folder / "backup.tar"
+    file = tmp_path / "backup.tar"
     called("backup", server.folder, file)
     assert file.stat().st_mode & 0o077 == 0
-    other = made(folder)
+    other = made(shelf / "other")
     called("restore", other.folder, file)
     other.start()
     try:
