@@ -5,6 +5,7 @@ python deploy/server.py run FOLDER               # in the foreground, until Ctrl
 python deploy/server.py user FOLDER NAME         # a new user; prints the password, once
 python deploy/server.py backup FOLDER FILE.tar   # while it runs, or not
 python deploy/server.py restore FOLDER FILE.tar  # into a folder that init has made, and nobody has used
+python deploy/server.py serve FOLDER             # MLflow alone, beside a database elsewhere: what a container runs
 
 It needs `pip install -e '.[server]'` and PostgreSQL's programs (Debian: apt-get install postgresql). FOLDER keeps the
 database, the artifacts and settings.json with the passwords, which its owner alone can read. docs/server.md says more.
@@ -25,6 +26,7 @@ import tarfile
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +42,7 @@ class Refused(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("init", "run", "user", "backup", "restore"):
+    for name in ("init", "run", "user", "backup", "restore", "serve"):
         commands.add_parser(name).add_argument("folder", type=Path)
     initial = commands.choices["init"]
     initial.add_argument("--host", default="127.0.0.1", help="where it listens; 0.0.0.0 for all of the network")
@@ -53,7 +55,9 @@ def main() -> None:
     given = vars(parser.parse_args())
     command, folder = given.pop("command"), given.pop("folder").resolve()
     try:
-        {"init": init, "run": run, "user": user, "backup": backup, "restore": restore}[command](folder, **given)
+        {"init": init, "run": run, "user": user, "backup": backup, "restore": restore, "serve": serve}[command](
+            folder, **given
+        )
     except Refused as refusal:
         sys.exit(f"deploy/server.py: {refusal}")
 
@@ -96,32 +100,8 @@ def run(folder: Path) -> None:
     settings = settings_of(folder)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: sys.exit(0))
-    write_private(
-        folder / "auth.ini",
-        "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
-        f"database_uri = {address(settings, 'mlflow_auth')}\n"
-        # A password's hash takes longer than a request; a changed one counts after half a minute.
-        "auth_cache_ttl_seconds = 30\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
-    )
-    environment = os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": address(settings, "mlflow"),  # and no argument, which everybody could read
-        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-        "MLFLOW_AUTH_ADMIN_PASSWORD": settings["admin_password"],
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": settings["secret_key"],
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    hosts = [f"{name}:{settings['port']}" for name in ("localhost", "127.0.0.1")]
-    hosts += [name for name in settings["allowed_hosts"].split(",") if name]
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"),
-        *("--host", settings["host"], "--port", str(settings["port"]), "--allowed-hosts", ",".join(hosts)),
-        *("--artifacts-destination", (folder / "artifacts").as_uri(), "--serve-artifacts"),
-        *("--workers", str(min(os.cpu_count() or 1, 4))),
-    ]
     with database(folder, settings, stop=True):  # one that was killed may have left it running
-        server = subprocess.Popen(command, env=environment, cwd=folder)
+        server = subprocess.Popen(mlflow(folder, settings), env=environment(folder, settings), cwd=folder)
         try:
             wait_until_healthy(settings, server)
             print(f"MLflow answers at http://{settings['host']}:{settings['port']}", flush=True)
@@ -130,6 +110,57 @@ def run(folder: Path) -> None:
         finally:
             server.terminate()
             server.wait()
+
+
+def serve(folder: Path) -> None:
+    """MLflow in the place of this process, with settings from the environment, which are kept for `user`."""
+    given = {name: os.environ.get(name.upper(), "") for name in ("database_password", "admin_password", "secret_key")}
+    if missing := [name.upper() for name, value in given.items() if not value]:
+        raise Refused(f"{', '.join(missing)} must be set in the environment; deploy/example.env has them")
+    settings = given | {
+        "host": "0.0.0.0",
+        "port": int(os.environ.get("PORT", "5000")),
+        "database_host": os.environ.get("DATABASE_HOST", "database"),
+        "database_port": int(os.environ.get("DATABASE_PORT", "5432")),
+        "allowed_hosts": os.environ.get("ALLOWED_HOSTS", ""),
+    }
+    (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+    write_private(folder / "settings.json", json.dumps(settings, indent=1) + "\n")
+    os.chdir(folder)
+    command = mlflow(folder, settings)
+    os.execve(command[0], command, environment(folder, settings))
+
+
+def mlflow(folder: Path, settings: dict) -> list[str]:
+    """The command of MLflow's server."""
+    hosts = [f"{name}:{settings['port']}" for name in ("localhost", "127.0.0.1")]
+    hosts += [name for name in settings["allowed_hosts"].split(",") if name]
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"),
+        *("--host", settings["host"], "--port", str(settings["port"]), "--allowed-hosts", ",".join(hosts)),
+        *("--artifacts-destination", (folder / "artifacts").as_uri(), "--serve-artifacts"),
+        *("--workers", str(min(os.cpu_count() or 1, 4))),
+    ]
+
+
+def environment(folder: Path, settings: dict) -> dict[str, str]:
+    """What it is told besides, since everybody could read it among the arguments; writes auth.ini."""
+    write_private(
+        folder / "auth.ini",
+        "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
+        f"database_uri = {address(settings, 'mlflow_auth').replace('%', '%%')}\n"
+        # A password's hash takes longer than a request; a changed one counts after half a minute.
+        "auth_cache_ttl_seconds = 30\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+    )
+    return os.environ | {
+        "MLFLOW_BACKEND_STORE_URI": address(settings, "mlflow"),
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": settings["admin_password"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": settings["secret_key"],
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
 
 
 def user(folder: Path, name: str) -> None:
@@ -221,7 +252,9 @@ def client(settings: dict, program: str, *arguments: str) -> None:
 
 
 def address(settings: dict, name: str) -> str:
-    return f"postgresql+psycopg://{ROLE}:{settings['database_password']}@127.0.0.1:{settings['database_port']}/{name}"
+    password = urllib.parse.quote(settings["database_password"], safe="")
+    host = settings.get("database_host", "127.0.0.1")
+    return f"postgresql+psycopg://{ROLE}:{password}@{host}:{settings['database_port']}/{name}"
 
 
 def wait_until_healthy(settings: dict, server: subprocess.Popen) -> None:

@@ -182,6 +182,28 @@ def test_another_host_name_is_refused(server: Server) -> None:
     assert refused.value.code == 403
 
 
+def test_one_beside_a_database_elsewhere_is_what_the_container_runs(
+    server: Server, run_id: str, ann: dict[str, str], bob: dict[str, str], tmp_path: Path
+) -> None:
+    settings, port = json.loads((server.folder / "settings.json").read_text()), free_port()
+    place = {"PORT": str(port), "DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(settings["database_port"])}
+    words = {name.upper(): settings[name] for name in ("database_password", "admin_password", "secret_key")}
+    command = [sys.executable, SERVER, "serve", str(tmp_path)]
+    refused = subprocess.run(command, env=os.environ | place, capture_output=True, text=True)
+    assert refused.returncode == 1 and "DATABASE_PASSWORD, ADMIN_PASSWORD, SECRET_KEY must be set" in refused.stderr
+    process = subprocess.Popen(command, env=os.environ | place | words, start_new_session=True)
+    try:
+        second = Server(tmp_path, port)
+        wait_for(lambda: process.poll() is not None or second.status("/health") == 200, 120)
+        for path, content in reading(run_id)[:3]:
+            assert [second.status(path, user, content) for user in (ann, bob, None)] == [200, 403, 401]
+        assert second.user("dora")["MLFLOW_TRACKING_USERNAME"] == "dora"
+        assert all(file.stat().st_mode & 0o077 == 0 for file in (tmp_path / "settings.json", tmp_path / "auth.ini"))
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
 def sweep(folder: Path, user: dict[str, str], experiment: str) -> subprocess.Popen:
     """Eight lanes that keep every point of four hundred epochs."""
     lambdas = ",".join(str(number / 100) for number in range(1, 9))
