@@ -6,16 +6,19 @@ Ray and submitit are in the extras `ray` and `slurm`.
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROUNDS, runs, start_train_py, train_py, wait_for
+from conftest import ROOT, ROUNDS, runs, start_train_py, train_py, wait_for
 
 from shrinkage.errors import InputError
 from shrinkage.membership import Membership
@@ -69,34 +72,84 @@ def test_lanes_on_ray_come_to_the_same_numbers(tmp_path: Path, basic: dict) -> N
     assert_recorded(store, len(basic))
 
 
-def test_a_sweep_by_a_client_of_a_cluster(tmp_path: Path, basic: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which asks for a token."""
-    token = tmp_path / "token"
-    token.write_text("0123456789abcdef" * 4)
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    store = tmp_path / "mlflow.db"
-    port, client = free_port(), free_port()
-    ray = [str(Path(sys.executable).parent / "ray")]
-    head = [
-        *ray,
-        "start",
-        "--head",
-        f"--port={port}",
-        f"--ray-client-server-port={client}",
-        "--node-ip-address=127.0.0.1",
-    ]
-    subprocess.run([*head, "--include-dashboard=false", "--num-cpus=2"], check=True, capture_output=True)
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+@contextmanager
+def cluster_of(folder: Path, *options: str) -> Iterator[str]:
+    """The address of a cluster that asks for a token, with one node so far. Ray has one cluster on a machine."""
+    (folder / "token").write_text("0123456789abcdef" * 4)
+    address = f"127.0.0.1:{free_port()}"
+    command = [RAY, "start", "--head", f"--port={address.partition(':')[2]}", "--node-ip-address=127.0.0.1", *options]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / "token"))
+        subprocess.run([*command, "--include-dashboard=false"], check=True, capture_output=True)
+        try:
+            yield address
+        finally:
+            subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
+
+
+@contextmanager
+def another_node(address: str, src: Path) -> Iterator[subprocess.Popen]:
+    """As on another machine, by an address of its own; its processes import the package from this folder."""
+    command = [RAY, "start", f"--address={address}", "--node-ip-address=127.0.0.2", "--num-cpus=1", "--block"]
+    node = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(src)}, stdout=subprocess.DEVNULL)
     try:
-        for number, address in enumerate((f"127.0.0.1:{port}", f"ray://127.0.0.1:{client}")):
+        wait_for(lambda: node.poll() is not None or bool(raylets(node)), 60)
+        time.sleep(3)  # until the head knows it
+        yield node
+    finally:
+        node.terminate()
+        node.wait(60)
+
+
+def raylets(node: subprocess.Popen) -> list[psutil.Process]:
+    return [process for process in psutil.Process(node.pid).children() if process.name() == "raylet"]
+
+
+def test_a_sweep_by_a_client_of_a_cluster(tmp_path: Path, basic: dict) -> None:
+    store, client = tmp_path / "mlflow.db", free_port()
+    with cluster_of(tmp_path, f"--ray-client-server-port={client}", "--num-cpus=2") as address:
+        for number, asked in enumerate((address, f"ray://127.0.0.1:{client}")):
             folder = tmp_path / str(number)
             folder.mkdir()
-            done = train_py("-m", *ON_RAY, f"hydra.launcher.address={address}", *SWEEP, cwd=folder, store=store)
+            done = train_py("-m", *ON_RAY, f"hydra.launcher.address={asked}", *SWEEP, cwd=folder, store=store)
             assert done.returncode == 0, done.stderr
             assert_same(results(folder), basic)
             assert_recorded(store, (1 + number) * len(basic))
-    finally:
-        subprocess.run([*ray, "stop", "--force"], check=True, capture_output=True)
+
+
+def test_a_cluster_of_two_nodes(tmp_path: Path, undisturbed: dict) -> None:
+    """One of another version is refused by name; one that dies in the middle leaves its work to the other."""
+    store, other = tmp_path / "mlflow.db", tmp_path / "other"
+    shutil.copytree(ROOT / "src", other)
+    with (other / "shrinkage" / "norms.py").open("a") as file:
+        file.write("# another version\n")
+    with cluster_of(tmp_path, "--num-cpus=1") as address:
+        on_both = ("-m", *ON_RAY, f"hydra.launcher.address={address}", *LONG)
+        with another_node(address, other):
+            refused = train_py(*on_both, cwd=tmp_path, store=store)
+        (line,) = [line for line in refused.stderr.splitlines() if line.startswith("shrinkage: ")]
+        assert refused.returncode == 1 and re.search(
+            r"the node \S+ \(\S+:\d+\) has shrinkage \S+ \(\w{8}\) and not \S+ \(\w{8}\), so its", line
+        )
+        shutil.rmtree(tmp_path / "multirun")
+        with another_node(address, ROOT / "src") as node:
+            sweep = start_train_py(*on_both, cwd=tmp_path, store=store)
+            try:
+                wait_for(lambda: len(list(tmp_path.glob("multirun/*/*/*/run.json"))) == 6, 120)
+                for process in raylets(node):
+                    process.kill()
+                out, errors = sweep.communicate(timeout=280)
+            finally:
+                sweep.kill()
+    assert sweep.returncode == 0 and "6 of 6 runs FINISHED" in out, errors
+    assert_same(results(tmp_path), undisturbed)
+    # The refused sweep is a run too, which had no jobs.
+    children = [run for run in runs(store) if "mlflow.parentRunId" in run.data.tags]
+    assert len(children) == 6 and {run.info.status for run in children} == {"FINISHED"}
 
 
 @pytest.fixture(scope="module")
@@ -210,18 +263,11 @@ def test_a_cluster_that_is_not_there_is_refused_in_one_line(
     assert any(word in line for word in words.split("|"))
 
 
-def test_a_node_that_cannot_do_the_work_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_does_not_see_the_sweeps_folder_is_named(tmp_path: Path) -> None:
     from shrinkage import cluster
 
-    real = cluster.versions()
     with (
         cluster.joined(None, tmp_path),
         pytest.raises(InputError, match=r"does not see .*nowhere: a sweep.s folder must"),
     ):
         cluster.check(tmp_path / "nowhere")
-    monkeypatch.setattr(cluster, "versions", lambda: real | {"torch": "1.0"})
-    with (
-        pytest.raises(InputError, match=re.escape(f"has torch {real['torch']} and not 1.0, so its")),
-        cluster.joined(None, tmp_path),
-    ):
-        pass

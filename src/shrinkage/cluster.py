@@ -105,14 +105,17 @@ def check(folder: Path) -> None:
     """Raises InputError where a node has other versions than this process, or does not see the sweep's folder."""
     ours = versions()
     probe = ray.remote(num_cpus=0)(probed)
-    asked = {
-        node["NodeManagerHostname"]: probe.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(Path.cwd(), folder)
+    asked = [
+        (
+            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}:{node['NodeManagerPort']})",
+            probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                Path.cwd(), folder
+            ),
+        )
         for node in ray.nodes()
         if node["Alive"]
-    }
-    for host, answer in asked.items():
+    ]
+    for host, answer in asked:
         try:
             theirs, sees = ray.get(answer, timeout=120)
         except RayError as error:
