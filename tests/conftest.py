@@ -33,6 +33,7 @@ from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
+from shrinkage.membership import Membership
 from shrinkage.tracking import client as clients
 from shrinkage.training import Training
 
@@ -189,6 +190,14 @@ def runs(store: Path) -> list[Run]:
     client = MlflowClient(f"sqlite:///{store}")
     experiment = client.get_experiment_by_name("shrinkage")
     return client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+def results(folder: Path) -> dict[str, dict[str, float]]:
+    """What each job of the one sweep that was started here has told, by the fingerprint of its config; all FINISHED."""
+    (sweep,) = folder.glob("multirun/*/*")
+    told = Membership.of(sweep).results()
+    assert {result["status"] for result in told} == {"FINISHED"}
+    return {result["fingerprint"]: result["metrics"] for result in told}
 
 
 def states(store: Path) -> list[tuple[str, bool]]:

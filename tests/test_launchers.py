@@ -18,10 +18,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, ROUNDS, runs, start_train_py, train_py, wait_for
+from conftest import ROOT, ROUNDS, results, runs, start_train_py, train_py, wait_for
 
 from shrinkage.errors import InputError
-from shrinkage.membership import Membership
 from shrinkage.ranks import free_port
 
 MISSING = [name for name in ("joblib", "ray", "submitit") if find_spec(name) is None]
@@ -37,14 +36,6 @@ SWEEP = (f"lambd={LAMBDAS}", "seed=0,1,2", "trainer.max_epochs=4", *COMMON)
 LONG = ("lambd=0,0.1,1", "seed=0,1", "trainer.max_epochs=5000", *COMMON)
 EXACT = ("joblib", "ray", "submitit_local")
 ON_RAY = ("hydra/launcher=lanes", "hydra.launcher.engine=ray", "hydra.launcher.max_lanes=3")
-
-
-def results(folder: Path) -> dict[str, dict[str, float]]:
-    """The metrics that each job has told, by the fingerprint of its config."""
-    (sweep,) = folder.glob("multirun/*/*")
-    told = Membership.of(sweep).results()
-    assert {result["status"] for result in told} == {"FINISHED"}
-    return {result["fingerprint"]: result["metrics"] for result in told}
 
 
 @pytest.fixture(scope="module")
