@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("ranks")
 
 CASES = {
     # The last batch of an epoch has 21 rows, and is shared unevenly.
-    "l1": ("data=diabetes", "penalty=l1", "lambd=0.05", "data.batch_size=32"),
+    "l1": ("data=diabetes", "penalty=l1", "lambd=0.05", "data.batch_size=32", "polish=50"),
     "adamw": ("data=digits", "model=mlp", "model.widths=[16]", "penalty=adamw", "data.batch_size=100", "dynamics=true"),
     # Fewer rows than processes in the last batch: 309 is one more than 308.
     "one row": ("data=diabetes", "penalty=l2", "penalty.mode=loss", "lambd=0.1", "data.batch_size=308"),
