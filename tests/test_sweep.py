@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from shrinkage.membership import Membership
+from shrinkage.membership import RESULTS, Membership
 
 
 def family(store: Path) -> tuple[Run, list[Run]]:
@@ -105,3 +105,20 @@ def test_mlflow_run_of_a_sweep_is_its_parent(store: Path) -> None:
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert statuses(children) == {"FINISHED": 3}
     assert {run.info.experiment_id for run in children} == {parent.info.experiment_id}
+
+
+def test_jobs_that_have_ended_are_counted_as_they_tell(tmp_path: Path) -> None:
+    """Each once, though a job may tell twice; not from a line that is still being written."""
+    sweep = Membership(tmp_path, None)
+    ended = sweep.ended()
+    assert next(ended) == 0
+    for folders in (["a", "b"], ["b"], [], ["c", "a", "d"]):
+        for folder in folders:
+            sweep.report(folder=folder, status="FINISHED")
+        assert next(ended) == len(sweep.results())
+    path = tmp_path / RESULTS
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"folder": "e", "sta')
+    assert next(ended) == len(sweep.results()) == 4
+    path.write_bytes(whole + b'{"folder": "e", "status": "FAILED"}\n')
+    assert next(ended) == len(sweep.results()) == 5

@@ -7,12 +7,12 @@ the last word of a job that takes long, and `jobs` how many there will be.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "SHRINKAGE_SWEEP"
-SWEEP = "sweep.json"
+SWEEP, RESULTS = "sweep.json", "results.jsonl"
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,28 @@ class Membership:
 
     def report(self, **result: object) -> None:
         """Tell the sweep how this job ended; one write of one line, so that jobs may do it at the same moment."""
-        with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / RESULTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(result, ensure_ascii=False) + "\n")
 
     def results(self) -> list[dict]:
         """What the jobs have told so far; of a run that was taken up again the last."""
-        path = self.folder / "results.jsonl"
+        path = self.folder / RESULTS
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         told = [json.loads(line) for line in lines if line.endswith("\n")]
         return list({result["folder"]: result for result in told}.values())
+
+    def ended(self) -> Iterator[int]:
+        """How many jobs have ended, again and again; reads what has been told since it was last asked."""
+        path, place, folders = self.folder / RESULTS, 0, set()
+        while True:
+            if path.exists():
+                with path.open("rb") as file:
+                    file.seek(place)
+                    for line in file:
+                        if line.endswith(b"\n"):
+                            place += len(line)
+                            folders.add(json.loads(line)["folder"])
+            yield len(folders)
 
     def finished(self) -> dict[str, dict]:
         """The results of jobs that had FINISHED when this sweep was begun once more, by their configs' fingerprints."""

@@ -234,12 +234,11 @@ class Sweep(Callback):
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            bar = progress.add_task("sweep", total=None)
+            bar, ended = progress.add_task("sweep", total=None), self.membership.ended()
             while not self.done.wait(0.5):
-                words = self.membership.told()
                 progress.update(
                     bar,
-                    completed=len(self.membership.results()),
+                    completed=next(ended),
                     total=self.membership.expected(),
-                    description=words or "sweep",
+                    description=self.membership.told() or "sweep",
                 )
