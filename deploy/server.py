@@ -14,12 +14,14 @@ database, the artifacts and settings.json with the passwords, which its owner al
 import argparse
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import pwd
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -98,6 +100,14 @@ def init(folder: Path, host: str, port: int, database_port: int, allowed_hosts: 
 def run(folder: Path) -> None:
     """Both servers, until a signal."""
     settings = settings_of(folder)
+    alone = (folder / "settings.json").open("rb")  # as long as this process lives
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Refused(f"{folder} is being run by another process; stop that one first") from None
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", settings["port"])) == 0:
+            raise Refused(f"port {settings['port']} is taken by another program; change it in {folder}/settings.json")
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: sys.exit(0))
     with database(folder, settings, stop=True):  # one that was killed may have left it running
@@ -168,7 +178,9 @@ def user(folder: Path, name: str) -> None:
     try:
         asked(settings_of(folder), "users/create", {"username": name, "password": password})
     except urllib.error.HTTPError as error:
-        raise Refused(f"MLflow refuses the user {name} ({error.read().decode()[:200]}); give another name") from None
+        answer = error.read().decode()
+        reason = "there is one of this name" if "RESOURCE_ALREADY_EXISTS" in answer else answer[:200]
+        raise Refused(f"MLflow refuses the user {name} ({reason}); give another name") from None
     except OSError as error:
         raise Refused(f"MLflow does not answer ({error}); start it with `run` first") from None
     print(f"export MLFLOW_TRACKING_USERNAME={name} MLFLOW_TRACKING_PASSWORD={password}")
@@ -177,6 +189,8 @@ def user(folder: Path, name: str) -> None:
 def backup(folder: Path, file: Path) -> None:
     """Both databases as each is at one moment, then the artifacts, which are never changed."""
     settings = settings_of(folder)
+    if file.exists():
+        raise Refused(f"{file} is there already; give another name")
     with database(folder, settings), tempfile.TemporaryDirectory() as scratch, tarfile.open(file, "x") as archive:
         file.chmod(0o600)
         for name in DATABASES:

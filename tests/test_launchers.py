@@ -241,8 +241,12 @@ def assert_recorded(store: Path, jobs: int) -> None:
     ("overrides", "words"),
     [
         (("hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:1"), "no cluster of Ray's can be joined there"),
+        (("hydra/launcher=ray", "hydra.launcher.num_cpus=4096"), "num_cpus=4096: this machine has"),
         (("hydra/launcher=lanes", "hydra.launcher.engine=spark"), "must be null, for this process, or ray"),
-        (("hydra/launcher=submitit_slurm", "hydra.launcher.slurm_partition=nowhere"), "submitit_slurm|Slurm refuses"),
+        (
+            ("hydra/launcher=submitit_slurm", "hydra.launcher.slurm_partition=nowhere"),
+            "submitit_slurm|Slurm takes no jobs",
+        ),
     ],
 )
 def test_a_cluster_that_is_not_there_is_refused_in_one_line(
@@ -258,7 +262,7 @@ def test_a_node_that_does_not_see_the_sweeps_folder_is_named(tmp_path: Path) -> 
     from shrinkage import cluster
 
     with (
-        cluster.joined(None, tmp_path),
+        cluster.joined(None, tmp_path, {}),
         pytest.raises(InputError, match=r"does not see .*nowhere: a sweep.s folder must"),
     ):
         cluster.check(tmp_path / "nowhere")

@@ -310,7 +310,25 @@ def test_a_backup_becomes_another_server(
         assert other.user("cleo")["MLFLOW_TRACKING_USERNAME"] == "cleo"
     finally:
         other.stop()
-    refused = subprocess.run(
-        [sys.executable, SERVER, "restore", str(server.folder), str(file)], capture_output=True, text=True
-    )
-    assert refused.returncode == 1 and "has been used" in refused.stderr
+
+
+def test_what_cannot_be_done_is_refused_in_one_line_and_nothing_is_touched(
+    server: Server, run_id: str, ann: dict[str, str], shelf: Path, tmp_path: Path
+) -> None:
+    file, place = tmp_path / "backup.tar", str(server.folder)
+    file.write_text("of last week")
+    called("init", shelf / "taken", "--port", server.port, "--database-port", free_port())
+    for command, words in {
+        ("run", place): "is being run by another process; stop that one first",
+        ("run", str(shelf / "taken")): f"port {server.port} is taken by another program",
+        ("run", str(tmp_path)): "is no server's folder; make one with",
+        ("init", place): "is not empty",
+        ("user", place, "ann"): "MLflow refuses the user ann (there is one of this name); give another name",
+        ("backup", place, str(file)): "is there already; give another name",
+        ("restore", place, str(file)): "has been used; make a new one with init",
+    }.items():
+        refused = subprocess.run([sys.executable, SERVER, *command], capture_output=True, text=True)
+        assert refused.returncode == 1 and words in refused.stderr, command
+        assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert server.status(f"/api/2.0/mlflow/runs/get?run_id={run_id}", ann) == 200
+    assert file.read_text() == "of last week"

@@ -144,4 +144,4 @@ def test_a_partition_that_is_not_there_is_refused_in_one_line(tmp_path: Path) ->
     done = train_py(*ON_SLURM, *words, cwd=tmp_path, store=tmp_path / "mlflow.db")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("shrinkage: ")]
-    assert ("Slurm refuses the jobs" in line and "nowhere" in line) or "invalid partition" in line
+    assert ("Slurm takes no jobs" in line and "nowhere" in line) or "invalid partition" in line

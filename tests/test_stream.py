@@ -216,9 +216,21 @@ def test_files_that_are_no_one_table_are_refused(data: str, other: object, words
 def test_a_folder_without_files_side_by_side_is_refused(data: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it is a folder without a Parquet file"):
         loaded(data, tmp_path, "y")
-    written(frame(60), tmp_path / "year=2026", 2, 50)
-    with pytest.raises(InputError, match="it has folders in it, such as year=2026"):
-        loaded(data, tmp_path, "y")
+    folder = written(frame(60), tmp_path / "rows", 2, 50)
+    for name in ("year=2026", "z.csv"):
+        (folder / name).mkdir() if "=" in name else (folder / name).write_text("a,y\n1,2\n")
+        with pytest.raises(InputError, match=f"{name} is no Parquet file; give a folder with nothing but Parquet"):
+            loaded(data, folder, "y")
+        (folder / name).rename(folder / f"_{name}")
+    written(frame(60)[:0], tmp_path / "none.parquet", 1, 50)
+    with pytest.raises(InputError, match=r"no row.* it needs rows"):
+        loaded(data, tmp_path / "none.parquet", "y")
+
+
+def test_a_stream_fills_nothing_in(tmp_path: Path) -> None:
+    path = written(frame(60), tmp_path / "rows.parquet", 1, 50)
+    with pytest.raises(InputError, match=r"data.missing=drop: a stream leaves no row out and fills nothing in"):
+        loaded("stream", path, "y", "data.missing=drop")
 
 
 def test_what_does_not_fit_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,3 +248,11 @@ def test_lanes_of_one_order_ride_on_a_stream(tmp_path: Path) -> None:
     launcher = ("hydra/launcher=lanes", "tracking=none")
     done = train_py("-m", *launcher, *overrides, cwd=tmp_path, store=tmp_path / "mlflow.db")
     assert done.returncode == 0 and "one by one" not in done.stderr, done.stderr
+
+
+def test_a_column_of_moments_is_no_text_to_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    frame(60).assign(day=pd.date_range("2026-01-01", periods=60)).to_parquet(path)
+    with pytest.raises(InputError, match="column 'day' has moments in time"):
+        loaded("table", path, "y")
+    assert len(loaded("table", path, "y", "data.time=day").parts["train"]) > 30

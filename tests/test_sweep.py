@@ -122,3 +122,15 @@ def test_jobs_that_have_ended_are_counted_as_they_tell(tmp_path: Path) -> None:
     assert next(ended) == len(sweep.results()) == 4
     path.write_bytes(whole + b'{"folder": "e", "status": "FAILED"}\n')
     assert next(ended) == len(sweep.results()) == 5
+
+
+def test_a_job_that_was_stopped_before_it_had_a_run_is_no_job_of_its_own(tmp_path: Path) -> None:
+    """Begun again it has another folder, and is known by its config."""
+    first, again = Membership(tmp_path, None), Membership(tmp_path, None, times=2)
+    for folder, status in (("0", "KILLED"), ("1", "KILLED"), ("2", "FINISHED")):
+        first.report(folder=folder, status=status, fingerprint=folder)
+    assert {result["status"] for result in again.results()} == {"KILLED", "FINISHED"}
+    for folder in ("0", "1"):
+        again.report(folder=f"again-{folder}", status="FINISHED", fingerprint=folder)
+    assert [result["folder"] for result in again.results()] == ["2", "again-0", "again-1"]
+    assert next(again.ended()) == 3

@@ -1,5 +1,6 @@
 """What the launchers have in common: how a sweep begins, and a job in another process."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from shrinkage.compose import Composer
+
+log = logging.getLogger(__name__)
 
 
 class SweepLauncher(Launcher):
@@ -26,6 +29,7 @@ class SweepLauncher(Launcher):
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         self.composer = Composer(self.hydra_context, self.config)
+        log.info("%d jobs by %s", len(job_overrides), self.config.hydra.runtime.choices["hydra/launcher"])
         return self.launched(dict(enumerate(map(list, job_overrides), start=initial_job_idx)), folder)
 
     @abstractmethod

@@ -89,7 +89,7 @@ class LanesLauncher(SweepLauncher):
                 )
             from hydra_plugins.ray_launcher import joined
 
-            with joined(self.address, folder):
+            with joined(self.address, folder, self.resources):
                 yield
 
     def all_of(self, numbered: dict[int, list[str]]) -> list[JobReturn]:

@@ -3,13 +3,14 @@
 The launcher of lanes does the same with each group of them, and with the jobs that are no lanes.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, filter_overrides
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from shrinkage.lanes import CannotShare
 
 
+log = logging.getLogger(__name__)
+
+
 class RayLauncher(SweepLauncher):
     """address: of a cluster, None for this machine's cores. num_cpus and num_gpus: what a job takes of them."""
 
@@ -31,12 +35,12 @@ class RayLauncher(SweepLauncher):
         self.address, self.resources = address, {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
     def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
-        with joined(self.address, folder):
+        with joined(self.address, folder, self.resources):
             return list(run_each(self.hydra_context, self.task_function, self.composer, numbered, self.resources))
 
 
 @contextmanager
-def joined(address: str | None, folder: Path) -> Iterator[None]:
+def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Iterator[None]:
     """A cluster that can do a sweep's work. Bad input is refused in one line."""
     from shrinkage.fit import in_one_line
 
@@ -47,7 +51,7 @@ def joined(address: str | None, folder: Path) -> Iterator[None]:
             raise InputError(
                 "hydra/launcher: Ray is not installed; use pip install -e '.[ray]', or leave the launcher out"
             ) from None
-        with cluster.joined(address, folder):
+        with cluster.joined(address, folder, resources):
             yield
 
 
@@ -66,7 +70,10 @@ def run_each(
         (number, (context, composer.whole(overrides, number), task_function, singletons))
         for number, overrides in numbered.items()
     )
-    done = dict(cluster.each(run, tasks, resources))
+    done = {}
+    for number, result in cluster.each(run, tasks, resources):
+        done[number] = result
+        log.info("\t#%d has ended: %s", number, " ".join(filter_overrides(numbered[number])))
     for number in numbered:
         yield returned(done[number], numbered[number])
 
@@ -84,6 +91,7 @@ def train_groups(
     tasks = enumerate((part.cfgs, part.places, max_lanes) for part in parts)
     for number, result in cluster.each(train, tasks, resources):
         part = parts[number]
+        log.info("\t%d lanes have ended", len(part.cfgs))
         if isinstance(result, CannotShare):
             yield part, result
         elif isinstance(result, Exception):

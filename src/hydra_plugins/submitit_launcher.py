@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, filter_overrides
 
 from hydra_plugins.jobs import SweepLauncher, returned, run
 from shrinkage.errors import InputError
@@ -20,6 +20,7 @@ from shrinkage.errors import InputError
 if TYPE_CHECKING:
     import submitit
 
+log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # between two looks at the jobs
 END_SECONDS = 15.0  # that jobs have to end in, where the sweep is left
 
@@ -70,6 +71,7 @@ class SubmititLauncher(SweepLauncher):
                     time.sleep(LOOK_SECONDS)
                     for number in [number for number, job in running.items() if job.done()]:
                         done[number] = result(running.pop(number))
+                        log.info("\t#%d has ended: %s", number, " ".join(filter_overrides(numbered[number])))
             finally:
                 for job in running.values():
                     job.cancel(check=False)
@@ -109,7 +111,9 @@ class SubmititLauncher(SweepLauncher):
                 return executor.map_array(Job(), *zip(*arguments, strict=True))
         except (RuntimeError, subprocess.CalledProcessError) as error:  # submitit's own are of the first kind
             reason = " ".join(str(error).split())
-            raise InputError(f"Slurm refuses the jobs ({reason[-300:]}); mend hydra.launcher") from None
+            raise InputError(
+                f"Slurm takes no jobs ({reason[-300:]}); mend hydra.launcher, or see whether `sinfo` answers here"
+            ) from None
 
 
 @contextmanager

@@ -35,18 +35,30 @@ WAITING = 4  # tasks for each that can run at once, that are handed over and not
 
 
 @contextmanager
-def joined(address: str | None, folder: Path) -> Iterator[None]:
+def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Iterator[None]:
     """A cluster whose every node can do the work of the sweep in this folder, and which is left in the end.
 
-    address: None for one of this machine's cores alone. Raises InputError.
+    address: None for one of this machine's cores alone. resources: what a task takes. Raises InputError.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     connect(address)
+    have = {key: ray.cluster_resources().get(name, 0) for name, key in KINDS.items()}
     left = threading.Event()
     by_client = address is not None and address.startswith("ray://")
     head = address.removeprefix("ray://") if by_client else ray.get_runtime_context().gcs_address
     threading.Thread(target=watch, args=(head, left), daemon=True).start()
     try:
+        if address is None:  # a cluster may grow
+            for key, number in resources.items():
+                if number > have[key]:
+                    raise InputError(
+                        f"hydra.launcher.{key}={number:g}: this machine has {have[key]:g}, and no job could begin; use "
+                        f"hydra.launcher.{key}={have[key]:g}"
+                    )
+        else:
+            nodes = sum(node["Alive"] for node in ray.nodes())
+            about = f"{nodes} nodes, {have['num_cpus']:g} CPUs, {have['num_gpus']:g} GPUs"
+            print(f"note: the Ray cluster at {head}: {about}", file=sys.stderr)
         check(folder)
         yield
     finally:

@@ -81,7 +81,11 @@ def complete(cfg: DictConfig) -> dict:
     try:
         tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise InputError(f"the config has a value that leads nowhere: {' '.join(str(error).split())}") from None
+        words = " ".join(str(error).split())
+        if found := re.search(r"Environment variable '(\w+)' not found.* full_key: (\S+)", words):
+            variable, key = found.groups()
+            raise InputError(f"{key}: it is read from {variable}, which is not set; export {variable}=…") from None
+        raise InputError(f"the config has a value that leads nowhere: {words}") from None
     for key in SECTIONS:
         if not isinstance(tree.get(key), dict):
             raise InputError(

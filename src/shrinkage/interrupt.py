@@ -8,8 +8,12 @@ from contextlib import contextmanager
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+left = threading.Event()  # by such a signal
+
+
 def leave(signum: int, _: object) -> None:
     """A signal handler."""
+    left.set()
     raise SystemExit(128 + signum)
 
 

@@ -7,7 +7,7 @@ the last word of a job that takes long, and `jobs` how many there will be.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,15 +68,26 @@ class Membership:
             file.write(json.dumps(result, ensure_ascii=False) + "\n")
 
     def results(self) -> list[dict]:
-        """What the jobs have told so far; of a run that was taken up again the last."""
+        """What the jobs have told so far; of a run that was taken up again the last.
+
+        In a sweep that is begun again a job is known by its config: one that was stopped before it had a run has
+        another folder when it FINISHES.
+        """
         path = self.folder / RESULTS
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         told = [json.loads(line) for line in lines if line.endswith("\n")]
-        return list({result["folder"]: result for result in told}.values())
+        return self.standing({result["folder"]: result for result in told})
+
+    def standing(self, last: Mapping[str, dict]) -> list[dict]:
+        """Those that count, of the last results by their folders."""
+        if self.times == 1:
+            return list(last.values())
+        done = {result["fingerprint"] for result in last.values() if result["status"] == "FINISHED"}
+        return [each for each in last.values() if each["status"] == "FINISHED" or each["fingerprint"] not in done]
 
     def ended(self) -> Iterator[int]:
         """How many jobs have ended, again and again; reads what has been told since it was last asked."""
-        path, place, folders = self.folder / RESULTS, 0, set()
+        path, place, last = self.folder / RESULTS, 0, {}
         while True:
             if path.exists():
                 with path.open("rb") as file:
@@ -84,8 +95,9 @@ class Membership:
                     for line in file:
                         if line.endswith(b"\n"):
                             place += len(line)
-                            folders.add(json.loads(line)["folder"])
-            yield len(folders)
+                            told = json.loads(line)
+                            last[told["folder"]] = {key: told.get(key) for key in ("status", "fingerprint")}
+            yield len(self.standing(last))
 
     def finished(self) -> dict[str, dict]:
         """The results of jobs that had FINISHED when this sweep was begun once more, by their configs' fingerprints."""

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from shrinkage import resume
 from shrinkage.config import COMMAND, root_of, setting
 from shrinkage.errors import InputError
-from shrinkage.interrupt import SIGNALS, leave
+from shrinkage.interrupt import SIGNALS, leave, left
 from shrinkage.membership import SWEEP, Membership
 from shrinkage.provenance import run_tags
 from shrinkage.secrets import masked
@@ -105,9 +105,11 @@ class Sweep(Callback):
         )
         missing = max((total or 0) - len(results), 0)
         stopped = bool(failed and missing and not killed and self.config.on_error == "stop")
-        status = (
-            "KILLED" if (killed or missing) and not stopped else "FINISHED" if finished and not failed else "FAILED"
-        )
+        refused = not results and not left.is_set()  # with all its jobs, by the launcher
+        if (killed or missing) and not (stopped or refused):
+            status = "KILLED"
+        else:
+            status = "FINISHED" if finished and not failed else "FAILED"
         of_all = f" of {total}" if total else ""
         seconds = time.monotonic() - self.started
         if results or total:
@@ -115,7 +117,7 @@ class Sweep(Callback):
             sys.stdout.flush()
         for result in failed:
             print(f"FAILED: {result['name']}: {result['error']}", file=sys.stderr)
-        if killed or missing:
+        if (killed or missing) and not refused:
             print(f"{len(killed) + missing} did not finish", file=sys.stderr)
         try:
             answer = self.answer(finished, results) if status != "KILLED" else None
@@ -134,7 +136,7 @@ class Sweep(Callback):
                     print(f"What has finished tells: python -m shrinkage.report {run_id}")
             except (InputError, TrackingError) as error:
                 print(f"shrinkage: {error}", file=sys.stderr)
-        if status != "FINISHED" and (results or total):
+        if status != "FINISHED" and (results or total) and not refused:
             print(f"To go on with it, the same command and: resume_sweep={shlex.quote(str(self.membership.folder))}")
         if answer is not None:
             from shrinkage.report.terminal import show

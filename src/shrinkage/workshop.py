@@ -139,7 +139,8 @@ def make(node: DictConfig, **arguments: object) -> object:
 
 def quieten() -> None:
     """Lightning's hints are about large models and loader workers; here they would hide what matters."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\.")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     warnings.filterwarnings("ignore", message=r"The AccumulateGrad node's stream")  # DDP is wrapped in one

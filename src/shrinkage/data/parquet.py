@@ -57,21 +57,23 @@ class ParquetRows:
 
 
 def files(path: Path) -> list[Path]:
-    """The file itself; of a folder its Parquet files by name. Raises InputError where it has none, or folders in it."""
+    """The file itself; of a folder its Parquet files by name, and nothing else may lie there. Raises InputError.
+
+    Names that begin with . or _ are those of what clusters write beside.
+    """
     if not path.is_dir():
         return [path]
     inside = sorted(file for file in path.iterdir() if not file.name.startswith(("_", ".")))
     found = [file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file()]
-    folders = [file for file in inside if file.is_dir()]
-    if folders:
-        raise InputError(
-            f"data.path={shown(path)}: it has folders in it, such as {shown(folders[0].name)}; give one whose Parquet "
-            "files lie side by side, pandas.read_parquet(…).to_parquet(…) makes one file of it"
-        )
     if not found:
         raise InputError(
-            f"data.path={shown(path)}: it is a folder without a Parquet file; give the path of a CSV or Parquet file, "
-            "or of a folder of Parquet files"
+            f"data.path={shown(path)}: it is a folder without a Parquet file; give the path of a file, or of a folder "
+            "of Parquet files"
+        )
+    if others := [file.name for file in inside if file not in found]:
+        raise InputError(
+            f"data.path={shown(path)}: {shown(others[0])} is no Parquet file; give a folder with nothing but Parquet "
+            "files, side by side"
         )
     return found
 

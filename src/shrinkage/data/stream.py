@@ -50,14 +50,21 @@ class StreamedTable(TableFile):
     in_memory = False
     stackable = False
 
-    def __init__(self, *, buffer: int, **table: object) -> None:
-        super().__init__(missing="error", **table)
+    def __init__(self, *, buffer: int, missing: str, **table: object) -> None:
+        super().__init__(missing=missing, **table)
+        if missing != "error":
+            raise InputError(
+                f"data.missing={missing}: a stream leaves no row out and fills nothing in; mend the rows, or use "
+                "data=table"
+            )
         if type(buffer) is not int or buffer < 1:
             raise InputError(f"data.buffer={shown(buffer)}: must be a whole number of rows ≥ 1; use data.buffer=200000")
         self.buffer = buffer
 
     def make_parts(self) -> dict[str, StreamedPart]:
         self.table = ParquetRows(self.path)
+        if not len(self.table):
+            raise InputError(f"data.path={shown(self.path)}: there is no row in it; it needs rows")
         columns = named(self.path, self.table.schema.names)
         self.check_roles(columns)
         apart = {self.target, self.group, self.time, *self.drop}

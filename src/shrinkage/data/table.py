@@ -232,6 +232,11 @@ class TableFile(TabularData):
             if types.is_numeric_dtype(column):
                 columns[name] = column.to_numpy(dtype=np.float64, na_value=np.nan)
                 continue
+            if types.is_datetime64_any_dtype(column):
+                raise InputError(
+                    f"column {quoted(name)} has moments in time, and features are numbers, booleans and text; order "
+                    f"the rows by it with data.time, or leave it out with {dropping(name)}"
+                )
             if column.nunique() > self.max_categories:
                 raise InputError(
                     f"text column {quoted(name)} has {column.nunique():,} different values: each becomes a column of "

@@ -390,11 +390,16 @@ def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[s
             beyond = f"try {'smaller' if setting.edge == 'lower' else 'larger'} ones"
         warnings.append(
             f"{setting.name}: the best {symbol(axis)}, {short(setting.min)}, is the {end} of {setting.values} tried, "
-            f"and a better one may lie beyond; {beyond}"
+            f"and a better one may lie {where(setting)}; {beyond}"
         )
     if len(ending) > NAMES:
         warnings.append(f"the best {symbol(axis)} is at its grid's end in {len(ending) - NAMES} more settings")
     return warnings
+
+
+def where(setting: Setting) -> str:
+    """In which direction from the best at its grid's end a better one may be."""
+    return "between it and the next" if setting.edge == "lower" and setting.min == 0 else "beyond"
 
 
 def unconverged(frame: pd.DataFrame, params: pd.DataFrame) -> list[str]:
@@ -495,7 +500,7 @@ def sentence(settings: Sequence[Setting], comparisons: Sequence[Comparison], met
         words += f"; these {winner.splits} {split}s show no difference from {listed(equal)}"
     if winner.edge:
         end = "smallest" if winner.edge == "lower" else "largest"
-        words += f"; but {of}.min is the {end} tried, and a better one may lie beyond"
+        words += f"; but {of}.min is the {end} tried, and a better one may lie {where(winner)}"
     return f"{words}."
 
 
