@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, filter_overrides
+from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -73,7 +73,7 @@ def run_each(
     done = {}
     for number, result in cluster.each(run, tasks, resources):
         done[number] = result
-        log.info("\t#%d has ended: %s", number, " ".join(filter_overrides(numbered[number])))
+        log.info("\t#%d has ended, %d of %d", number, len(done), len(numbered))
     for number in numbered:
         yield returned(done[number], numbered[number])
 

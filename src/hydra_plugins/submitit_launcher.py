@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, filter_overrides
+from hydra.core.utils import JobReturn
 
 from hydra_plugins.jobs import SweepLauncher, returned, run
 from shrinkage.errors import InputError
@@ -71,7 +71,7 @@ class SubmititLauncher(SweepLauncher):
                     time.sleep(LOOK_SECONDS)
                     for number in [number for number, job in running.items() if job.done()]:
                         done[number] = result(running.pop(number))
-                        log.info("\t#%d has ended: %s", number, " ".join(filter_overrides(numbered[number])))
+                        log.info("\t#%d has ended, %d of %d", number, len(done), len(numbered))
             finally:
                 for job in running.values():
                     job.cancel(check=False)
