@@ -89,9 +89,11 @@ def train_groups(
     places = cluster.places(resources)
     parts = [part for group in groups for part in group.parts(max_lanes or -(-len(group.cfgs) // places))]
     tasks = enumerate((part.cfgs, part.places, max_lanes) for part in parts)
+    ended = 0
     for number, result in cluster.each(train, tasks, resources):
         part = parts[number]
-        log.info("\t%d lanes have ended", len(part.cfgs))
+        ended += len(part.cfgs)
+        log.info("\t%d of %d lanes have ended", ended, sum(len(group.cfgs) for group in groups))
         if isinstance(result, CannotShare):
             yield part, result
         elif isinstance(result, Exception):
