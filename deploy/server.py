@@ -44,7 +44,8 @@ class Refused(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("init", "run", "user", "backup", "restore", "serve"):
+    functions = {function.__name__: function for function in (init, run, user, backup, restore, serve)}
+    for name in functions:
         commands.add_parser(name).add_argument("folder", type=Path)
     initial = commands.choices["init"]
     initial.add_argument("--host", default="127.0.0.1", help="where it listens; 0.0.0.0 for all of the network")
@@ -57,9 +58,7 @@ def main() -> None:
     given = vars(parser.parse_args())
     command, folder = given.pop("command"), given.pop("folder").resolve()
     try:
-        {"init": init, "run": run, "user": user, "backup": backup, "restore": restore, "serve": serve}[command](
-            folder, **given
-        )
+        functions[command](folder, **given)
     except Refused as refusal:
         sys.exit(f"deploy/server.py: {refusal}")
 

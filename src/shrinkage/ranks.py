@@ -107,9 +107,10 @@ def ranks(cfg: DictConfig, checkpoint: Path | None) -> Iterator[Ranks | None]:
 
 def check_devices(cfg: DictConfig) -> None:
     """Raises InputError where PyTorch does not find the GPUs that a run asks for."""
-    asked, accelerator, there = cfg.trainer.devices, cfg.trainer.accelerator, torch.accelerator.device_count()
+    asked, accelerator = cfg.trainer.devices, cfg.trainer.accelerator
     if accelerator not in ("gpu", "cuda"):
         return
+    there = torch.accelerator.device_count()
     if not there:
         raise InputError(
             f"trainer.accelerator={accelerator}: PyTorch finds no GPU here; use trainer=cpu, or install the PyTorch "

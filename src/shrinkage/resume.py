@@ -104,16 +104,13 @@ def finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list
 
     jobs: their configs and folders. In a sweep that is begun again a job is known by its config alone.
     """
-    anew = sweep.times > 1
-    if not anew and not any((folder / ABOUT).exists() for _, folder in jobs):
+    if sweep.times > 1:
+        told = sweep.finished()
+        return [told.get(config.fingerprint(config.recorded(command))) for command, _ in jobs]
+    if not any((folder / ABOUT).exists() for _, folder in jobs):
         return [None] * len(jobs)
-    told = {
-        (each["fingerprint"], anew or each["folder"]): each for each in sweep.results() if each["status"] == "FINISHED"
-    }
-    return [
-        told.get((config.fingerprint(config.recorded(command)), anew or str(folder.resolve())))
-        for command, folder in jobs
-    ]
+    here = {(each["fingerprint"], each["folder"]): each for each in sweep.results() if each["status"] == "FINISHED"}
+    return [here.get((config.fingerprint(config.recorded(command)), str(folder.resolve()))) for command, folder in jobs]
 
 
 def refuse_values(overrides: Sequence[str], key: str) -> None:
