@@ -10,9 +10,9 @@ from pathlib import Path
 from unittest import mock
 
 from shrinkage.process import Process
-from shrinkage.tracking.delivery import Delivery, passes
+from shrinkage.tracking.delivery import Delivery
 from shrinkage.tracking.journal import Journal
-from shrinkage.tracking.store import open_store
+from shrinkage.tracking.store import open_store, passes
 from shrinkage.tracking.sync import end_the_dead
 
 

@@ -25,6 +25,28 @@ JOURNAL = "shrinkage.journal"  # the tag of a run that has its journal's id
 MOST_EXPERIMENTS = 1000
 
 
+# What a store says where asking again cannot help. Everything else may pass: a lock, a restart, a full disk.
+FOR_GOOD = {
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "ENDPOINT_NOT_FOUND",
+    "INVALID_STATE",
+    "BAD_REQUEST",
+    "NOT_IMPLEMENTED",
+}
+RACED = "IntegrityError"  # MLflow looks for a data set and then inserts it: two writers at once may both insert
+
+
+def passes(error: Exception) -> bool:
+    """Whether asking the store again later may help."""
+    if isinstance(error, MlflowException):
+        return error.error_code not in FOR_GOOD or RACED in str(error)
+    return isinstance(error, OSError)  # of the network, or of a disk
+
+
 @dataclass(frozen=True)
 class Store:
     """A tracking URI opened: a client of it, and the id of the experiment in it."""
