@@ -18,7 +18,7 @@ from shrinkage.secrets import masked, masked_values
 
 from .store import JOURNAL, passes
 
-MLFLOWS_OWN = "mlflow."  # how the names of MLflow's own tags begin
+MLFLOWS_OWN = ("mlflow.", "system/")  # how the names begin of tags that MLflow sets, and of metrics of the machine
 ENTRY_POINT = "mlflow.project.entryPoint"  # the tag that only runs of `mlflow run` have
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second where it is no run's id at all
 
@@ -42,7 +42,7 @@ def adopt(
     params: those that the journal's run began with where nothing was decided then, else None. May be done again.
     """
     run, objection = look_up(client, run_id)
-    if run is not None:
+    if run is not None:  # whatever its status: `mlflow run` ends its run when the command's process ends
         objection = is_taken(run, journal)
         if objection is None and params is not None and owner(run) != journal:
             objection = holds_more(run, params)
@@ -52,11 +52,12 @@ def adopt(
 
 
 def sentence(run_id: str, objection: str) -> str:
+    """What a person reads, in a note and in the tag `shrinkage.not_adopted`."""
     return masked(f"MLFLOW_RUN_ID={run_id}: {objection}; so this is a run of its own")
 
 
 def look_up(client: MlflowClient, run_id: str) -> tuple[Run | None, str | None]:
-    """The run of this id; or None and why it cannot be had."""
+    """Read the run of this id; or None, and why it cannot be had."""
     try:
         return client.get_run(run_id), None
     except MlflowException as error:
@@ -68,9 +69,10 @@ def look_up(client: MlflowClient, run_id: str) -> tuple[Run | None, str | None]:
 
 
 def claim(client: MlflowClient, run_id: str, journal: str) -> str | None:
-    """Make the run this journal's; why not, where another one was quicker.
+    """Claim the run for this journal; say why that is refused, None if it is not.
 
-    By a param, which MLflow writes once: of two that claim a run at the same moment one is refused.
+    The claim is a param. MLflow never changes a param's value, so of two journals that claim a run at the same moment
+    one is refused. A tag could be overwritten.
     """
     try:
         client.log_param(run_id, JOURNAL, journal, synchronous=True)
@@ -99,15 +101,16 @@ def is_taken(run: Run, journal: str | None) -> str | None:
 
 
 def holds_more(run: Run, params: Mapping[str, str]) -> str | None:
-    """What a run holds besides MLflow's own tags and the parameters that `mlflow run` has written on it.
+    """Say what a run holds besides what MLflow itself puts there; None if there is nothing else.
 
-    These may not contradict our params: MLflow would keep the earlier value.
+    The parameters that `mlflow run` declares are MLflow's. But they may not contradict our params, because MLflow would
+    keep the earlier value.
     """
     data = run.data
     declared = masked_values(data.params) if ENTRY_POINT in data.tags else {}
     inputs, outputs = run.inputs, run.outputs
     found = {
-        "metrics": list(data.metrics),
+        "metrics": [name for name in data.metrics if not name.startswith(MLFLOWS_OWN)],
         "params": [name for name in data.params if name not in declared],
         "tags": [name for name in data.tags if not name.startswith(MLFLOWS_OWN)],
         "data sets": [each.dataset.name for each in inputs.dataset_inputs] if inputs else [],

@@ -59,6 +59,7 @@ class Delivery:
 
     def end(self, status: str, time: int) -> None:
         """The run's process has died: write the end that it could not write, where it could not, and carry all."""
+        self.fresh = False  # any process may have begun to deliver it by now
         with locked(self.path):
             self.deliver()
             if self.status == "RUNNING":
@@ -167,16 +168,17 @@ class Delivery:
         if run is None:
             self.fresh = False  # should the answer get lost, the run is looked for
             run = self.client.create_run(self.experiment_id, start_time=time, tags=tags, run_name=name)
+            if adopt is not None:
+                self.said(note=tags[NOT_ADOPTED])
         elif run.info.run_id == adopt:
             self.adopted_params = set(run.data.params)
         self.found(run)
 
     def adopted(self, run_id: str, decided: bool, name: str, tags: dict[str, str]) -> Run | None:
-        """The run of this id, with our name and tags from now on; or None, and tags say why it is left as it is."""
+        """Take over the run of this id, by its name and tags; or leave it, return None, and add to the tags why."""
         run, objection = adopt(self.client, run_id, self.id, None if decided else self.first_params())
         if objection is not None:
             tags[NOT_ADOPTED] = cut(objection, LONGEST_TAG)
-            self.said(note=objection)
             return None
         self.client.update_run(run_id, status="RUNNING", name=name)  # `mlflow run` may have ended it by now
         furnish(self.client, self.client.get_experiment(run.info.experiment_id))
@@ -185,7 +187,7 @@ class Delivery:
         return run
 
     def first_params(self) -> dict[str, str]:
-        """Those that the run began with; they are in the journal before anybody is told of it."""
+        """The params that the run began with. They are in the journal before anybody hears of it."""
         return next((event["params"] for event in Reader(self.path).events() if event["event"] == "params"), {})
 
     def found(self, run: Run) -> None:
