@@ -154,7 +154,7 @@ def sync(paths: list[Path], uri: str, experiment: str | None) -> int:
 def say_note(run: str, **told: object) -> None:
     """Print what a delivery notes of a run."""
     if "note" in told:
-        print(f"{run}: {told['note']}", file=sys.stderr)
+        print(f"note: {run}: {told['note']}", file=sys.stderr)
 
 
 def deliver(stories: list[Story], uri: str, experiment: str | None, beside: Path) -> tuple[int, list[str]]:
