@@ -84,7 +84,8 @@ class Certifier:
         """The parameters [K, …] of lanes after full-batch proximal steps, and how many each has taken, [K].
 
         All take so many, or with until_gap each stops where its gap is no larger: it is looked at before the first step
-        and after every hundred. tell: hears of the steps taken and of the lanes that are left.
+        and after every hundred. The steps end on independent columns (`sparsest`); a lane that has others takes some
+        steps whatever its gap. tell: hears of the steps taken and of the lanes that are left.
         """
         problem = self.problem_beside(named)
 
@@ -104,9 +105,14 @@ class Certifier:
 
         while True:
             if until_gap is not None and len(left):
-                left = left[over_lanes(gap, *of(left)).cpu() > until_gap]
+                is_left = over_lanes(gap, *of(left)).cpu() > until_gap
+                if not done:
+                    moved = (self.sparsest(l1, l2, state["weight"]) - state["weight"]).abs()
+                    is_left |= (moved > 0).any(dim=(1, 2)).cpu()
+                left = left[is_left]
             if done == steps or not len(left):
                 found = {name: value.clone() for name, value in named.items()}
+                state["weight"] = self.sparsest(l1, l2, state["weight"])
                 for name, value in over_lanes(problem.polish_end, state, dict(named)).items():
                     found[name][taken > 0] = value[taken > 0]
                 return found, taken
@@ -117,6 +123,27 @@ class Certifier:
             done += count
             taken[left] = done
             tell(done, len(left))
+
+    def sparsest(self, l1: Tensor, l2: Tensor, weights: Tensor) -> Tensor:
+        """The weights [K, outputs, ≥ p] of lanes on independent columns where λ₁ alone is > 0 (`Problem.sparsest`).
+
+        With λ₂ > 0 the optimum is one in any case, and without a penalty every start has its own.
+        """
+        found, columns = weights.clone(), self.problem.design.shape[1]
+        for lane in torch.nonzero((l1 > 0) & (l2 == 0))[:, 0].tolist():
+            found[lane, :, :columns] = self.problem.sparsest(weights[lane, :, :columns])[0]
+        return found
+
+    def exchangeable(self, penalty: Penalty, lambd: float, named: Mapping[str, Tensor]) -> np.ndarray:
+        """Columns that can take over weight from one another at the same objective, by groups [outputs, p] from 1.
+
+        0 is no group: no other optimum has another weight there.
+        """
+        l1, l2 = map(float, self.strengths(penalty, lambd))
+        weight, _ = self.problem.parameters(named)
+        if l1 > 0 and l2 == 0:
+            return self.problem.sparsest(weight.cpu())[1][:, : self.problem.x.shape[1]]
+        return np.zeros((len(weight), self.problem.x.shape[1]), dtype=np.int64)
 
     @property
     def at_once(self) -> int:

@@ -55,6 +55,7 @@ class PenalisedModule(L.LightningModule):
         self.measured: dict[str, float] = {}
         self.history: list[tuple[int, dict[str, float]]] = []
         self.path: list[dict[str, Tensor]] = []
+        self.starts_at_zero = not any(w.any() for w in self.weights.values())
         self.polished: int | None = None  # how many polishing steps have closed the training, None where none could yet
         self.rates: dict[int, list[float]] = {}  # the learning rates of the first so many steps
 
@@ -270,7 +271,9 @@ class PenalisedModule(L.LightningModule):
         return known
 
     def memory(self, lambd: float, steps: int) -> dict[str, float]:
-        """The share of the start that is left after so many optimiser steps, where it is known."""
+        """The share of the start that is left after so many optimiser steps, where it is known and no zero."""
+        if self.starts_at_zero:
+            return {}
         if self.trainer.gradient_clip_val is not None and self.penalty.mode == "loss":
             return {}
         if steps not in self.rates:

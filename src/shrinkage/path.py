@@ -19,8 +19,15 @@ from shrinkage.workshop import make, quieten
 
 LEAST_L1_RATIO = 0.001  # glmnet's: ridge has no λ_max, and takes that of an elastic net of so little L1
 RATIO = 0.001
-# What brings runs of a convex problem to their optimum, where the user has not said otherwise.
-CONVERGED = {"data.batch_size": "null", "trainer.until_gap": "1e-06", "polish": "20000"}
+# What brings runs of a convex problem to their optimum, where the user has not said otherwise; they start at zero
+# weights, so that of several optima no seed chooses.
+CONVERGED = {
+    "data.batch_size": "null",
+    "trainer.until_gap": "1e-06",
+    "polish": "20000",
+    "model.init": "normal",
+    "model.sigma": "0",
+}
 
 
 @dataclass(frozen=True)
