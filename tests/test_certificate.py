@@ -1,15 +1,22 @@
 """Certificates against exact solutions, on random problems: what a bound promises holds for every model."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
+from torch import nn
+from torch.optim import SGD
 
+from shrinkage import objective
 from shrinkage.certificate import Problem
+from shrinkage.certify import Certifier
+from shrinkage.penalties.l2 import L2
 from shrinkage.reference import memory_of_the_start, optimum
-from shrinkage.tasks import task_for
+from shrinkage.tasks import Regression, task_for
 
 STRENGTH = st.one_of(st.just(0.0), st.floats(-3, 0.5).map(lambda exponent: 10**exponent))
 
@@ -104,6 +111,88 @@ def test_polishing_never_leaves_the_problem_worse(case: tuple, steps: int) -> No
     polished = problem.parameters(problem.polished(l1, l2, named, steps))
     before = problem.objective(l1, l2, weight, bias)
     assert problem.objective(l1, l2, *polished) <= before + 1e-10 * (1 + before.abs())
+    none = problem.best_bias_of(torch.zeros_like(weight))
+    zero = problem.objective(l1, l2, *none)
+    assert problem.objective(l1, l2, *polished) <= zero + 1e-10 * (1 + zero)
+    for worse in (1e17, math.inf, math.nan):
+        diverged = {name: torch.full_like(value, worse) for name, value in named.items()}
+        start = {name: torch.zeros_like(value) for name, value in named.items()}
+        ours, theirs = (problem.polished(l1, l2, given, steps) for given in (diverged, start))
+        assert all(torch.equal(ours[name], theirs[name]) for name in named)
+
+
+@given(problems(), st.data())
+@settings(deadline=None, max_examples=40)
+def test_no_batch_is_steeper_than_the_bound(case: tuple, data: st.DataObject) -> None:
+    problem = case[0]
+    n = len(problem.x)
+    rows = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=n, unique=True))
+    x = problem.x if problem.bias == "none" else torch.cat([problem.x, torch.ones(n, 1, dtype=torch.float64)], dim=1)
+
+    def curvature(x: torch.Tensor) -> float:
+        return problem.task.curvature * float(torch.linalg.matrix_norm(x, 2)) ** 2 / len(x)
+
+    assert curvature(x[rows]) <= problem.steepness(len(rows)) * (1 + 1e-9)
+    assert problem.steepness(n) == pytest.approx(curvature(x), rel=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["loss", "decay", "prox"])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize("batch", [32, 5])
+def test_the_learning_rate_that_is_said_to_work_does(mode: str, momentum: float, nesterov: bool, batch: int) -> None:
+    """On columns from 1 to 1000 wide; with a hundred times as much the same steps diverge."""
+    random = np.random.default_rng(0)
+    x = torch.from_numpy(random.normal(size=(32, 4)) * [1, 10, 100, 1000] + 5)
+    y = x @ torch.tensor([1.0, 0.1, 0.01, 0.001], dtype=torch.float64) + torch.from_numpy(random.normal(size=32))
+    penalty, lambd = L2(mode=mode), 0.1
+    problem = Problem(x, y, Regression(), "free")
+    optimizer = SGD([torch.zeros(1)], lr=1.0, momentum=momentum, nesterov=nesterov)
+    works, words = Certifier(problem, 1.0, None, exact=False).working_lr(penalty, lambd, optimizer, batch)
+    assert f"use optimizer.lr={works:g}" in words
+
+    def objectives(lr: float) -> list[float]:
+        model = nn.Linear(4, 1).double()
+        nn.init.zeros_(model.weight)
+        nn.init.zeros_(model.bias)
+        optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, nesterov=nesterov)
+        found, weights = [], {"weight": model.weight}
+        for _ in range(300):
+            rows = torch.from_numpy(random.permutation(32)[:batch])
+            loss = problem.task.loss(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            (objective.penalised_loss(penalty, loss, weights, lambd) if mode == "loss" else loss).backward()
+            if mode == "decay":
+                objective.assign_(weights, objective.decayed(penalty, objective.detached(weights), lr, lambd))
+            optimizer.step()
+            if mode == "prox":
+                w = objective.detached(weights)
+                objective.assign_(weights, objective.proxed(penalty, w, lr, lambd, momentum))
+            with torch.no_grad():
+                found.append(float(problem.objective(0.0, lambd, model.weight, model.bias)))
+        return found
+
+    start = float(problem.objective(0.0, lambd, torch.zeros(1, 4).double(), torch.zeros(1).double()))
+    assert max(objectives(works)) < 3 * start and objectives(works)[-1] < start
+    assert not objectives(100 * works)[-1] < 1e6 * start
+
+
+@pytest.mark.parametrize(("dtype", "until_gap", "most"), [("float32", 1e-9, 500), ("float64", 1e-30, 1000)])
+def test_a_polish_ends_where_the_gap_can_fall_no_further(dtype: str, until_gap: float, most: int) -> None:
+    """In single precision the gap that weights prove stays at their rounding; what ends the polish is not rounded."""
+    random = np.random.default_rng(1)
+    x, y = random.normal(size=(100, 20)), random.normal(size=100)
+    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), Regression(), "free")
+    certifier = Certifier(problem, 1.0, None, exact=False)
+    named = {"weight": torch.ones(1, 1, 20), "bias": torch.zeros(1, 1)}
+    named = {name: value.to(getattr(torch, dtype)) for name, value in named.items()}
+    l1, l2 = torch.tensor([0.05], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    told = []
+    found, taken, from_zero = certifier.polished(l1, l2, named, 20_000, until_gap, lambda done, _: told.append(done))
+    assert 0 < taken <= most and from_zero.item() and told[-1] == taken
+    weight, bias = problem.parameters({name: value[0] for name, value in found.items()})
+    gap, least = problem.duality_gap(0.05, 0.0, weight, bias), certifier.solve(0.05, 0.0)[1]
+    assert problem.objective(0.05, 0.0, weight, bias) - least < 1e-12  # the polish is at the optimum all the same
+    assert until_gap < gap < {"float32": 1e-6, "float64": 1e-14}[dtype]
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -61,7 +61,8 @@ def assert_equal(lane: Lane, training: Training, tolerance: float) -> None:
     theirs = training.conclusion if exact else {name: training.conclusion[name] for name in lane.conclusion}
     assert ("optimum/kkt" in lane.conclusion) == ("optimum/kkt" in training.conclusion)
     close(lane.conclusion, theirs)
-    close(best_metrics(lane.best["epoch"], lane.best_measured), training.best_metrics())
+    kept = training.checkpoints
+    close(best_metrics(lane.best["epoch"], lane.best_measured), best_metrics(kept.best["epoch"], kept.best_measured))
     states = [(lane.best["state_dict"], training.checkpoints.best["state_dict"])]
     if training.cfg.early_stopping.patience is None:
         states.append((lane.last["state_dict"], training.module.state_dict()))
@@ -219,8 +220,30 @@ def test_lanes_stop_at_their_own_gap() -> None:
         assert_equal(lane, alone(each), 1e-9)
 
 
+@pytest.mark.parametrize("polish", [0, 3])
+def test_a_lane_whose_objective_grows_without_bounds_fails_or_is_polished_from_zero(polish: int) -> None:
+    cfg = config("optimizer.lr=0.2", "trainer.max_epochs=4", f"polish={polish}", "trainer.precision=64-true")
+    cfg.tracking.history = "all"
+    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.0, 1.0)]
+    for lane, each in zip(together(cfgs), cfgs, strict=True):
+        if polish:
+            assert_equal(lane, alone(each), 1e-10)
+        else:
+            with pytest.raises(InputError, match="has grown to .* diverged; .* use optimizer.lr=0.01") as caught:
+                alone(each)
+            assert str(lane.error) == str(caught.value) and lane.last is None
+
+
+def test_the_best_of_a_polished_lane_may_be_the_polished_one() -> None:
+    cfg = config("penalty=l1", "lambd=0.06", "polish=20", "trainer.precision=64-true", "tracking.history=all")
+    cfgs = [varied(cfg, seed=seed) for seed in (0, 1)]
+    for lane, each in zip(together(cfgs), cfgs, strict=True):
+        assert lane.best["epoch"] == 30 and lane.best["val/loss"] == lane.measured["val/loss"]
+        assert_equal(lane, alone(each), 1e-10)
+
+
 def test_a_lane_that_blows_up_fails_alone_and_says_what_a_run_says() -> None:
-    cfg = config("optimizer.lr=0.05", "trainer.max_epochs=100", "tracking.history=all", "trainer.precision=64-true")
+    cfg = config("trainer.max_epochs=100", "tracking.history=all", "trainer.precision=64-true")
     cfgs = [varied(cfg, lambd=lambd) for lambd in (0.1, 500, 1, 700)]
     quiet, first, other, second = together(cfgs)
     for lane, each in ((first, cfgs[1]), (second, cfgs[3])):

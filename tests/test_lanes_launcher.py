@@ -96,7 +96,6 @@ def test_groups_failures_and_single_jobs_in_one_sweep(store: Path) -> None:
         "model=linear,mlp",
         "penalty=l2",
         "trainer.max_epochs=25",
-        "optimizer.lr=0.05",
         "hydra.launcher.max_lanes=2",
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -46,9 +46,10 @@ def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> N
     for name in curves:
         history = client.get_metric_history(run.info.run_id, name)
         assert [point.step for point in history] == [0, 1, 2, 3, 4], name
-    once = ["test/loss", "test/r2", "test/rmse", "test/mae", "best/epoch", "best/val/loss", "lambd", "log10_lambd"]
+    once = ["test/loss", "test/r2", "test/rmse", "test/mae", "lambd", "log10_lambd"]
     once += [f"optimum/{name}" for name in ("duality_gap", "kkt", "objective", "gap", "same_support", "lambda_max")]
     assert all(len(client.get_metric_history(run.info.run_id, name)) == 1 for name in once)
+    assert not [name for name in metrics if name.startswith("best/")]  # which early stopping has
     assert metrics["train/penalty"] == pytest.approx(0.1 * metrics["weight/l1"], rel=1e-6)
 
     tags = run.data.tags
@@ -90,6 +91,19 @@ def test_nothing_is_left_behind(l1_run: tuple[subprocess.CompletedProcess, Path]
         "mlflow.db.lock",
         "outputs",
     }
+
+
+def test_under_early_stopping_the_last_values_are_those_of_the_weights_that_are_kept(
+    tmp_path: Path, store: Path
+) -> None:
+    overrides = ["data.num_train=10", "model.init=torch", "lambd=0", "optimizer.lr=0.003", "early_stopping.patience=3"]
+    done = tracked_here(*overrides, "trainer.max_epochs=300", cwd=tmp_path, store=store)
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(store)
+    history = MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, "val/loss")
+    metrics, last = run.data.metrics, history[-1].step
+    assert metrics["val/loss"] == metrics["best/val/loss"] == min(point.value for point in history if point.step)
+    assert metrics["best/epoch"] == last - 3 and [point.step for point in history].count(last) == 2
 
 
 def test_a_failed_run_says_so_and_keeps_its_traceback(tmp_path: Path, store: Path) -> None:

@@ -1,6 +1,7 @@
 """Training as a whole: precision, steps, early stopping, checkpoints, schedules, and what is said beforehand."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import choices, config
 from sklearn.linear_model import Ridge
 
 from shrinkage.errors import InputError
+from shrinkage.module import grown
 from shrinkage.training import Training, build
 from shrinkage.workshop import make
 
@@ -82,9 +84,146 @@ def test_schedules_stay_between_zero_and_one(name: str, warmup: float) -> None:
         make(config(f"schedule={name}", "schedule.warmup=1").schedule)
 
 
-def test_divergence_is_said_and_not_hidden(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"with optimizer.lr=5 and lambd=3 .* diverged; .* optimizer.lr=0.5"):
-        trained(tmp_path, "optimizer.lr=5", "trainer.max_epochs=200")
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["data.batch_size=null"],
+            r"gradient descent is stable with optimizer.lr under 2/L = \S+; use optimizer.lr=\d",
+        ),
+        (["optimizer.momentum=0.5"], r"optimizer.lr=\(1 − μ\)/L is short enough under momentum μ = 0.5; use "),
+        (["penalty=mcp", "penalty.mode=loss"], "use a smaller learning rate, such as optimizer.lr=0.5"),
+        (["model=mlp", "model.widths=[3]"], "the penalty alone needs optimizer.lr under 0.667; use optimizer.lr=0.17"),
+    ],
+)
+def test_divergence_is_said_and_not_hidden(tmp_path: Path, overrides: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=f"with optimizer.lr=5 and lambd=3 .* diverged; .*{words}"):
+        trained(tmp_path, "optimizer.lr=5", "trainer.max_epochs=200", *overrides)
+
+
+def test_an_objective_has_grown_without_bounds_where_it_still_doubles_at_a_hundred_times_its_start() -> None:
+    assert grown([1.0, 20.0, 500.0]) and grown([1.0, 3.0, 9.0, 27.0, 81.0, 243.0])
+    assert not grown([1.0, 20.0, 90.0])
+    assert not grown([0.02, 18.0, 18.0, 19.0])  # the noise of subgradient steps comes to rest
+    assert not grown([1.0]) and not grown([1.0, 1000.0])  # of one epoch nobody can tell
+
+
+# Motor Trend (1974), as R's mtcars: miles per gallon, displacement, horsepower, weight.
+MTCARS = """mpg,disp,hp,wt
+21,160,110,2.62
+21,160,110,2.875
+22.8,108,93,2.32
+21.4,258,110,3.215
+18.7,360,175,3.44
+18.1,225,105,3.46
+14.3,360,245,3.57
+24.4,146.7,62,3.19
+22.8,140.8,95,3.15
+19.2,167.6,123,3.44
+17.8,167.6,123,3.44
+16.4,275.8,180,4.07
+17.3,275.8,180,3.73
+15.2,275.8,180,3.78
+10.4,472,205,5.25
+10.4,460,215,5.424
+14.7,440,230,5.345
+32.4,78.7,66,2.2
+30.4,75.7,52,1.615
+33.9,71.1,65,1.835
+21.5,120.1,97,2.465
+15.5,318,150,3.52
+15.2,304,150,3.435
+13.3,350,245,3.84
+19.2,400,175,3.845
+27.3,79,66,1.935
+26,120.3,91,2.14
+30.4,95.1,113,1.513
+15.8,351,264,3.17
+19.7,145,175,2.77
+15,301,335,3.57
+21.4,121,109,2.78
+"""
+
+
+def raw_cars(folder: Path, *overrides: str) -> list[str]:
+    """The table without standardisation, under no penalty."""
+    path = folder / "mtcars.csv"
+    path.write_text(MTCARS)
+    table = ["data=table", f"data.path={path}", "data.target=mpg", "data.standardize=false", "data.batch_size=null"]
+    return [*table, "lambd=0", *overrides]
+
+
+@pytest.mark.parametrize("epochs", [3, 20])
+def test_a_table_of_raw_columns_diverges_and_is_told_the_learning_rate_that_works(tmp_path: Path, epochs: int) -> None:
+    """After 3 epochs the weights are finite, of 1e10; after 20 they would not be."""
+    with pytest.raises(InputError, match="diverged") as caught:
+        trained(tmp_path, *raw_cars(tmp_path, f"trainer.max_epochs={epochs}"))
+    works = float(re.search(r"use optimizer.lr=(\S+), or data.standardize=true", str(caught.value))[1])
+    x = build(config(*raw_cars(tmp_path)), tmp_path).datamodule.parts["train"].x
+    steepest = np.linalg.norm(np.column_stack([x, np.ones(len(x))]), 2) ** 2 / len(x)
+    assert 0.9 / steepest < works <= 1 / steepest
+    falls = [
+        m["train/objective"] for _, m in trained(tmp_path, *raw_cars(tmp_path, f"optimizer.lr={works}")).module.history
+    ]
+    assert falls == sorted(falls, reverse=True)
+    assert "diverged" not in trained(tmp_path, *raw_cars(tmp_path, "data.standardize=true")).verdict()
+
+
+@pytest.mark.parametrize("epochs", [3, 20])
+def test_a_polish_after_a_training_that_diverged_begins_at_zero_and_ends_at_the_optimum(
+    tmp_path: Path, epochs: int
+) -> None:
+    overrides = [f"trainer.max_epochs={epochs}", "polish=20000", "trainer.until_gap=1e-9", "trainer.precision=64-true"]
+    training = trained(tmp_path, *raw_cars(tmp_path, *overrides))
+    train = training.datamodule.parts["train"]
+    exact = np.linalg.lstsq(np.column_stack([train.x, np.ones(len(train.x))]), train.y, rcond=None)[0]
+    np.testing.assert_allclose(training.module.model.weight.detach().numpy()[0], exact[:-1], rtol=0, atol=1e-3)
+    assert training.conclusion["optimum/gap"] < 1e-9
+    words = training.verdict()
+    assert words.startswith("converged") and "from zero weights" in words and "it diverged" in words
+    assert training.landscape() is not None
+
+
+def test_one_epoch_that_went_too_far_is_told_so(tmp_path: Path) -> None:
+    words = trained(tmp_path, *raw_cars(tmp_path, "trainer.max_epochs=1")).verdict()
+    assert "with every weight at zero the objective is smaller" in words and "steps that are too long" in words
+    assert "times its optimum" in words and "would help" not in words
+    few = trained(tmp_path, *raw_cars(tmp_path, "optimizer.lr=1e-6", "trainer.max_epochs=1")).verdict()
+    assert "above an optimum of 0" not in few and "would help" in few
+
+
+@pytest.mark.parametrize("patience", ["null", "2"])
+def test_the_best_weights_may_be_polished_ones_and_are_never_worse_than_the_last(tmp_path: Path, patience: str) -> None:
+    problem = ["penalty=l1", "lambd=0.062", "polish=100", f"early_stopping.patience={patience}"]
+    training = trained(tmp_path, *problem)
+    best, measured = training.checkpoints.best, training.module.measured
+    assert best["val/loss"] <= min(m["val/loss"] for step, m in training.module.history if step)
+    assert best["val/loss"] == measured["val/loss"] and best["epoch"] == training.module.history[-1][0]
+    torch.testing.assert_close(best["state_dict"], dict(training.module.model.state_dict()))
+    written = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
+    assert (written["epoch"], written["val/loss"]) == (best["epoch"], best["val/loss"])
+    assert training.best_metrics() == (
+        {}
+        if patience == "null"
+        else {"best/epoch": best["epoch"]}
+        | {f"best/{name}": value for name, value in measured.items() if name.startswith("val/")}
+    )
+
+
+def test_a_gap_that_single_precision_cannot_prove_ends_the_polish_and_is_said(tmp_path: Path) -> None:
+    problem = ["data=diabetes", "penalty=l1", "lambd=0.05", "trainer.max_epochs=1"]
+    training = trained(tmp_path, *problem, "polish=20000", "trainer.until_gap=1e-9")
+    assert training.module.polished <= 500 and training.conclusion["optimum/gap"] < 1e-12
+    words = training.verdict()
+    assert "rounding keeps the proven gap at" in words and "trainer.precision=64-true rounds less" in words
+    double = trained(tmp_path, *problem, "polish=20000", "trainer.until_gap=1e-9", "trainer.precision=64-true")
+    assert double.conclusion["optimum/duality_gap"] <= 1e-9 and "rounding" not in double.verdict()
+
+
+def test_a_polish_leaves_no_memory_to_be_told(tmp_path: Path) -> None:
+    """Its accelerated steps shrink what the data do not reach by another law than the training's."""
+    assert "init/memory" in trained(tmp_path).conclusion
+    assert "init/memory" not in trained(tmp_path, "polish=3").conclusion
 
 
 @pytest.mark.parametrize(

@@ -117,13 +117,23 @@ class Problem:
     # References: Beck & Teboulle (2009), "A fast iterative shrinkage-thresholding algorithm"; O'Donoghue & Candès
     # (2015), "Adaptive restart for accelerated gradient schemes".
 
-    def polish_start(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Where such steps begin: at the given weights, a free bias at its best for them."""
-        weight, bias = self.parameters(named)
+    def polish_start(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state before the first step: the given weights, or zero where their objective is larger than at zero.
+
+        A free bias is at its best for them. Weights that are not finite count as larger.
+        """
+        weight, bias = self.best_bias_of(self.parameters(named)[0])
+        none = self.best_bias_of(torch.zeros_like(weight))
+        is_no_worse = self.objective(l1, l2, weight, bias) <= self.objective(l1, l2, *none)
+        weight, bias = (torch.where(is_no_worse, given, zero) for given, zero in zip((weight, bias), none, strict=True))
         if self.bias == "free":
-            bias = self.task.best_bias(self.design @ weight.T, self.y)
             weight = torch.cat([weight, (bias + weight @ self.design.mean(dim=0))[:, None]], dim=1)
-        return {"weight": weight, "ahead": weight, "pace": weight.new_ones(())}
+        return {"weight": weight, "ahead": weight, "pace": weight.new_ones(()), "from_zero": ~is_no_worse}
+
+    def best_bias_of(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """W with the bias that is best for it, which is zero where the bias is a weight or not there."""
+        output = self.design @ weight.T
+        return weight, self.task.best_bias(output, self.y) if self.bias == "free" else weight.new_zeros(len(weight))
 
     def polish_steps(self, l1: Strength, l2: Strength, state: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """The state after so many steps, each of 1/L with L the largest curvature of the data loss."""
@@ -142,7 +152,7 @@ class Problem:
             next_pace = (1 + (1 + 4 * pace**2).sqrt()) / 2
             ahead = moved + torch.where(uphill, 0.0, (pace - 1) / next_pace) * (moved - weight)
             weight, pace = moved, torch.where(uphill, 1.0, next_pace)
-        return {"weight": weight, "ahead": ahead, "pace": pace}
+        return {**state, "weight": weight, "ahead": ahead, "pace": pace}
 
     def polish_end(self, state: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parameters that the steps have come to, a free bias at its best for them; named as the given ones are."""
@@ -156,7 +166,18 @@ class Problem:
 
     def polished(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """The parameters after so many full-batch proximal steps."""
-        return self.polish_end(self.polish_steps(l1, l2, self.polish_start(named), steps), named)
+        return self.polish_end(self.polish_steps(l1, l2, self.polish_start(l1, l2, named), steps), named)
+
+    def steepness(self, rows: int) -> float:
+        """A bound L ≥ the largest curvature, in W and b, of the mean data loss of any batch of so many rows.
+
+        With c the largest curvature of ℓ and x̃ᵢ a row with a 1 for its bias, all n rows have c‖X̃‖₂²/n exactly where ℓ
+        is ½ residual²; B of them have no more than n/B times that, and no more than c·max‖x̃ᵢ‖².
+        """
+        x = self.x if self.bias == "none" else torch.cat([self.x, self.x.new_ones(len(self.x), 1)], dim=1)
+        gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
+        largest = float(torch.linalg.eigvalsh(gram)[-1]) / min(rows, len(x))
+        return self.task.curvature * min(largest, float(x.square().sum(dim=1).max()))
 
     def sparsest(self, weight: Tensor) -> tuple[Tensor, np.ndarray]:
         """An optimum of the lasso on independent columns, and which columns could stand for one another.

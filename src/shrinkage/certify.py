@@ -53,7 +53,8 @@ class Certifier:
     """problem: that of the training part. factor: what multiplies λ in the objective that the training tends to.
 
     exact: whether the optimum is solved for whatever it takes. problems: of how many strengths of a penalty the optimum
-    may be asked for, which decides whether it is cheap.
+    may be asked for, which decides whether it is cheap. could_standardize: whether the data have columns that are not
+    standardised and could be.
     """
 
     problem: Problem
@@ -61,6 +62,7 @@ class Certifier:
     classes: int | None
     exact: bool
     problems: int = 1
+    could_standardize: bool = False
     moved: dict[torch.device, Problem] = field(default_factory=dict)
     solved: dict[tuple[float, float], tuple[Optimum, float] | None] = field(default_factory=dict)
 
@@ -80,12 +82,15 @@ class Certifier:
         steps: int,
         until_gap: float | None,
         tell: Callable[[int, int], None],
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The parameters [K, …] of lanes after full-batch proximal steps, and how many each has taken, [K].
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The parameters [K, …] of lanes after full-batch proximal steps.
 
-        All take so many, or with until_gap each stops where its gap is no larger: it is looked at before the first step
-        and after every hundred. The steps end on independent columns (`sparsest`); a lane that has others takes some
-        steps whatever its gap. tell: hears of the steps taken and of the lanes that are left.
+        With them come, each [K], how many steps a lane has taken, and whether they began at zero weights because the
+        given ones had a larger objective. All take so many steps. With until_gap a lane stops where its gap is no
+        larger, or cannot fall any more: no weight has moved by more than the rounding of the largest. That is looked at
+        before the first step and after every hundred, in double precision, whatever the parameters are rounded to in
+        the end. The steps end on independent columns (`sparsest`), and a lane that stands on others takes some of them
+        whatever its gap. tell: hears of the steps taken and of the lanes that are left.
         """
         problem = self.problem_beside(named)
 
@@ -94,10 +99,12 @@ class Certifier:
 
         def gap(l1: Tensor, l2: Tensor, state: dict[str, Tensor], named: dict[str, Tensor]) -> Tensor:
             # The given parameters may have a bias that is not the best for them, which the first step puts right.
-            reached = problem.polish_end(state, named) if done else named
+            exactly = {name: value.double() for name, value in named.items()}
+            reached = problem.polish_end(state, exactly) if done else exactly
             return problem.duality_gap(l1, l2, *problem.parameters(reached))
 
-        state = {name: value.clone() for name, value in over_lanes(problem.polish_start, dict(named)).items()}
+        start = over_lanes(problem.polish_start, l1, l2, dict(named))
+        state = {name: value.clone() for name, value in start.items()}
         left, taken, done = torch.arange(len(l1)), torch.zeros(len(l1), dtype=torch.int64), 0
 
         def of(lanes: Tensor) -> tuple:
@@ -105,7 +112,7 @@ class Certifier:
 
         while True:
             if until_gap is not None and len(left):
-                is_left = over_lanes(gap, *of(left)).cpu() > until_gap
+                is_left = ~(over_lanes(gap, *of(left)).cpu() <= until_gap)
                 if not done:
                     moved = (self.sparsest(l1, l2, state["weight"]) - state["weight"]).abs()
                     is_left |= (moved > 0).any(dim=(1, 2)).cpu()
@@ -115,14 +122,18 @@ class Certifier:
                 state["weight"] = self.sparsest(l1, l2, state["weight"])
                 for name, value in over_lanes(problem.polish_end, state, dict(named)).items():
                     found[name][taken > 0] = value[taken > 0]
-                return found, taken
+                return found, taken, start["from_zero"].cpu() & (taken > 0)
             count = steps - done if until_gap is None else min(POLISH_STEPS, steps - done)
             moved = over_lanes(lambda l1, l2, state: problem.polish_steps(l1, l2, state, count), *of(left)[:3])  # noqa: B023
+            before, after = (tree["weight"][:, :, : problem.x.shape[1]] for tree in (of(left)[2], moved))
+            step, largest = (value.abs().amax(dim=(1, 2)) for value in (after - before, after))
             for name, value in moved.items():
                 state[name][left] = value
             done += count
             taken[left] = done
             tell(done, len(left))
+            if until_gap is not None:
+                left = left[(step > torch.finfo(step.dtype).eps * largest).cpu()]
 
     def sparsest(self, l1: Tensor, l2: Tensor, weights: Tensor) -> Tensor:
         """The weights [K, outputs, ≥ p] of lanes on independent columns where λ₁ alone is > 0 (`Problem.sparsest`).
@@ -247,9 +258,18 @@ class Certifier:
             words = f"stopped at a gap of {gap:.1g}, as trainer.until_gap={until_gap:g} asks"
         else:
             least = known.get("optimum/objective", known["train/objective"] - gap)
-            bound = "" if "optimum/gap" in known else "at most "
-            far = f"{bound}{percent(gap / least)} above its optimum" if least > gap / 100 else "above an optimum of 0"
-            words = f"stopped early: {far} (gap {gap:.1g}){help(least)}"
+            if "optimum/gap" not in known:
+                far = f"at most {percent(gap / least) if least > gap / 100 else f'{gap:.1g}'} above its optimum"
+            elif gap > 100 * least > CONVERGED * self.null_objective:
+                far = f"at {1 + gap / least:.2g} times its optimum"
+            elif least > CONVERGED * self.null_objective:
+                far = f"{percent(gap / least)} above its optimum"
+            else:
+                far = "above an optimum of 0"
+            words = f"stopped early: {far} (gap {gap:.1g}"
+            if known["train/objective"] > self.null_objective:
+                words += f"; with every weight at zero the objective is smaller, {self.null_objective:.3g}"
+            words += f"){help(least)}"
         if self.factor != 1 and lambd:
             words += (
                 f"; under momentum μ = {1 - self.factor:.3g} decay tends to the optimum at λ(1 − μ) = "
@@ -262,6 +282,32 @@ class Certifier:
                 f"solution among them has ‖w‖₂ = {norm:.3g}"
             )
         return words
+
+    def working_lr(self, penalty: Penalty, lambd: float, optimizer: torch.optim.SGD, rows: int) -> tuple[float, str]:
+        """A learning rate with which steps on batches of so many rows do not diverge, and why, in words.
+
+        L is `steepness`, and λ₂ more where the penalty is no prox. Without momentum, steps over all rows are stable for
+        every η < 2/L, and a step of 1/L on a minibatch goes beyond no batch's minimiser. Under momentum μ a gradient
+        moves the weights by η/(1 − μ) in the end, and η = (1 − μ)/L is stable over all rows. Infinite where L is 0.
+        Reference: Ghadimi, Feyzmahdavian & Johansson (2015), "Global convergence of the heavy-ball method for convex
+        optimization".
+        """
+        curvature = self.problem.steepness(rows) + (0.0 if penalty.mode == "prox" else penalty.elastic_net(lambd)[1])
+        whole, momentum = rows >= len(self.problem.x), optimizer.param_groups[0]["momentum"]
+        if curvature == 0:
+            return math.inf, "the objective has no curvature"
+        words = f"the objective{'' if whole else ' of a batch'} curves by up to L = {curvature:.3g}, so that "
+        if momentum:
+            words += f"optimizer.lr=(1 − μ)/L is short enough under momentum μ = {momentum:g}"
+        elif whole:
+            words += f"gradient descent is stable with optimizer.lr under 2/L = {2 / curvature:.3g}"
+        else:
+            words += "no step is too long with optimizer.lr=1/L"
+        works = rounded_down((1 - momentum) / curvature)
+        words += f"; use optimizer.lr={works:g}"
+        if self.could_standardize:
+            words += ", or data.standardize=true, which allows longer steps"
+        return works, words
 
     def pace(self, curve: Sequence[tuple[int, float]], least: float, key: str, noisy: bool) -> str:
         """What would help a run that has not converged: more epochs while its objective still falls, else a polish.
@@ -294,6 +340,7 @@ def certifier(
     datamodule: DataModule,
     exact: bool,
     problems: int = 1,
+    could_standardize: bool = False,
 ) -> Certifier:
     """For a training of which `why_not` has nothing to say."""
     train = datamodule.parts["train"]
@@ -301,7 +348,7 @@ def certifier(
     problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias)
     # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
     factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0
-    return Certifier(problem, factor, datamodule.classes, exact, problems)
+    return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)
 
 
 def memory(
@@ -321,6 +368,12 @@ def percent(share: float) -> str:
     """Two significant digits: 31 %, 0.42 %, 1,200 %."""
     value = 100 * share
     return f"{value:,.0f} %" if value >= 10 else f"{value:.2g} %"
+
+
+def rounded_down(number: float) -> float:
+    """To two significant digits."""
+    scale = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return float(f"{math.floor(number / scale) * scale:.2g}")
 
 
 def rounded_up(number: float) -> int:

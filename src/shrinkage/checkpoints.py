@@ -112,7 +112,8 @@ class Checkpoints(Resumable):
     """`last.ckpt` in the folder is all that training needs to go on; at its end it is written once more.
 
     The weights with the smallest val/loss are held in memory and written as `best.ckpt` beside it: {"epoch": …,
-    "val/loss": …, "state_dict": …}. Both load with `torch.load(..., weights_only=True)`.
+    "val/loss": …, "state_dict": …}. Those that a polish ends with count, each step of it as an epoch. Both files load
+    with `torch.load(..., weights_only=True)`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -128,12 +129,16 @@ class Checkpoints(Resumable):
         return [path for path in (self.folder / "best.ckpt", self.folder / "last.ckpt") if path.exists()]
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        loss = module.measured.get("val/loss")
-        if loss is not None and (self.best is None or loss < self.best["val/loss"]):
-            weights = {name: tensor.detach().clone() for name, tensor in module.model.state_dict().items()}
-            self.best = {"epoch": trainer.current_epoch + 1, "val/loss": loss, "state_dict": weights}
-            self.best_measured, self.best_is_written = module.measured, False
+        self.keep_better(module, trainer.current_epoch + 1)
         super().on_train_epoch_end(trainer, module)
+
+    def keep_better(self, module: L.LightningModule, epoch: int) -> None:
+        """Hold the module's weights where their val/loss is smaller than that of those held."""
+        loss = module.measured.get("val/loss")
+        if loss is not None and (self.best is None or not loss >= self.best["val/loss"]):
+            weights = {name: tensor.detach().clone() for name, tensor in module.model.state_dict().items()}
+            self.best = {"epoch": epoch, "val/loss": loss, "state_dict": weights}
+            self.best_measured, self.best_is_written = module.measured, False
 
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         super().on_fit_end(trainer, module)

@@ -105,7 +105,7 @@ def train(cfg: DictConfig) -> float:
             training.run(checkpoint)
             module = training.module
             record.complete(
-                module.measured, training.test, training.best_metrics() | training.conclusion, module.history[-1][0]
+                module.measured, training.test, training.best_metrics() | training.conclusion, module.history[-1]
             )
             record.keep_course(module.history, coefficients(training.datamodule, module.model))
             if config.exports(cfg) and record.journal is not None:
@@ -288,8 +288,10 @@ def train_lanes(stack: Stack, workshop: "Workshop") -> None:
             record.end("FAILED")
             return
         write(record.place.folder / "checkpoints", best=lane.best, last=lane.last)
-        best = best_metrics(lane.best["epoch"], lane.best_measured)
-        record.complete(lane.measured, lane.test, best | lane.conclusion, lane.history[-1][0])
+        stops_early = workshop.cfg.early_stopping.patience is not None
+        best = best_metrics(lane.best["epoch"], lane.best_measured) if stops_early else {}
+        step, _, logged = lane.history[-1]
+        record.complete(lane.measured, lane.test, best | lane.conclusion, (step, logged))
         weights = coefficients(workshop.datamodule, training.model, lane.weights)
         record.keep_course(((step, measured) for step, _, measured in lane.history), weights)
         record.end("FINISHED")

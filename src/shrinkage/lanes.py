@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from shrinkage import objective
 from shrinkage.checkpoints import Resumable, held, save
 from shrinkage.errors import InputError
-from shrinkage.module import PenalisedModule, defined, divergence
+from shrinkage.module import WATCHED, PenalisedModule, defined, grown, not_finite
 from shrinkage.penalties.base import Params, Penalty
 from shrinkage.tasks import Task
 from shrinkage.tracking.journal import now
@@ -155,7 +155,6 @@ class LanesModule(PenalisedModule):
         self.best_values = torch.empty(0)  # [K, metrics]
         self.best_weights: dict[str, Tensor] = {}
         self.stopping_best, self.waited = self.best_loss.clone(), torch.zeros(len(lambd), dtype=torch.int64)
-        self.polish_steps = 0
         self.selected: tuple[slice | Tensor, dict[str, Tensor] | None] = (slice(None), None)
 
     def on_fit_start(self) -> None:
@@ -259,7 +258,7 @@ class LanesModule(PenalisedModule):
         values = torch.stack(list(measured.values()))
         self.log_of_all.append((step, now(), values))
         self.measured = {name: value.nanmean().item() for name, value in measured.items()}  # for the progress bar
-        watched = values[[self.names.index(name) for name in ("train/loss", "train/objective", "val/loss")]]
+        watched = values[[self.names.index(name) for name in WATCHED]]
         self.end(self.running & ~watched.isfinite().all(dim=0))
 
     def on_train_epoch_end(self) -> None:
@@ -341,7 +340,7 @@ class LanesModule(PenalisedModule):
         if self.polish_steps:
             with self.only(which, weights):
                 strengths = self.strengths()
-            weights, taken = self.certifier.polished(
+            weights, taken, _ = self.certifier.polished(
                 *strengths, weights, self.polish_steps, self.until_gap, self.on_polish
             )
             if taken.any():
@@ -351,9 +350,9 @@ class LanesModule(PenalisedModule):
             tests = self.evaluate("test") if "test" in self.trainer.datamodule.parts else {}
             certificates = self.certificate() if self.certifier is not None else {}
         for number, (position, lane) in enumerate(zip(positions, self.lanes(positions), strict=True)):
-            words = divergence(lane.measured, self.trainer.current_epoch + 1, self.initial_lr, self.lambd[position])
-            if words:
-                lane.error = InputError(words)
+            is_rescued = self.polish_steps > 0 and self.epochs_measured > 0
+            if not is_rescued and (what := self.divergence(position, lane)) is not None:
+                lane.error = self.diverged(what, self.penalty_of(position), self.lambd[position].item())
                 self.on_end(lane)
                 continue
             own = {name: w[number].clone() for name, w in weights.items()}
@@ -365,6 +364,13 @@ class LanesModule(PenalisedModule):
             if taken[number]:
                 lane.measured = defined(polished, [value[number].item() for value in polished.values()])
                 lane.history.append((lane.history[-1][0] + int(taken[number]), now(), lane.measured))
+                if not lane.measured["val/loss"] >= lane.best["val/loss"]:
+                    lane.best |= {
+                        "epoch": self.epochs_measured + int(taken[number]),
+                        "val/loss": lane.measured["val/loss"],
+                        "state_dict": lane.best["state_dict"] | own,
+                    }
+                    lane.best_measured = lane.measured
             lane.last = checkpoint | {
                 "state_dict": checkpoint["state_dict"]
                 | {f"model.{name}": value.detach() for name, value in last.items()},
@@ -372,19 +378,33 @@ class LanesModule(PenalisedModule):
             }
             lane.test = {f"test/{name}": value[number].item() for name, value in tests.items()}
             lane.conclusion = {name: value[number].item() for name, value in certificates.items()}
-            lane.conclusion |= self.known_of(position, own)
+            lane.conclusion |= self.known_of(position, own, bool(taken[number]))
             self.on_end(lane)
 
-    def known_of(self, position: int, named: dict[str, Tensor]) -> dict[str, float]:
+    def divergence(self, position: int, lane: Lane) -> str | None:
+        """In what a lane shows that it has diverged, None where it has not."""
+        if (what := not_finite(lane.measured)) is not None or self.patience is not None:
+            return what
+        objective = self.names.index("train/objective")
+        return grown([values[objective, position].item() for _, _, values in self.log_of_all])
+
+    @property
+    def epochs_measured(self) -> int:
+        return len(self.log_of_all) - 1
+
+    def penalty_of(self, position: int) -> Penalty:
+        """The penalty of one lane, with the numbers of its own."""
+        return with_numbers(self.penalty, {name: column[position].item() for name, column in self.numbers.items()})
+
+    def known_of(self, position: int, named: dict[str, Tensor], is_polished: bool) -> dict[str, float]:
         """What `conclusion` says of a run beside its certificate."""
         lambd = self.lambd[position].item()
         steps = self.trainer.global_step
         if self.patience is not None:
             steps = int(self.best_epoch[position]) * self.trainer.num_training_batches
-        known = self.memory(lambd, steps)
+        known = {} if is_polished else self.memory(lambd, steps)
         if self.certifier is not None:
-            numbers = {name: column[position].item() for name, column in self.numbers.items()}
-            known |= self.certifier.against_optimum(with_numbers(self.penalty, numbers), lambd, named)
+            known |= self.certifier.against_optimum(self.penalty_of(position), lambd, named)
         return known
 
     def lanes(self, positions: list[int]) -> list[Lane]:

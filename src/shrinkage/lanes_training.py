@@ -87,8 +87,6 @@ def build_lanes(
     strengths = {(str(c.penalty), c.lambd) for c in cfgs}
     if data is None:
         workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
-    if module.certifier is not None:
-        module.polish_steps = cfg.polish
     for bar in bars:
         module.on_polish = bar.polishing
         bar.on_train_start(trainer, module)  # for a polish alone, after a training that was interrupted in it

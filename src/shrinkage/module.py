@@ -1,7 +1,7 @@
 """The LightningModule that trains one model at one λ."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import lightning.pytorch as L
@@ -19,6 +19,8 @@ from shrinkage.schedules import Schedule
 from shrinkage.tasks import Task
 
 PATH = 10_000_000  # numbers of a run's path that are kept
+WATCHED = ("train/loss", "train/objective", "val/loss")  # metrics that stay finite unless training diverges
+GROWTH = 100.0  # of the objective over the whole training, from which on it has diverged
 
 
 class PenalisedModule(L.LightningModule):
@@ -30,8 +32,9 @@ class PenalisedModule(L.LightningModule):
 
     dynamics: what looks at a network's steps, a callback of the trainer's; its metrics are among those of each epoch.
     certifier: for a convex problem, what tells how far its optimum is; certify_epochs: after every epoch too;
-    until_gap: the duality gap at which training may stop, None for never. on_polish: hears how many polishing steps are
-    done, and how many lanes are left.
+    until_gap: the duality gap at which training may stop, None for never. polish_steps: how many full-batch proximal
+    steps are to close the training, which then may diverge: they begin at zero weights where those are better.
+    on_polish: hears how many polishing steps are done, and how many lanes are left.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class PenalisedModule(L.LightningModule):
         self.penalised = objective.penalised(penalty, model)
         self.certifier: Certifier | None = None
         self.certify_epochs, self.until_gap = False, None
+        self.polish_steps = 0
         self.dynamics: Dynamics | None = None
         self.on_polish: Callable[[int, int], None] = lambda done, lanes: None
         self.measured: dict[str, float] = {}
@@ -57,6 +61,7 @@ class PenalisedModule(L.LightningModule):
         self.path: list[dict[str, Tensor]] = []
         self.starts_at_zero = not any(w.any() for w in self.weights.values())
         self.polished: int | None = None  # how many polishing steps have closed the training, None where none could yet
+        self.polished_from_zero = False
         self.rates: dict[int, list[float]] = {}  # the learning rates of the first so many steps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,6 +149,8 @@ class PenalisedModule(L.LightningModule):
             self.trainer.callback_metrics["val/loss"] = torch.tensor(self.measured["val/loss"], dtype=torch.float64)
         if self.until_gap is not None and self.measured["optimum/duality_gap"] <= self.until_gap:
             self.trainer.should_stop = True
+        if not_finite(self.measured) is not None:
+            self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         names = list(dict.fromkeys(name for _, measured in self.history for name in measured))
@@ -155,6 +162,7 @@ class PenalisedModule(L.LightningModule):
             "path": {name: torch.stack([point[name] for point in self.path]) for name in next(iter(self.path), ())},
             "measured": self.measured,
             "polished": self.polished,
+            "polished_from_zero": self.polished_from_zero,
         }
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
@@ -168,6 +176,7 @@ class PenalisedModule(L.LightningModule):
         points = zip(*course["path"].values(), strict=True)
         self.path = [dict(zip(course["path"], point, strict=True)) for point in points]
         self.measured, self.polished = course["measured"], course["polished"]
+        self.polished_from_zero = course["polished_from_zero"]
 
     def check_fits(self, checkpoint: dict, kind: str) -> None:
         """Raises InputError where the checkpoint, of a kind that is known by its key, is of another training."""
@@ -202,9 +211,39 @@ class PenalisedModule(L.LightningModule):
             self.path.append({name: value.cpu().clone() for name, value in self.parameters_by_name().items()})
         for logger in self.loggers:
             logger.log_metrics(self.measured, step=step)
-        words = divergence(self.measured, self.trainer.current_epoch + 1, self.initial_lr, self.lambd)
-        if words:
-            raise InputError(words)
+        is_rescued = self.polish_steps > 0 and step > 0
+        if not is_rescued and (what := not_finite(self.measured)) is not None:
+            raise self.diverged(what, self.penalty, self.lambd)
+
+    def check_end(self) -> None:
+        """Raises InputError where training has diverged, though its last numbers are finite."""
+        if (what := grown([measured["train/objective"] for _, measured in self.history])) is not None:
+            raise self.diverged(what, self.penalty, self.lambd)
+
+    def diverged(self, what: str, penalty: Penalty, lambd: float) -> InputError:
+        """What to say of a run or lane in which this has happened."""
+        lr = self.initial_lr
+        cure = self.shorter_steps(penalty, lambd) or f"use a smaller learning rate, such as optimizer.lr={lr / 10:g}"
+        return InputError(
+            f"{what} in epoch {self.epochs_measured}: with optimizer.lr={lr:g} and lambd={lambd:g} the steps are too "
+            f"long and training diverged; {cure}"
+        )
+
+    def shorter_steps(self, penalty: Penalty, lambd: float) -> str | None:
+        """Which smaller learning rate works, in words; None where the present one does, or none is known."""
+        optimizer, lr = self.trainer.optimizers[0], self.initial_lr
+        if self.certifier is not None and isinstance(optimizer, torch.optim.SGD):
+            works, words = self.certifier.working_lr(penalty, lambd, optimizer, self.trainer.datamodule.batch_rows)
+            return words if works < lr else None
+        bound = objective.largest_stable_lr(penalty, lambd, optimizer)
+        if lr < bound:
+            return None
+        return f"the penalty alone needs optimizer.lr under {bound:.3g}; use optimizer.lr={bound / 4:.2g}"
+
+    @property
+    def epochs_measured(self) -> int:
+        """How many epochs, the last one perhaps a part of one, have been trained and measured."""
+        return len(self.history) - 1
 
     @torch.no_grad()
     def measurements(self) -> dict[str, Tensor]:
@@ -248,23 +287,27 @@ class PenalisedModule(L.LightningModule):
         return self.each(of)
 
     @torch.no_grad()
-    def polish(self, steps: int) -> None:
+    def polish(self) -> None:
         """Close the training with full-batch proximal steps, each of which counts as an epoch, and measure again.
 
-        `polished` is how many were taken: with until_gap they end where the gap is no larger.
+        `polished` is how many were taken: with until_gap they end where the gap is no larger, or can fall no further.
         """
         l1, l2 = (strength[None].to(self.device) for strength in self.strengths())
         named = {name: value[None] for name, value in self.parameters_by_name().items()}
-        polished, taken = self.certifier.polished(l1, l2, named, steps, self.until_gap, self.on_polish)
+        polished, taken, from_zero = self.certifier.polished(
+            l1, l2, named, self.polish_steps, self.until_gap, self.on_polish
+        )
+        self.polished, self.polished_from_zero = int(taken), bool(from_zero)
         if taken:
+            if self.polished_from_zero:
+                self.path = [{name: torch.zeros_like(value).cpu() for name, value in self.parameters_by_name().items()}]
             objective.assign_(dict(self.model.named_parameters()), {name: value[0] for name, value in polished.items()})
             self.measure(self.history[-1][0] + int(taken))
-        self.polished = int(taken)
 
     @torch.no_grad()
     def conclusion(self, steps: int) -> dict[str, float]:
         """What is known of the weights, which so many optimiser steps have made, beside what has been measured."""
-        known = self.memory(self.lambd, steps)
+        known = {} if self.polished else self.memory(self.lambd, steps)
         if self.certifier is not None:
             known |= {name: float(value) for name, value in self.certificate().items()}
             known |= self.certifier.against_optimum(self.penalty, self.lambd, self.parameters_by_name())
@@ -322,13 +365,21 @@ def defined(names: Iterable[str], values: Iterable[float]) -> dict[str, float]:
     }
 
 
-def divergence(measured: dict[str, float], epoch: int, lr: float, lambd: float) -> str | None:
-    """What to say where training has diverged, None where it has not."""
-    for name in ("train/loss", "train/objective", "val/loss"):
+def not_finite(measured: Mapping[str, float]) -> str | None:
+    """Which metric that decides about a training is infinite or undefined, in words; None where none is."""
+    for name in WATCHED:
         if not math.isfinite(measured.get(name, 0.0)):
-            return (
-                f"{name} became {measured[name]} in epoch {epoch}: with optimizer.lr={lr:g} and lambd={lambd:g} the "
-                f"steps are too long and training diverged; use a smaller learning rate, such as "
-                f"optimizer.lr={lr / 10:g}"
-            )
+            return f"{name} became {measured[name]}"
+    return None
+
+
+def grown(objectives: Sequence[float]) -> str | None:
+    """Whether an objective, measured before training and after each epoch, grows without bounds, in words; else None.
+
+    It does where it ends at more than GROWTH times what it was before training, and at more than twice what it was
+    halfway: steps that are merely noisy come to rest at some height.
+    """
+    first, halfway, last = objectives[0], objectives[len(objectives) // 2], objectives[-1]
+    if last > GROWTH * first and last > 2 * halfway:
+        return f"train/objective, {first:.3g} before training, has grown to {last:.3g}"
     return None

@@ -21,7 +21,7 @@ from shrinkage.membership import Membership
 from shrinkage.provenance import run_tags
 from shrinkage.secrets import masked, masked_tree, masked_values
 from shrinkage.tracking.client import Client, TrackingError, connect
-from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.journal import Journal, now
 from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
@@ -135,10 +135,25 @@ class Record:
             for step, time, metrics in history:
                 self.journal.metrics(metrics, step, time)
 
-    def complete(self, measured: dict[str, float], test: dict[str, float], last: dict[str, float], step: int) -> None:
-        """What is known only at the end of training: the last metrics, which are logged already, and those after it."""
+    def complete(
+        self,
+        measured: dict[str, float],
+        test: dict[str, float],
+        last: dict[str, float],
+        logged: tuple[int, dict[str, float]],
+    ) -> None:
+        """Record what is known only at the end of training: the metrics of the weights that are kept, test | last.
+
+        measured: the metrics that every epoch has, of the weights that are kept. logged: the last step and its metrics,
+        which are logged already. Where early stopping has put earlier weights back, theirs become each curve's last.
+        """
         self.metrics = measured | test | last | config.strength(self.cfg.lambd)
+        step, already = logged
         if self.journal is not None:
+            restored = {name: value for name, value in measured.items() if already.get(name) != value}
+            if restored:
+                # Later than what is logged: of the values at a curve's last step a store takes the latest.
+                self.journal.append("metrics", step=step, time=now() + 1, metrics=restored)
             self.journal.metrics(test | last, step)
 
     def keep_figure(self, figure: "Figure", file: str) -> None:

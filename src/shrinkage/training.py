@@ -1,5 +1,6 @@
 """Config → objects → Trainer: what one run is made of, and the advice before it."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from shrinkage.data.base import DataModule
 from shrinkage.dynamics import SMALL, Dynamics
 from shrinkage.errors import InputError
 from shrinkage.models.linear import Linear
-from shrinkage.module import PenalisedModule
+from shrinkage.module import PenalisedModule, grown, not_finite
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.elastic_net import ElasticNet
 from shrinkage.penalties.l1 import L1
@@ -80,17 +81,26 @@ class Training:
         self.module.to(self.trainer.strategy.root_device)
         steps = self.trainer.global_step
         is_polished = self.module.polished is not None  # before it was interrupted
-        if self.cfg.early_stopping.patience is not None:
+        if self.stops_early:
             if not is_polished:
                 self.checkpoints.restore_best(self.module)
             steps = self.checkpoints.best["epoch"] * self.trainer.num_training_batches
-        if self.cfg.polish and self.module.certifier is not None and not is_polished:
-            self.module.polish(self.cfg.polish)
+        elif not self.module.polish_steps:
+            self.module.check_end()
+        if self.module.polish_steps and not is_polished:
+            epochs = self.module.epochs_measured
+            self.module.polish()
+            self.checkpoints.keep_better(self.module, epochs + self.module.polished)
             self.checkpoints.write_at_last(self.trainer)
         if "test" in self.datamodule.parts:
             self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
         self.conclusion = self.module.conclusion(steps)
         self.module.cpu()
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether early stopping is asked for, which keeps the weights of the smallest val/loss."""
+        return self.cfg.early_stopping.patience is not None
 
     def train(self, checkpoint: Path | None) -> None:
         """What every process of a run does; what follows is the first one's alone."""
@@ -108,19 +118,45 @@ class Training:
         curve = [(step, measured["train/objective"]) for step, measured in module.history]
 
         def help(least: float) -> str:
-            if self.cfg.polish:
-                return f"; polish={5 * self.cfg.polish} would go further"
-            if self.cfg.early_stopping.patience is not None:
+            if module.polish_steps:
+                if self.ended_by_rounding:
+                    return ""
+                return f"; polish={5 * module.polish_steps} would go further"
+            if self.stops_early:
                 return ", where early_stopping found the smallest val/loss"
+            cure = module.shorter_steps(module.penalty, module.lambd) if curve[-1][1] > curve[0][1] else None
+            if cure is not None:
+                return f"; it has grown over the training, in steps that are too long: {cure}"
             noisy = self.datamodule.batch_rows < len(self.datamodule.parts["train"])
             return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s", noisy)
 
         words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help)
         if module.polished:
             words += f"; the last {module.polished} steps of the curve are full-batch proximal ones (polish)"
+            if module.polished_from_zero:
+                words += ", from zero weights, which were better than those of the training"
+                trained = [measured for _, measured in module.history[:-1]]
+                if not_finite(trained[-1]) or grown([measured["train/objective"] for measured in trained]):
+                    cure = module.shorter_steps(module.penalty, module.lambd)
+                    words += f" (it diverged{f': {cure}' if cure else ''})"
+        proven = known["optimum/duality_gap"]
+        if module.until_gap is not None and module.until_gap < proven and self.ended_by_rounding:
+            words += f"; rounding keeps the proven gap at {proven:.1g}, above trainer.until_gap={module.until_gap:g}"
+            if next(module.model.parameters()).dtype != torch.float64:
+                words += ", and trainer.precision=64-true rounds less"
+        elif module.until_gap is not None and known.get("optimum/gap", math.inf) <= module.until_gap < proven:
+            words += (
+                f"; trainer.until_gap={module.until_gap:g} goes by the gap that the weights prove by themselves, "
+                f"{proven:.1g}: polish=20000 brings it down"
+            )
         if known.get("init/memory", 0.0) > 1e-6 and module.certifier.leaves_directions:
             words += f"; {percent(known['init/memory'])} of the initial weights is left where the data do not reach"
         return words
+
+    @property
+    def ended_by_rounding(self) -> bool:
+        """Whether the polish ended before its last step: all of the gap that is left then comes from rounding."""
+        return self.module.polished is not None and self.module.polished < self.module.polish_steps
 
     def landscape(self) -> "Figure | None":
         """The objective around the run, where it is convex and small; None else."""
@@ -134,8 +170,8 @@ class Training:
         return landscape(module.certifier.problem, l1, l2, path, module.certifier.best(l1, l2))
 
     def best_metrics(self) -> dict[str, float]:
-        """The validation metrics of the epoch with the smallest val/loss, and which epoch it was."""
-        if self.checkpoints.best is None:
+        """Under early stopping the validation metrics of the epoch with the smallest val/loss, and which it was."""
+        if not self.stops_early:
             return {}
         return best_metrics(self.checkpoints.best["epoch"], self.checkpoints.best_measured)
 

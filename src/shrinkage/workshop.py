@@ -112,8 +112,9 @@ class Workshop:
         if reason is not None:
             return reason
         exact = self.cfg.certificate == "exact"
-        module.certifier = certifier(model, self.task, module.penalty, optimizer, self.datamodule, exact, problems)
-        module.until_gap = self.cfg.trainer.until_gap
+        raw = self.cfg.data.get("standardize") is False
+        module.certifier = certifier(model, self.task, module.penalty, optimizer, self.datamodule, exact, problems, raw)
+        module.until_gap, module.polish_steps = self.cfg.trainer.until_gap, self.cfg.polish
         module.certify_epochs = self.cfg.certificate == "epoch" or module.until_gap is not None
         return None
 
