@@ -12,14 +12,17 @@ from torch.utils._pytree import tree_map
 
 from shrinkage.certificate import Problem, Strength
 from shrinkage.data.base import DataModule
+from shrinkage.data.quoting import quoted
 from shrinkage.models.linear import Linear
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.l2 import L2
+from shrinkage.redundancy import combinations
 from shrinkage.reference import Optimum, is_cheap, lambda_max, memory_of_the_start, optimum
 from shrinkage.tasks import ConvexTask
 
 CONVERGED = 1e-6  # a gap of this share of the objective that no weights at all have; glmnet stops at 1e-7
 NUMBERS_AT_ONCE = 20_000_000  # of many lanes' outputs and weights, which a certificate holds a few times over
+COLUMNS_NAMED = 5  # in a note
 POLISH_STEPS = 100  # between two looks at the gap
 FALLS = 0.7  # what may be left of the excess after a quarter of a noisy run that still falls
 
@@ -243,11 +246,13 @@ class Certifier:
         known: Mapping[str, float],
         until_gap: float | None,
         help: Callable[[float], str],
+        exchangeable: Sequence[Sequence[str]] = (),
     ) -> str:
         """How far from its optimum a run stopped, as a sentence.
 
         known: the metrics. until_gap: the gap that was asked for. help: what would help, said where the run has not
-        converged, given the least objective.
+        converged, given the least objective. exchangeable: groups of features that can stand for one
+        another.
         """
         l1, l2 = map(float, self.strengths(penalty, lambd))
         found = self.solve(l1, l2)
@@ -274,6 +279,12 @@ class Certifier:
             words += (
                 f"; under momentum μ = {1 - self.factor:.3g} decay tends to the optimum at λ(1 − μ) = "
                 f"{self.factor * lambd:.3g}, and that is what this certifies"
+            )
+        if exchangeable and gap <= CONVERGED * self.null_objective:
+            words += (
+                "; the optimum is not unique, since columns can take over weight from one another: "
+                f"{quoted_list(exchangeable[0])}{' and others' if len(exchangeable) > 1 else ''} (exchangeable in "
+                "coefficients.csv)"
             )
         if found is not None and not found[0].unique and l1 == 0:
             norm = float(np.linalg.norm(found[0].weight))
@@ -351,6 +362,25 @@ def certifier(
     return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)
 
 
+def note_on_columns(datamodule: DataModule) -> list[str]:
+    """A note that names the columns which others make up in the training rows, where there are any."""
+    features = datamodule.recipe().features
+    origins = [(feature.column, getattr(feature, "part", "")) if feature.category else None for feature in features]
+    found = combinations(datamodule.parts["train"].x, origins)
+    if not found:
+        return []
+    words = [
+        f"{quoted(features[j].name)} from {quoted_list([features[k].name for k in of])}"
+        for j, of in list(found.items())[:COLUMNS_NAMED]
+    ]
+    if len(found) > COLUMNS_NAMED:
+        words.append(f"{len(found) - COLUMNS_NAMED} more")
+    return [
+        f"columns that can be computed from others in the training rows: {', '.join(words)}; the data cannot tell "
+        "their weights apart, L2 shares a weight among them, and L1 at its optimum gives it to the first"
+    ]
+
+
 def memory(
     model: nn.Module, penalty: Penalty, lambd: float, optimizer: torch.optim.Optimizer, rates: Sequence[float]
 ) -> dict[str, float]:
@@ -362,6 +392,14 @@ def memory(
     if not known or not penalty.is_plain or optimizer.param_groups[0]["momentum"]:
         return {}
     return {"init/memory": memory_of_the_start(lambd, rates, penalty.mode)}
+
+
+def quoted_list(names: Sequence[str], most: int = 4) -> str:
+    """Names with "and" before the last, the first so many of them."""
+    shown = [quoted(name) for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def percent(share: float) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -276,6 +277,12 @@ class PenalisedModule(L.LightningModule):
     def certificate(self) -> dict[str, Tensor]:
         """How far from its optimum the training stands; vectorised over lanes."""
         return self.each(self.certifier, self.parameters_by_name(), at_once=self.certifier.at_once)
+
+    def exchangeable(self) -> np.ndarray | None:
+        """Columns that can stand for one another, by groups [outputs, p]; None where nothing is known of them."""
+        if self.certifier is None:
+            return None
+        return self.certifier.exchangeable(self.penalty, self.lambd, self.parameters_by_name())
 
     def strengths(self) -> tuple[Tensor, Tensor]:
         """λ₁ and λ₂ of the problem that the training tends to, 0-d."""

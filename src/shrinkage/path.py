@@ -11,7 +11,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shrinkage import config
-from shrinkage.certify import certifier, why_not
+from shrinkage.certify import certifier, note_on_columns, why_not
 from shrinkage.errors import InputError
 from shrinkage.reference import lambda_max
 from shrinkage.tasks import task_for
@@ -66,7 +66,8 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
     net = penalty.elastic_net(1.0)
     reason = why_not(model, penalty, optimizer, 1.0, datamodule)
     if net == (0.0, 0.0):
-        return Path([0.0], CONVERGED if reason is None else {}, datamodule.notes)
+        notes = datamodule.notes + (note_on_columns(datamodule) if reason is None else [])
+        return Path([0.0], CONVERGED if reason is None else {}, notes)
     if reason is not None:
         if largest is None:
             raise InputError(
@@ -87,7 +88,9 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
         if largest == 0:
             raise InputError("no column has anything to do with the target: λ_max is 0, and there is no path to take")
         ratio = ratio or RATIO * (l1_ratio if net[0] == 0 else 1)
-    return Path(geometric(largest, ratio or RATIO, num, zero), CONVERGED, datamodule.notes)
+    return Path(
+        geometric(largest, ratio or RATIO, num, zero), CONVERGED, datamodule.notes + note_on_columns(datamodule)
+    )
 
 
 def kind(cfg: DictConfig) -> str:

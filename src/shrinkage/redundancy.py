@@ -6,11 +6,14 @@ start nor the seed decides. Reference: Tibshirani (2013), "The lasso problem and
 Statistics 7.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import qr, solve_triangular
 
+WORK = 500_000_000  # multiply-adds, a second or less, up to which combinations are looked for
 DEPENDENT = 1e-10  # what the others leave of a combination of them, at most, as a share of its norm
 TIE = 1e-9  # a change of ‖w‖₁ that is none, as a share of the weights that are moved
 
@@ -77,6 +80,55 @@ def on_the_middle_class(weight: np.ndarray) -> np.ndarray:
     dense = (shift == 0) & (weight != 0).all(axis=0)
     shift[dense] = weight[two.max(axis=0), columns][dense]
     return weight - shift
+
+
+def combinations(x: np.ndarray, origins: Sequence[object]) -> dict[int, list[int]]:
+    """The columns of x [n, p] that columns before them make up, a shift apart, and those columns.
+
+    origins: for each column what it is a category of, None for no category. That all categories of one column add up to
+    1 is how they are made, and not told. Of p ≥ n columns all could be made up by others, and only columns that are one
+    other column, scaled and shifted, are told; of x with n·p² > WORK too.
+    """
+    n, p = x.shape
+    x = centred(x)
+    norms = np.linalg.norm(x, axis=0)
+    scaled = x / np.where(norms > 0, norms, 1.0)
+    if p >= n or n * p**2 > WORK:
+        return copies(scaled)
+    scaled = np.linalg.qr(scaled, mode="r")
+    if is_independent(scaled):
+        return {}
+    kept = norms > 0
+    for origin in {origin for origin in origins if origin is not None}:
+        *others, last = [j for j, own in enumerate(origins) if own == origin and kept[j]] or [0]
+        if others:
+            fit = scaled[:, others] @ np.linalg.lstsq(scaled[:, others], scaled[:, last], rcond=None)[0]
+            # A level that says what the only other one says is no surprise either.
+            kept[last] = np.linalg.norm(scaled[:, last] - fit) > DEPENDENT
+    basis, q, found = [], np.empty((p, 0)), {}
+    for j in np.flatnonzero(kept):
+        left = scaled[:, j] - q @ (q.T @ scaled[:, j])
+        left -= q @ (q.T @ left)  # twice is enough
+        if (size := np.linalg.norm(left)) > DEPENDENT:
+            basis, q = [*basis, int(j)], np.column_stack([q, left / size])
+        else:
+            share = np.linalg.lstsq(scaled[:, basis], scaled[:, j], rcond=None)[0]
+            found[int(j)] = [k for k, of in zip(basis, share, strict=True) if abs(of) > TIE]
+    return found
+
+
+def copies(scaled: np.ndarray) -> dict[int, list[int]]:
+    """Columns [n, p] of length 1 or 0 that are another one or its negative, with the first that they are."""
+    places = np.abs(np.random.default_rng(0).normal(size=len(scaled)) @ scaled)
+    order = np.argsort(places, kind="stable")
+    found: dict[int, list[int]] = {}
+    for before, after in pairwise(order):
+        if places[after] - places[before] <= TIE and places[before] > 0:
+            a, b = scaled[:, before], scaled[:, after]
+            if min(np.linalg.norm(a - b), np.linalg.norm(a + b)) <= DEPENDENT:
+                first, second = sorted((int(before), int(after)))
+                found[second] = found.get(first, [first])
+    return dict(sorted(found.items()))
 
 
 def is_independent(x: np.ndarray) -> bool:
