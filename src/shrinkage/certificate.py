@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from shrinkage.redundancy import centred, is_independent, sparsest
 from shrinkage.tasks import ConvexTask, Regression
 
 Strength = Tensor | float
@@ -176,6 +178,27 @@ class Problem:
         gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
         largest = float(torch.linalg.eigvalsh(gram)[-1]) / min(rows, len(x))
         return self.task.curvature * min(largest, float(x.square().sum(dim=1).max()))
+
+    def sparsest(self, weight: Tensor) -> tuple[Tensor, np.ndarray]:
+        """An optimum of the lasso on independent columns, and which columns could stand for one another.
+
+        W [outputs, p] at the same loss and no larger ‖W‖₁, and groups [outputs, p]: see `redundancy.sparsest`.
+        """
+        found, groups = sparsest(self.spanned, weight.cpu().numpy())
+        return weight.new_tensor(found), groups
+
+    @cached_property
+    def spanned(self) -> np.ndarray | None:
+        """A matrix of no more rows than columns whose columns have the inner products of the design's; [≤ p, p].
+
+        The design's columns are centred where the bias is free. None where they are independent.
+        """
+        x = self.design.cpu().numpy()
+        if self.bias == "free":
+            x = centred(x)
+        if len(x) > x.shape[1]:
+            x = np.linalg.qr(x, mode="r")
+        return None if is_independent(x) else x
 
     @cached_property
     def centred(self) -> Tensor:

@@ -12,14 +12,17 @@ from torch.utils._pytree import tree_map
 
 from shrinkage.certificate import Problem, Strength
 from shrinkage.data.base import DataModule
+from shrinkage.data.quoting import quoted
 from shrinkage.models.linear import Linear
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.l2 import L2
+from shrinkage.redundancy import combinations
 from shrinkage.reference import Optimum, is_cheap, lambda_max, memory_of_the_start, optimum
 from shrinkage.tasks import ConvexTask
 
 CONVERGED = 1e-6  # a gap of this share of the objective that no weights at all have; glmnet stops at 1e-7
 NUMBERS_AT_ONCE = 20_000_000  # of many lanes' outputs and weights, which a certificate holds a few times over
+COLUMNS_NAMED = 5  # in a note
 POLISH_STEPS = 100  # between two looks at the gap
 FALLS = 0.7  # what may be left of the excess after a quarter of a noisy run that still falls
 
@@ -89,7 +92,8 @@ class Certifier:
         given ones had a larger objective. All take so many steps. With until_gap a lane stops where its gap is no
         larger, or cannot fall any more: no weight has moved by more than the rounding of the largest. That is looked at
         before the first step and after every hundred, in double precision, whatever the parameters are rounded to in
-        the end. tell: hears of the steps taken and of the lanes that are left.
+        the end. The steps end on independent columns (`sparsest`), and a lane that stands on others takes some of them
+        whatever its gap. tell: hears of the steps taken and of the lanes that are left.
         """
         problem = self.problem_beside(named)
 
@@ -111,9 +115,14 @@ class Certifier:
 
         while True:
             if until_gap is not None and len(left):
-                left = left[~(over_lanes(gap, *of(left)).cpu() <= until_gap)]
+                is_left = ~(over_lanes(gap, *of(left)).cpu() <= until_gap)
+                if not done:
+                    moved = (self.sparsest(l1, l2, state["weight"]) - state["weight"]).abs()
+                    is_left |= (moved > 0).any(dim=(1, 2)).cpu()
+                left = left[is_left]
             if done == steps or not len(left):
                 found = {name: value.clone() for name, value in named.items()}
+                state["weight"] = self.sparsest(l1, l2, state["weight"])
                 for name, value in over_lanes(problem.polish_end, state, dict(named)).items():
                     found[name][taken > 0] = value[taken > 0]
                 return found, taken, start["from_zero"].cpu() & (taken > 0)
@@ -128,6 +137,27 @@ class Certifier:
             tell(done, len(left))
             if until_gap is not None:
                 left = left[(step > torch.finfo(step.dtype).eps * largest).cpu()]
+
+    def sparsest(self, l1: Tensor, l2: Tensor, weights: Tensor) -> Tensor:
+        """The weights [K, outputs, ≥ p] of lanes on independent columns where λ₁ alone is > 0 (`Problem.sparsest`).
+
+        With λ₂ > 0 the optimum is one in any case, and without a penalty every start has its own.
+        """
+        found, columns = weights.clone(), self.problem.design.shape[1]
+        for lane in torch.nonzero((l1 > 0) & (l2 == 0))[:, 0].tolist():
+            found[lane, :, :columns] = self.problem.sparsest(weights[lane, :, :columns])[0]
+        return found
+
+    def exchangeable(self, penalty: Penalty, lambd: float, named: Mapping[str, Tensor]) -> np.ndarray:
+        """Columns that can take over weight from one another at the same objective, by groups [outputs, p] from 1.
+
+        0 is no group: no other optimum has another weight there.
+        """
+        l1, l2 = map(float, self.strengths(penalty, lambd))
+        weight, _ = self.problem.parameters(named)
+        if l1 > 0 and l2 == 0:
+            return self.problem.sparsest(weight.cpu())[1][:, : self.problem.x.shape[1]]
+        return np.zeros((len(weight), self.problem.x.shape[1]), dtype=np.int64)
 
     @property
     def at_once(self) -> int:
@@ -216,11 +246,13 @@ class Certifier:
         known: Mapping[str, float],
         until_gap: float | None,
         help: Callable[[float], str],
+        exchangeable: Sequence[Sequence[str]] = (),
     ) -> str:
         """How far from its optimum a run stopped, as a sentence.
 
         known: the metrics. until_gap: the gap that was asked for. help: what would help, said where the run has not
-        converged, given the least objective.
+        converged, given the least objective. exchangeable: groups of features that can stand for one
+        another.
         """
         l1, l2 = map(float, self.strengths(penalty, lambd))
         found = self.solve(l1, l2)
@@ -247,6 +279,12 @@ class Certifier:
             words += (
                 f"; under momentum μ = {1 - self.factor:.3g} decay tends to the optimum at λ(1 − μ) = "
                 f"{self.factor * lambd:.3g}, and that is what this certifies"
+            )
+        if exchangeable and gap <= CONVERGED * self.null_objective:
+            words += (
+                "; the optimum is not unique, since columns can take over weight from one another: "
+                f"{quoted_list(exchangeable[0])}{' and others' if len(exchangeable) > 1 else ''} (exchangeable in "
+                "coefficients.csv)"
             )
         if found is not None and not found[0].unique and l1 == 0:
             norm = float(np.linalg.norm(found[0].weight))
@@ -324,6 +362,25 @@ def certifier(
     return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)
 
 
+def note_on_columns(datamodule: DataModule) -> list[str]:
+    """A note that names the columns which others make up in the training rows, where there are any."""
+    features = datamodule.recipe().features
+    origins = [(feature.column, getattr(feature, "part", "")) if feature.category else None for feature in features]
+    found = combinations(datamodule.parts["train"].x, origins)
+    if not found:
+        return []
+    words = [
+        f"{quoted(features[j].name)} from {quoted_list([features[k].name for k in of])}"
+        for j, of in list(found.items())[:COLUMNS_NAMED]
+    ]
+    if len(found) > COLUMNS_NAMED:
+        words.append(f"{len(found) - COLUMNS_NAMED} more")
+    return [
+        f"columns that can be computed from others in the training rows: {', '.join(words)}; the data cannot tell "
+        "their weights apart, L2 shares a weight among them, and L1 at its optimum gives it to the first"
+    ]
+
+
 def memory(
     model: nn.Module, penalty: Penalty, lambd: float, optimizer: torch.optim.Optimizer, rates: Sequence[float]
 ) -> dict[str, float]:
@@ -335,6 +392,14 @@ def memory(
     if not known or not penalty.is_plain or optimizer.param_groups[0]["momentum"]:
         return {}
     return {"init/memory": memory_of_the_start(lambd, rates, penalty.mode)}
+
+
+def quoted_list(names: Sequence[str], most: int = 4) -> str:
+    """Names with "and" before the last, the first so many of them."""
+    shown = [quoted(name) for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def percent(share: float) -> str:

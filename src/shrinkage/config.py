@@ -72,7 +72,7 @@ TOLD = {
     *GROUPS,
     *("lambd", "seed", "experiment", "metric", "refit", "export", *COMMAND),
     *("data.path", "data.target", "data.folds", "data.fold", "data.repeat", "data.refit"),
-    *("data.batch_size", "trainer.until_gap", "polish"),
+    *("data.batch_size", "trainer.until_gap", "polish", "model.init", "model.sigma"),
 }
 
 

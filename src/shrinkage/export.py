@@ -63,14 +63,21 @@ def as_json(value: object, kind: str) -> object:
 
 
 def coefficients(
-    datamodule: DataModule, model: nn.Module, parameters: Mapping[str, Tensor] | None = None
+    datamodule: DataModule,
+    model: nn.Module,
+    parameters: Mapping[str, Tensor] | None = None,
+    exchangeable: np.ndarray | None = None,
 ) -> pd.DataFrame | None:
-    """A linear model as columns output, feature, weight, coefficient; None for another model.
+    """A linear model as columns output, feature, weight, coefficient, exchangeable; None for another model.
 
     weight: w, and in the row `(intercept)` the bias b, of the features (x − m)/s and the target (y − c_y)/s_y that the
     model was trained on. coefficient: w·s_y/s, and the intercept c_y + s_y(b − Σw·m/s), so that Σ coefficient·x +
     intercept is the prediction in the user's own units. For classes it is their logits (s_y = 1, c_y = 0); two classes
-    have one logit, the second's. parameters: by name, in place of the model's own.
+    have one logit, the second's. exchangeable: features with one entry can take over weight from one another at the
+    same objective, and it is the name of the first; empty for all others.
+
+    parameters: by name, in place of the model's own. exchangeable: the groups [outputs, p] of `Certifier.exchangeable`,
+    None where none are known.
     """
     if type(model) is not Linear:
         return None
@@ -85,11 +92,14 @@ def coefficients(
     own = weight / scales * datamodule.scale
     intercept = datamodule.center + datamodule.scale * bias - own @ means
     names = datamodule.class_names[-len(weight) :] or ("",)
+    groups = np.zeros(weight.shape, dtype=np.int64) if exchangeable is None else exchangeable
+    firsts = [[features[list(row).index(group)].name if group else "" for group in row] for row in groups]
     return pd.DataFrame(
         {
             "output": np.repeat(names, len(features) + 1),
             "feature": [*(feature.name for feature in features), INTERCEPT] * len(weight),
             "weight": np.column_stack([weight, bias]).ravel(),
             "coefficient": np.column_stack([own, intercept]).ravel(),
+            "exchangeable": [name for row in firsts for name in (*row, "")],
         }
     )

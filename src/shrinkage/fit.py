@@ -107,7 +107,8 @@ def train(cfg: DictConfig) -> float:
             record.complete(
                 module.measured, training.test, training.best_metrics() | training.conclusion, module.history[-1]
             )
-            record.keep_course(module.history, coefficients(training.datamodule, module.model))
+            weights = coefficients(training.datamodule, module.model, exchangeable=module.exchangeable())
+            record.keep_course(module.history, weights)
             if config.exports(cfg) and record.journal is not None:
                 path = write_model(training.datamodule, module.model, record.place.folder / "model")
                 record.journal.model(path, cfg.export, record.metrics)
@@ -292,7 +293,7 @@ def train_lanes(stack: Stack, workshop: "Workshop") -> None:
         best = best_metrics(lane.best["epoch"], lane.best_measured) if stops_early else {}
         step, _, logged = lane.history[-1]
         record.complete(lane.measured, lane.test, best | lane.conclusion, (step, logged))
-        weights = coefficients(workshop.datamodule, training.model, lane.weights)
+        weights = coefficients(workshop.datamodule, training.model, lane.weights, lane.exchangeable)
         record.keep_course(((step, measured) for step, _, measured in lane.history), weights)
         record.end("FINISHED")
         outcome.loss = lane.measured["val/loss"]

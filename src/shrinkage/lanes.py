@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -55,7 +56,8 @@ class Lane:
 
     index: which of the lanes. history: (step, milliseconds since 1970, metrics). measured: the metrics of the weights
     that it ends with. best: the checkpoint of its smallest val/loss. last: Lightning's checkpoint of its end.
-    conclusion: what is known of its optimum. weights: the parameters that it ends with. error: why it diverged. Where
+    conclusion: what is known of its optimum. weights: the parameters that it ends with. exchangeable: of its
+    columns, as `PenalisedModule.exchangeable`. error: why it diverged. Where
     training was interrupted, best and last are None.
     """
 
@@ -68,6 +70,7 @@ class Lane:
     test: dict[str, float] = field(default_factory=dict)
     conclusion: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
+    exchangeable: np.ndarray | None = None
     error: InputError | None = None
 
 
@@ -357,6 +360,9 @@ class LanesModule(PenalisedModule):
                 continue
             own = {name: w[number].clone() for name, w in weights.items()}
             lane.weights = own
+            if self.certifier is not None:
+                lambd = self.lambd[position].item()
+                lane.exchangeable = self.certifier.exchangeable(self.penalty_of(position), lambd, own)
             lane.best, lane.best_measured = self.best(position)
             if self.patience is not None:
                 lane.measured = lane.best_measured

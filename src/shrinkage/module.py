@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -59,6 +60,7 @@ class PenalisedModule(L.LightningModule):
         self.measured: dict[str, float] = {}
         self.history: list[tuple[int, dict[str, float]]] = []
         self.path: list[dict[str, Tensor]] = []
+        self.starts_at_zero = not any(w.any() for w in self.weights.values())
         self.polished: int | None = None  # how many polishing steps have closed the training, None where none could yet
         self.polished_from_zero = False
         self.rates: dict[int, list[float]] = {}  # the learning rates of the first so many steps
@@ -276,6 +278,12 @@ class PenalisedModule(L.LightningModule):
         """How far from its optimum the training stands; vectorised over lanes."""
         return self.each(self.certifier, self.parameters_by_name(), at_once=self.certifier.at_once)
 
+    def exchangeable(self) -> np.ndarray | None:
+        """Columns that can stand for one another, by groups [outputs, p]; None where nothing is known of them."""
+        if self.certifier is None:
+            return None
+        return self.certifier.exchangeable(self.penalty, self.lambd, self.parameters_by_name())
+
     def strengths(self) -> tuple[Tensor, Tensor]:
         """λ₁ and λ₂ of the problem that the training tends to, 0-d."""
 
@@ -313,7 +321,9 @@ class PenalisedModule(L.LightningModule):
         return known
 
     def memory(self, lambd: float, steps: int) -> dict[str, float]:
-        """The share of the start that is left after so many optimiser steps, where it is known."""
+        """The share of the start that is left after so many optimiser steps, where it is known and no zero."""
+        if self.starts_at_zero:
+            return {}
         if self.trainer.gradient_clip_val is not None and self.penalty.mode == "loss":
             return {}
         if steps not in self.rates:

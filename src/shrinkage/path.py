@@ -11,7 +11,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shrinkage import config
-from shrinkage.certify import certifier, why_not
+from shrinkage.certify import certifier, note_on_columns, why_not
 from shrinkage.errors import InputError
 from shrinkage.reference import lambda_max
 from shrinkage.tasks import task_for
@@ -19,8 +19,15 @@ from shrinkage.workshop import make, quieten
 
 LEAST_L1_RATIO = 0.001  # glmnet's: ridge has no λ_max, and takes that of an elastic net of so little L1
 RATIO = 0.001
-# What brings runs of a convex problem to their optimum, where the user has not said otherwise.
-CONVERGED = {"data.batch_size": "null", "trainer.until_gap": "1e-06", "polish": "20000"}
+# What brings runs of a convex problem to their optimum, where the user has not said otherwise; they start at zero
+# weights, so that of several optima no seed chooses.
+CONVERGED = {
+    "data.batch_size": "null",
+    "trainer.until_gap": "1e-06",
+    "polish": "20000",
+    "model.init": "normal",
+    "model.sigma": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
     net = penalty.elastic_net(1.0)
     reason = why_not(model, penalty, optimizer, 1.0, datamodule)
     if net == (0.0, 0.0):
-        return Path([0.0], CONVERGED if reason is None else {}, datamodule.notes)
+        notes = datamodule.notes + (note_on_columns(datamodule) if reason is None else [])
+        return Path([0.0], CONVERGED if reason is None else {}, notes)
     if reason is not None:
         if largest is None:
             raise InputError(
@@ -80,7 +88,9 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
         if largest == 0:
             raise InputError("no column has anything to do with the target: λ_max is 0, and there is no path to take")
         ratio = ratio or RATIO * (l1_ratio if net[0] == 0 else 1)
-    return Path(geometric(largest, ratio or RATIO, num, zero), CONVERGED, datamodule.notes)
+    return Path(
+        geometric(largest, ratio or RATIO, num, zero), CONVERGED, datamodule.notes + note_on_columns(datamodule)
+    )
 
 
 def kind(cfg: DictConfig) -> str:

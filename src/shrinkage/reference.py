@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shrinkage.redundancy import centred, sparsest
+
 CHEAP_CLASSIFICATION = 2_000_000  # rows × weights under which an exact L2 classification takes about a second
 CHEAP_REGRESSION = 500_000_000  # multiply-adds of a singular value decomposition of about a second
 SMALL_HESSIAN = 1_000  # weights up to which Newton's method beats L-BFGS
@@ -56,8 +58,8 @@ def optimum(
 ) -> Optimum | None:
     """The exact minimiser for x [n, p] and y [n]; None where there is none: classes without a penalty.
 
-    Where many are, as for λ = 0 with fewer rows than columns, that of the smallest ‖w‖₂ (L2 or no penalty) or one of
-    them (L1). Two classes have one logit.
+    Where many are, as for λ = 0 with fewer rows than columns, that of the smallest ‖w‖₂ (no penalty), or for L1 that on
+    the first of columns that can stand for one another. Two classes have one logit.
     """
     if classes is None:
         return least_squares(x, y, l1, l2, free_bias)
@@ -67,10 +69,10 @@ def optimum(
 def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias: bool) -> Optimum:
     """½ mean squares with an elastic net; ridge by a singular value decomposition, else scikit-learn's `ElasticNet`."""
     x_mean, y_mean = (x.mean(axis=0), y.mean()) if free_bias else (np.zeros(x.shape[1]), 0.0)
-    centred, target = x - x_mean, y - y_mean
+    design, target = centred(x) if free_bias else x, y - y_mean
     n, p = x.shape
     if l1 == 0:
-        u, s, vt = np.linalg.svd(centred, full_matrices=False)
+        u, s, vt = np.linalg.svd(design, full_matrices=False)
         there = s > s.max(initial=0) * max(n, p) * np.finfo(float).eps
         u, s, vt = u[:, there], s[there], vt[there]
         weight = vt.T @ (s / (s**2 + n * l2) * (u.T @ target))
@@ -83,11 +85,12 @@ def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias:
             solver = ElasticNet(
                 alpha=l1 + l2, l1_ratio=l1 / (l1 + l2), fit_intercept=False, tol=1e-13, max_iter=ITERATIONS
             )
-            weight = solver.fit(centred, target).coef_
-        correlation = np.abs(centred.T @ (target - centred @ weight) / n - l2 * weight)
-        active = correlation >= l1 * (1 - 1e-6)  # where a weight other than zero is possible
-        unique = l2 > 0 or np.linalg.matrix_rank(centred[:, active]) == active.sum()
-        s = np.linalg.svd(centred[:, weight != 0], compute_uv=False)
+            weight = solver.fit(design, target).coef_
+        unique = l2 > 0
+        if not unique:
+            (weight,), groups = sparsest(design, weight[None])
+            unique = not groups.any()
+        s = np.linalg.svd(design[:, weight != 0], compute_uv=False)
         freedom = float((s**2 / (s**2 + n * l2)).sum())
     bias = y_mean - x_mean @ weight
     return Optimum(weight[None], np.array([bias]), bool(unique), freedom + free_bias)
@@ -111,8 +114,14 @@ def cross_entropy(x: np.ndarray, y: np.ndarray, classes: int, l1: float, l2: flo
             fit_intercept=free_bias,
         ).fit(x, y)
     bias = np.broadcast_to(model.intercept_, len(model.coef_)).astype(float)
-    rank = np.linalg.matrix_rank(x - x.mean(axis=0) * free_bias)
-    return Optimum(model.coef_, bias, l2 > 0 or rank == p)
+    weight, unique, design = model.coef_, l2 > 0, centred(x) if free_bias else x
+    if not l2:
+        weight, groups = sparsest(design, weight)
+        bias = bias + (x.mean(axis=0) * free_bias) @ (model.coef_ - weight).T
+        # Between the two middle ones of an even number of classes a column's weights can be shifted.
+        half, order = len(weight) // 2, np.sort(weight, axis=0)
+        unique = not groups.any() and (len(weight) % 2 == 1 or bool((order[half - 1] == order[half]).all()))
+    return Optimum(weight, bias, unique)
 
 
 def memory_of_the_start(lambd: float, rates: Iterable[float], mode: str) -> float:

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from shrinkage import conventions, objective
-from shrinkage.certify import percent
+from shrinkage.certify import note_on_columns, percent
 from shrinkage.checkpoints import CheckpointFiles, Checkpoints
 from shrinkage.config import step_unit
 from shrinkage.data.base import DataModule
@@ -130,7 +130,13 @@ class Training:
             noisy = self.datamodule.batch_rows < len(self.datamodule.parts["train"])
             return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s", noisy)
 
-        words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help)
+        names = self.datamodule.feature_names
+        exchangeable = [
+            [names[j] for j in (row == group).nonzero()[0]]
+            for row in module.exchangeable()
+            for group in range(1, row.max(initial=0) + 1)
+        ]
+        words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help, exchangeable)
         if module.polished:
             words += f"; the last {module.polished} steps of the curve are full-batch proximal ones (polish)"
             if module.polished_from_zero:
@@ -179,6 +185,8 @@ class Training:
         """What the user should know before training begins: notes on the data, steps that are too long, λ too large."""
         sentences = list(self.datamodule.notes)
         module, cfg = self.module, self.cfg
+        if module.certifier is not None:
+            sentences += note_on_columns(self.datamodule)
         asked = [
             f"{key}={value}"
             for key, value, default in (
