@@ -284,7 +284,7 @@ def test_coefficients_in_the_users_units_reproduce_the_outputs(data: str, tmp_pa
     training.run()
     datamodule, model = training.datamodule, training.module.model
     table = coefficients(datamodule, model)
-    assert list(table) == ["output", "feature", "weight", "coefficient"]
+    assert list(table) == ["output", "feature", "weight", "coefficient", "exchangeable"]
     if data == "d2l":
         raw = datamodule.parts["val"].x
         np.testing.assert_allclose(table.coefficient, table.weight)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Lasso
 
 from shrinkage.certificate import Problem
+from shrinkage.certify import Certifier
 from shrinkage.path import CONVERGED, path
 from shrinkage.redundancy import centred, combinations, sparsest
 from shrinkage.reference import optimum
@@ -107,6 +108,37 @@ def test_columns_that_others_make_up_are_named() -> None:
     origins = [None] * 6 + ["kind"] * 3
     assert combinations(x, origins) == {3: [0], 4: [1, 2]}
     assert combinations(x[:7], origins) == {3: [0]}  # fewer rows than columns: only copies
+
+
+def test_lanes_end_where_each_would_alone_though_their_starts_differ() -> None:
+    """A lane whose gap is small enough at once moves its weights too."""
+    random = np.random.default_rng(1)
+    z = random.normal(size=(40, 4))
+    x, y = np.column_stack([z, z[:, ::-1], z[:, :1] + z[:, 1:2]]), z[:, 0] - z[:, 1] + random.normal(size=40)
+    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for("rows", None, 1.0), "free")
+    certifier = Certifier(problem, 1.0, None, exact=False)
+    best = optimum(x, y, None, 0.1, 0.0)
+    assert not best.unique
+    shared = best.weight.copy()
+    shared[0, [0, 7]] = best.weight[0, 0] / 2
+    weight = torch.from_numpy(np.stack([shared, random.normal(size=(1, 9)), random.normal(size=(1, 9))]))
+    named = {"weight": weight, "bias": torch.from_numpy(np.stack([best.bias] * 3))}
+    l1, l2 = torch.full((3,), 0.1, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+
+    def polished(lanes: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        given = {name: value[lanes] for name, value in named.items()}
+        found, taken, _ = certifier.polished(l1[lanes], l2[lanes], given, 5000, 1e-12, lambda done, left: None)
+        gaps = [problem.duality_gap(0.1, 0.0, w, b) for w, b in zip(found["weight"], found["bias"], strict=True)]
+        assert max(gaps) <= 1e-12 and (taken > 0).all()
+        return found["weight"], taken
+
+    together, taken = polished(slice(None))
+    for lane in range(3):
+        alone, own = polished(slice(lane, lane + 1))
+        assert own == taken[lane]
+        torch.testing.assert_close(alone[0], together[lane], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(together[lane], best.weight, atol=1e-5)
+        assert ((together[lane].numpy() != 0) == (best.weight != 0)).all()
 
 
 def test_a_path_begins_at_zero_weights_whatever_the_seed() -> None:
