@@ -9,10 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from shrinkage.process import Process
-from shrinkage.tracking.delivery import Delivery, passes
+from shrinkage.tracking import journal as journals
+from shrinkage.tracking import store as stores
+from shrinkage.tracking.delivery import Delivery
 from shrinkage.tracking.journal import Journal
-from shrinkage.tracking.store import open_store
+from shrinkage.tracking.store import JOURNAL, open_store, passes
 from shrinkage.tracking.sync import end_the_dead
 
 
@@ -50,6 +54,27 @@ def test_writers_that_bring_one_data_set_at_once_all_succeed(tmp_path: Path, sto
     with sqlite3.connect(store) as connection:
         assert connection.execute("SELECT count(*) FROM datasets").fetchone() == (8,)
         assert connection.execute("SELECT count(*) FROM inputs WHERE source_type = 'DATASET'").fetchone() == (48,)
+
+
+def test_who_ends_a_dead_run_looks_whether_others_have_begun_to_deliver_it(tmp_path: Path, store: Path) -> None:
+    """The writer of a killed process, to which its journal is new, after the next run has been at it."""
+    opened = open_store(f"sqlite:///{store}", "shrinkage", tmp_path / "mlartifacts")
+    journal = Journal.new(tmp_path, "a run", {})
+    Delivery(opened, journal.path, fresh=False).carry()
+    Delivery(opened, journal.path, fresh=True).end("KILLED", journals.now())
+    (run,) = opened.client.search_runs([opened.experiment_id])
+    assert run.info.status == "KILLED"
+
+
+def test_a_run_is_found_among_more_experiments_than_one_answer_holds(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "EXPERIMENTS_A_PAGE", 2)
+    opened = open_store(f"sqlite:///{store}", "shrinkage", tmp_path / "mlartifacts")
+    for number in range(4):
+        opened.client.create_experiment(f"another {number}")
+    run = opened.client.create_run("0", tags={JOURNAL: "7"}).info.run_id
+    assert opened.find("7").info.run_id == run and opened.find("8") is None
 
 
 def test_a_run_that_ends_while_the_dead_are_looked_for_is_not_one_of_them(tmp_path: Path) -> None:

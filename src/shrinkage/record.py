@@ -103,17 +103,19 @@ class Record:
         if self.client is not None:
             self.client.wait_until_ready()
             path = None if self.earlier is None else self.earlier.journal(self.client.home)
+            adopt = None if self.sweep else os.environ.get("MLFLOW_RUN_ID") or None
             if path is not None:
-                self.journal = self.client.resume(path)
+                self.journal = self.client.resume(path, adopt)
+                self.journal.params(self.params)
             else:
                 self.journal = self.client.begin(
                     self.name,
                     self.origin | {"config.hash": self.fingerprint},
+                    params=self.params,
                     parent=self.sweep.parent if self.sweep else None,
-                    adopt=None if self.sweep else os.environ.get("MLFLOW_RUN_ID"),
+                    adopt=adopt,
                     folder=self.place.folder,
                 )
-            self.journal.params(self.params)
         self.keep_text("config.yaml", config.yaml_text(masked_tree(self.resolved)))
         self.keep_text("overrides.yaml", config.yaml_text(masked_tree(self.place.overrides)))
         sweep = self.sweep.folder if self.sweep else self.earlier.sweep if self.earlier else None

@@ -81,11 +81,11 @@ class Sweep(Callback):
             import shrinkage.training  # noqa: F401 it takes as long as the writer, which opens the store meanwhile
         self.client.wait_until_ready()
         # Taken out of the environment: it is this run and none of the jobs that it means.
-        adopt = os.environ.pop("MLFLOW_RUN_ID", None)
+        adopt = os.environ.pop("MLFLOW_RUN_ID", None) or None
         known = [] if earlier is None else [beside / JOURNALS / f"{earlier.parent}{SUFFIX}", folder / KEPT]
         for path in known:
             if path.exists():
-                self.journal = self.client.resume(path)
+                self.journal = self.client.resume(path, adopt)
                 return self.journal.id
         tags = run_tags(self.root, self.overrides)
         self.journal = self.client.begin(self.name, tags, adopt=adopt, folder=folder)

@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 from conftest import ROUNDS, config, train_here, wait_for
 from faults import FULL, Gate, Recorded, Server, recorded, run_ids, seconds_of_training, tmpfs
+from mlflow.tracking import MlflowClient
 
 from shrinkage.fit import fit
 from shrinkage.tracking import client as clients
-from shrinkage.tracking.store import open_store
+from shrinkage.tracking.client import Client
+from shrinkage.tracking.journal import NOT_ADOPTED
+from shrinkage.tracking.store import JOURNAL, open_store
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -143,6 +146,40 @@ def test_a_server_that_is(
     wait_until_none_waits(tmp_path)
     (run,) = set(run_ids(server.store)) - known
     assert_whole(server.store, server.artifacts, run, beside_a_server, fault)
+
+
+def test_a_server_that_is_away_when_a_run_asks_whether_it_may_adopt(
+    server: Server, tmp_path: Path, short_waits: None
+) -> None:
+    """The delivery asks: `mlflow run` has ended its run by then, which holds what that has written, and no more."""
+    there = MlflowClient(f"http://127.0.0.1:{server.port}")
+    tags = {"mlflow.project.entryPoint": "main"}
+    free, used = (there.create_run("0", tags=tags).info.run_id for _ in range(2))
+    there.log_param(free, "lambd", "3")
+    there.log_metric(used, "val/loss", 7.0)
+    gate = Gate(server)
+    client = Client(gate.uri, "shrinkage", tmp_path)
+    while not client.is_ready:
+        client.hear(60)
+    gate.mode = "shut"
+    journals = {
+        run: client.begin("a run", {}, params={"lambd": "3.0"}, adopt=run, folder=tmp_path / run)
+        for run in (free, used)
+    }
+    for run, journal in journals.items():
+        client.end(journal, "FINISHED")
+        there.set_terminated(run, "FAILED")
+    assert not client.wait_for(journal)
+    gate.mode = "open"
+    wait_until_none_waits(tmp_path)
+    assert client.wait_for(journals[used])
+    client.writers = clients.MOST_WRITERS  # no other one takes over
+    client.process.stdin.close()
+    adopted, left = (there.get_run(run) for run in (free, used))
+    assert adopted.info.status == "FINISHED" and adopted.data.tags[JOURNAL] == journals[free].id
+    assert left.info.status == "FAILED" and JOURNAL not in left.data.tags and "lambd" not in left.data.params
+    (own,) = there.search_runs([client.opened[journals[used].id]["experiment_id"]], f"tags.`{NOT_ADOPTED}` LIKE '%'")
+    assert own.data.params == {"lambd": "3.0"} and "has metrics already" in own.data.tags[NOT_ADOPTED]
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))

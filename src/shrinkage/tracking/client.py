@@ -13,13 +13,14 @@ from pathlib import Path
 
 from shrinkage.errors import InputError
 
-from .journal import JOURNALS, Journal
+from .journal import JOURNALS, NOT_ADOPTED, Journal, Story
 from .location import ENVIRONMENT, run_page, runs_page, sqlite_path, without_password
 
 # No child of this process, so that whoever kills this one with all its children (joblib does) leaves it to end the run.
 DETACHED_WRITER = "import os; os.fork() and os._exit(0); from shrinkage.tracking.writer import main; main()"
 AT_LEAST_SECONDS = 120.0  # a new store takes MLflow's migrations, and its turn behind other first users
 PATIENCE_SECONDS = 15.0  # how long a run waits for a store to open before it goes on without
+ANSWER_SECONDS = 5.0  # how long for a store that is open to say whether a run may be adopted
 END_SECONDS, NEVER_SECONDS = 15.0, 3.0  # how long the end of a run waits for a store that is away, or has always been
 SILENCE_SECONDS = 60.0  # how long for one that is at work and says nothing
 MOST_WRITERS = 5  # that are started anew where one dies
@@ -45,6 +46,7 @@ class Client:
         self.opened: dict[str, dict] = {}
         self.closed: set[str] = set()
         self.undelivered: dict[str, str] = {}
+        self.adoptions: dict[str, str | None] = {}  # by the id of a run: why it must not be adopted; None if it may
         self.models: dict[str, dict[str, str]] = {}  # by journal: uri, registered and error, those that there are
         self.is_ready = False
         self.away: str | None = None  # why the store does not answer, while it does not
@@ -113,6 +115,10 @@ class Client:
             self.undelivered[answer["undelivered"]] = answer["reason"]
         elif "away" in answer:
             self.away = answer["away"]
+        elif "adopt" in answer:
+            self.adoptions[answer["adopt"]] = answer["objection"]
+        elif "note" in answer:
+            print(f"note: {answer['note']}", file=sys.stderr)
         elif "opened" in answer:
             self.opened[answer["opened"]] = answer
         elif "model" in answer:
@@ -151,12 +157,24 @@ class Client:
             self.noted = True
 
     def begin(
-        self, name: str, tags: dict[str, str], *, parent: str | None = None, adopt: str | None = None, folder: Path
+        self,
+        name: str,
+        tags: dict[str, str],
+        *,
+        params: dict[str, str] | None = None,
+        parent: str | None = None,
+        adopt: str | None = None,
+        folder: Path,
     ) -> Journal:
         """A new run's journal, which the writer follows from now on. folder: the run's own.
 
-        parent: the id of the journal of the run that it stands under.
+        parent: the id of the journal of the run that it stands under. adopt: the id of a run in the store that this one
+        is to become, if that may be (`adoption.py`); if not, it is a run of its own, and a note and a tag say why.
         """
+        decided = adopt is not None and self.ask_to_adopt(adopt, params or {})
+        if decided and (objection := self.adoptions.pop(adopt)) is not None:
+            print(f"note: {objection}", file=sys.stderr)
+            tags, adopt = tags | {NOT_ADOPTED: objection}, None
         try:
             journal = Journal.new(
                 self.journals,
@@ -164,6 +182,7 @@ class Client:
                 tags,
                 parent=parent,
                 adopt=adopt,
+                decided=decided,
                 store=self.uri,
                 experiment=self.experiment,
                 home=folder.resolve(),
@@ -173,12 +192,30 @@ class Client:
                 f"{self.journals} cannot be written ({error.strerror}): each run keeps its record there first; "
                 "make it writable, or run from a copy that is"
             ) from error
+        if params is not None:
+            journal.params(params)
         self.follow(journal, fresh=True)
         return journal
 
-    def resume(self, path: Path) -> Journal:
-        """The journal of a run that goes on in this process."""
+    def ask_to_adopt(self, run_id: str, params: dict[str, str]) -> bool:
+        """Ask the store whether a run may become one with these params; whether it has answered, into `adoptions`.
+
+        A store that is away is not waited for: whoever delivers the journal asks then.
+        """
+        self.adoptions.pop(run_id, None)
+        if self.offline is True or not self.is_ready or self.away is not None:
+            return False
+        self.send({"adopt": run_id, "params": params})
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while run_id not in self.adoptions and self.away is None and time.monotonic() < deadline:
+            self.hear(deadline - time.monotonic())
+        return run_id in self.adoptions
+
+    def resume(self, path: Path, adopt: str | None = None) -> Journal:
+        """The journal of a run that goes on in this process. adopt: a run that it can no longer become."""
         journal = Journal.resumed(self.journals, path)
+        if adopt not in (None, Story.begun(journal.path).header["adopt"]):
+            print(f"note: MLFLOW_RUN_ID={adopt}: a run that goes on stays the run that it is", file=sys.stderr)
         self.follow(journal, fresh=False)
         return journal
 

@@ -9,33 +9,13 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from .journal import KEPT, Reader, end_for, locked
-from .store import JOURNAL, Store, furnish
+from .adoption import adopt
+from .journal import KEPT, NOT_ADOPTED, Reader, end_for, locked
+from .store import JOURNAL, Store, furnish, passes
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100  # MLflow's limits
 LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 8000, 250
 CUT = " … (cut: config.yaml has all of it)"
-
-# What a store says where asking again cannot help. Everything else may pass: a lock, a restart, a full disk.
-FOR_GOOD = {
-    "INVALID_PARAMETER_VALUE",
-    "RESOURCE_DOES_NOT_EXIST",
-    "RESOURCE_ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "UNAUTHENTICATED",
-    "ENDPOINT_NOT_FOUND",
-    "INVALID_STATE",
-    "BAD_REQUEST",
-    "NOT_IMPLEMENTED",
-}
-RACED = "IntegrityError"  # MLflow looks for a data set and then inserts it: two writers at once may both insert
-
-
-def passes(error: Exception) -> bool:
-    """Whether asking the store again later may help."""
-    if isinstance(error, MlflowException):
-        return error.error_code not in FOR_GOOD or RACED in str(error)
-    return isinstance(error, OSError)  # of the network, or of a disk
 
 
 class Waiting(Exception):
@@ -61,7 +41,7 @@ class Delivery:
         self.folder: Path | None = None
         self.status = "RUNNING"
         self.closed = False
-        self.adopted_params: set[str] = set()  # what stood on an adopted run, which MLflow lets nobody change
+        self.adopted_params: set[str] = set()  # names that `mlflow run` has written, which MLflow lets nobody change
         self.metrics: list[Metric] = []
         self.params: list[Param] = []
         self.tags: list[RunTag] = []
@@ -79,6 +59,7 @@ class Delivery:
 
     def end(self, status: str, time: int) -> None:
         """The run's process has died: write the end that it could not write, where it could not, and carry all."""
+        self.fresh = False  # any process may have begun to deliver it by now
         with locked(self.path):
             self.deliver()
             if self.status == "RUNNING":
@@ -164,6 +145,7 @@ class Delivery:
         experiment: str,
         folder: str | None,
         process: dict[str, object],
+        decided: bool = False,  # journals of earlier versions do not say
     ) -> None:
         self.id, self.folder = id, None if folder is None else Path(folder)
         tags = {name: cut(value, LONGEST_TAG) for name, value in tags.items()}
@@ -179,27 +161,34 @@ class Delivery:
                 raise Waiting
             else:
                 tags["shrinkage.parent"] = parent
-        run = self.there(adopt) if adopt is not None else None if self.fresh else self.store.find(id)
+        name = cut(name, LONGEST_NAME)
+        run = None if self.fresh else self.store.find(id)
+        if run is None and adopt is not None:
+            run = self.adopted(adopt, decided, name, tags)
         if run is None:
             self.fresh = False  # should the answer get lost, the run is looked for
-            run = self.client.create_run(
-                self.experiment_id, start_time=time, tags=tags, run_name=cut(name, LONGEST_NAME)
-            )
+            run = self.client.create_run(self.experiment_id, start_time=time, tags=tags, run_name=name)
+            if adopt is not None:
+                self.said(note=tags[NOT_ADOPTED])
         elif run.info.run_id == adopt:
             self.adopted_params = set(run.data.params)
-            self.client.update_run(adopt, status="RUNNING", name=name)
-            furnish(self.client, self.client.get_experiment(run.info.experiment_id))
-            self.tags += [RunTag(*tag) for tag in tags.items()]
         self.found(run)
 
-    def there(self, run_id: str) -> Run | None:
-        """The run of this id in the store; None in another store than the one that made it."""
-        try:
-            return self.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return self.store.find(self.id)
+    def adopted(self, run_id: str, decided: bool, name: str, tags: dict[str, str]) -> Run | None:
+        """Take over the run of this id, by its name and tags; or leave it, return None, and add to the tags why."""
+        run, objection = adopt(self.client, run_id, self.id, None if decided else self.first_params())
+        if objection is not None:
+            tags[NOT_ADOPTED] = cut(objection, LONGEST_TAG)
+            return None
+        self.client.update_run(run_id, status="RUNNING", name=name)  # `mlflow run` may have ended it by now
+        furnish(self.client, self.client.get_experiment(run.info.experiment_id))
+        # The tag with the journal's id is the sign that all of this is done, so it comes last, with the others.
+        self.client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags.items()], synchronous=True)
+        return run
+
+    def first_params(self) -> dict[str, str]:
+        """The params that the run began with. They are in the journal before anybody hears of it."""
+        return next((event["params"] for event in Reader(self.path).events() if event["event"] == "params"), {})
 
     def found(self, run: Run) -> None:
         """The run in the store that this journal is about."""

@@ -6,8 +6,8 @@ events to MLflow (`writer.py`) and, when all of it has arrived, moves the file i
 A line is a checksum and an event: eight hexadecimal digits, a space, a JSON object. Delivering a journal twice leaves
 the store as delivering it once does.
 
-    {"event": "run", "id": …, "time": …, "name": …, "tags": {…}, "parent": …, "adopt": …, "store": …, "experiment": …,
-     "folder": …, "process": {…}}               always first
+    {"event": "run", "id": …, "time": …, "name": …, "tags": {…}, "parent": …, "adopt": …, "decided": …, "store": …,
+     "experiment": …, "folder": …, "process": {…}}   always first
     {"event": "params", "params": {…}}          {"event": "tags", "tags": {…}}
     {"event": "metrics", "step": …, "time": …, "metrics": {…}}
     {"event": "dataset", "name": …, "digest": …, "context": …, "source": {…}, "profile": {…}}
@@ -18,8 +18,9 @@ the store as delivering it once does.
 
 A model's path is the folder that `export.write_model` has filled, register the name to register it under, or null,
 metrics those of the run that are the model's. parent is the id of the journal of the run that this one stands under,
-adopt the store's id of one which is there already and is to be this one. store is where it is meant for, without a
-password; process is a `Process`. Times are milliseconds since 1970.
+adopt the store's id of a run which is there already and is to become this one; decided is false where the store could
+not be asked whether it may (`adoption.py`). store is where it is meant for, without a password; process is a `Process`.
+Times are milliseconds since 1970.
 """
 
 import fcntl
@@ -42,6 +43,7 @@ from shrinkage.secrets import masked, masked_values
 
 JOURNALS, SUFFIX = "journals", ".journal"  # the folder of those that wait, beside the store; their names' end
 KEPT = f"run{SUFFIX}"  # its name in the run's own folder
+NOT_ADOPTED = "shrinkage.not_adopted"  # the tag of a run that says why it is not the one of MLFLOW_RUN_ID
 
 
 def now() -> int:
@@ -68,6 +70,7 @@ class Journal:
         *,
         parent: str | None = None,
         adopt: str | None = None,
+        decided: bool = False,
         store: str = "",
         experiment: str = "",
         home: Path | None = None,
@@ -84,6 +87,7 @@ class Journal:
             tags=masked_values(tags),
             parent=parent,
             adopt=adopt,
+            decided=decided,
             store=masked(store),
             experiment=experiment,
             folder=None if home is None else str(home),

@@ -22,7 +22,29 @@ from .views import VIEWS
 # What MLflow's page makes of an experiment: one of model training, not of prompts and traces, and with our views.
 PAGE = {"mlflow.experimentKind": "custom_model_development"} | VIEWS
 JOURNAL = "shrinkage.journal"  # the tag of a run that has its journal's id
-MOST_EXPERIMENTS = 1000
+EXPERIMENTS_A_PAGE = 1000
+
+
+# What a store says where asking again cannot help. Everything else may pass: a lock, a restart, a full disk.
+FOR_GOOD = {
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "ENDPOINT_NOT_FOUND",
+    "INVALID_STATE",
+    "BAD_REQUEST",
+    "NOT_IMPLEMENTED",
+}
+RACED = "IntegrityError"  # MLflow looks for a data set and then inserts it: two writers at once may both insert
+
+
+def passes(error: Exception) -> bool:
+    """Whether asking the store again later may help."""
+    if isinstance(error, MlflowException):
+        return error.error_code not in FOR_GOOD or RACED in str(error)
+    return isinstance(error, OSError)  # of the network, or of a disk
 
 
 @dataclass(frozen=True)
@@ -38,10 +60,11 @@ class Store:
         """The run that came from the journal of this id, in any experiment; None where there is none."""
         if journal not in self.found:
             of_it = f"tags.`{JOURNAL}` = '{journal}'"
-            runs = self.client.search_runs([self.experiment_id], of_it, max_results=1)
-            if not runs:  # a run that MLflow made stands where MLflow put it
-                everywhere = [e.experiment_id for e in self.client.search_experiments(max_results=MOST_EXPERIMENTS)]
-                runs = self.client.search_runs(everywhere, of_it, max_results=1)
+            runs, token = self.client.search_runs([self.experiment_id], of_it, max_results=1), ""
+            while not runs and token is not None:  # a run that MLflow made stands where MLflow put it
+                page = self.client.search_experiments(max_results=EXPERIMENTS_A_PAGE, page_token=token)
+                runs = self.client.search_runs([each.experiment_id for each in page], of_it, max_results=1)
+                token = page.token or None
             if not runs:
                 return None
             self.found[journal] = runs[0]

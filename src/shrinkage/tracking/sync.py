@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,12 @@ def sync(paths: list[Path], uri: str, experiment: str | None) -> int:
     return 1 if left or unread else 0
 
 
+def say_note(run: str, **told: object) -> None:
+    """Print what a delivery notes of a run."""
+    if "note" in told:
+        print(f"note: {run}: {told['note']}", file=sys.stderr)
+
+
 def deliver(stories: list[Story], uri: str, experiment: str | None, beside: Path) -> tuple[int, list[str]]:
     """Each into its experiment; how many are in the store now, and why the others are not."""
     if not stories:
@@ -167,7 +174,7 @@ def deliver(stories: list[Story], uri: str, experiment: str | None, beside: Path
         name = experiment or each.header["experiment"]
         try:
             stores[name] = stores.get(name) or open_store(uri, name, beside / "mlartifacts")
-            delivery = Delivery(stores[name], each.path, fresh=False)
+            delivery = Delivery(stores[name], each.path, fresh=False, said=partial(say_note, each.name))
             delivery.end("KILLED", each.heartbeat)
         except Waiting:
             left.append(f"{each.path}: the sweep that it belongs to has to come first, and could not")

@@ -1,10 +1,10 @@
 """The process that carries journals into MLflow, beside the one that trains.
 
 It imports MLflow and opens the store while the other still imports PyTorch, and writes on another core, so that a run
-pays for neither. A JSON object a line comes in: first what store it is, then journals to follow; answers go out in the
-same way. A store that does not answer is tried again and again. When the input ends without a run's end (the training
-process was killed), it ends the run for it. What is not in the store some time after that waits for the next run, or
-for `python -m shrinkage.tracking.sync`.
+pays for neither. A JSON object a line comes in: first what store it is, then journals to follow, and questions whether
+a run may be adopted; answers go out in the same way. A store that does not answer is tried again and again. When the
+input ends without a run's end (the training process was killed), it ends the run for it. What is not in the store some
+time after that waits for the next run, or for `python -m shrinkage.tracking.sync`.
 """
 
 import contextlib
@@ -24,9 +24,10 @@ from mlflow.entities import RunTag
 from shrinkage.errors import InputError
 from shrinkage.secrets import masked
 
-from .delivery import Delivery, Waiting, passes
+from .adoption import refuse_at_start
+from .delivery import Delivery, Waiting
 from .journal import now
-from .store import Store, is_away, open_store, reason
+from .store import Store, is_away, open_store, passes, reason
 from .sync import end_the_dead, orphans
 
 POLL_SECONDS = 1.0
@@ -50,6 +51,7 @@ class Writer:
         self.home = Path(settings["home"])
         self.store: Store | None = None
         self.told: queue.Queue[dict | None] = queue.Queue()
+        self.questions: list[dict] = []  # whether a run may be adopted
         self.followed: dict[str, bool] = {}  # paths of journals that no delivery has been made of; fresh?
         self.deliveries: dict[str, Delivery] = {}
         self.listening, self.ended = True, 0  # ended: when the training process did
@@ -74,6 +76,7 @@ class Writer:
             if self.store is None:
                 self.open()
                 continue
+            self.answer_questions()
             due = time.monotonic() - looked >= POLL_SECONDS
             paths = [*self.followed, *self.deliveries] if due else [path for path in named if path in self]
             for path in dict.fromkeys(paths):
@@ -102,10 +105,13 @@ class Writer:
                     if wait:
                         self.listening, self.ended = False, now()
                     break
-                path = word["follow"]
-                if path not in self and Path(path).exists():  # else its end was seen before this word of it
-                    self.followed[path] = word["fresh"]
-                named.append(path)
+                if "adopt" in word:
+                    self.questions.append(word)
+                else:
+                    path = word["follow"]
+                    if path not in self and Path(path).exists():  # else its end was seen before this word of it
+                        self.followed[path] = word["fresh"]
+                    named.append(path)
                 word = self.told.get_nowait()
         except queue.Empty:
             pass
@@ -126,6 +132,17 @@ class Writer:
         reply(ready=True)
         if settings["errands"]:
             self.errands = self.run_errands()
+
+    def answer_questions(self) -> None:
+        while self.questions and not self.is_away:
+            question = self.questions.pop()
+            try:
+                objection = refuse_at_start(self.store.client, question["adopt"], question["params"])
+            except Exception as error:  # the training process does not wait for long, and the delivery will ask again
+                self.stay_away(error)
+                return
+            self.answered()
+            reply(adopt=question["adopt"], objection=objection)
 
     def carry(self, path: str) -> None:
         """What a journal has that is new."""
