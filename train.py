@@ -1,9 +1,12 @@
 """python train.py [group=choice …] [key=value …]    train a penalised model and record the run; see --help"""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
 from shrinkage.fit import fit
+from shrinkage.overrides import check_typed
 from shrinkage.study import study
 
 
@@ -13,4 +16,5 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    check_typed(sys.argv[1:])
     main()

@@ -1,8 +1,10 @@
 """The choice of λ: against a slow computation, known curves, and equals that must not beat one another."""
 
+import itertools
 import math
 import random
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from scipy import stats
 from shrinkage.errors import InputError
 from shrinkage.report.choice import choose
 from shrinkage.report.comparison import paired
+from shrinkage.report.rounding import SAME, deviation, mean
 from shrinkage.report.terminal import show
 
 LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -58,19 +61,19 @@ def measured(found: list[dict], **metrics: float) -> list[dict]:
 
 
 def slowly(runs: list[dict], larger: bool, metric: str) -> tuple[float, float, float, float]:
-    """λ.min, λ.1se and the mean and standard error at λ.min, by loops over one setting's runs."""
-    means, errors = {}, {}
+    """λ.min, λ.1se and the mean and standard error at λ.min, by loops over one setting's runs, in exact fractions."""
+    means, squares = {}, {}
     for lambd in {one["metrics"]["lambd"] for one in runs}:
         folds = []
         for fold in {one["params"]["data.fold"] for one in runs}:
             here = [one for one in runs if one["metrics"]["lambd"] == lambd and one["params"]["data.fold"] == fold]
-            folds.append(sum(one["metrics"][metric] for one in here) / len(here))
+            folds.append(sum(Fraction(one["metrics"][metric]) for one in here) / len(here))
         means[lambd] = sum(folds) / len(folds)
-        errors[lambd] = math.sqrt(sum((x - means[lambd]) ** 2 for x in folds) / (len(folds) - 1) / len(folds))
+        squares[lambd] = sum((x - means[lambd]) ** 2 for x in folds) / (len(folds) - 1) / len(folds)
     sign = -1 if larger else 1
     best = max(lambd for lambd in means if sign * means[lambd] == min(sign * mean for mean in means.values()))
-    within = [lambd for lambd in means if sign * means[lambd] <= sign * means[best] + errors[best]]
-    return best, max(within), means[best], errors[best]
+    within = [lambd for lambd in means if (means[lambd] - means[best]) ** 2 <= squares[best]]
+    return best, max(within), float(means[best]), math.sqrt(squares[best])
 
 
 # Eighths, so that sums are exact and ties happen.
@@ -106,6 +109,114 @@ def test_the_order_of_the_runs_does_not_matter(values: list[float], order: rando
     order.shuffle(runs)
     again = choose(runs)
     assert again.as_json() == answer.as_json() and again.table.equals(answer.table)
+
+
+numbers = st.integers(-(10**9), 10**9).map(lambda n: n / 1000)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(numbers, min_size=2, max_size=20), st.randoms())
+def test_means_and_deviations_are_exact_in_any_order(values: list[float], order: random.Random) -> None:
+    exact = sum(map(Fraction, values)) / len(values)
+    square = sum((Fraction(value) - exact) ** 2 for value in values) / (len(values) - 1)
+    assert mean(values) == pytest.approx(float(exact), rel=4e-16, abs=0)
+    assert deviation(values) == pytest.approx(math.sqrt(square), rel=1e-9, abs=1e-15 * max(map(abs, values)))
+    shuffled = order.sample(values, len(values))
+    assert (mean(shuffled), deviation(shuffled)) == (mean(values), deviation(values))
+    assert (mean(values[:1] * len(values)), deviation(values[:1] * len(values))) == (values[0], 0.0)
+
+
+def test_a_deviation_neither_overflows_nor_vanishes() -> None:
+    assert deviation([1e299, -1e299]) == pytest.approx(math.sqrt(2) * 1e299)
+    assert deviation([1e-200, -1e-200]) == pytest.approx(math.sqrt(2) * 1e-200)
+
+
+def test_equal_values_in_another_order_of_folds_are_a_tie() -> None:
+    """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in floating-point numbers; of equals the largest λ is taken."""
+    for folds in itertools.permutations((0.1, 0.2, 0.3)):
+        runs = [run("l2", lambd, fold, folds[fold], folds=3) for lambd in (0.1, 1.0) for fold in range(3)]
+        runs += [
+            run("l2", 10.0, fold, 0.1 * (fold + 1), folds=3) for fold in range(3)
+        ]  # the last is 0.30000000000000004
+        runs += [run("l2", 100.0, fold, 0.5, folds=3) for fold in range(3)]
+        answer = choose(runs)
+        assert (answer.winner.min, answer.winner.one_se) == (10.0, 10.0), folds
+
+
+tenths = st.lists(st.integers(1, 9).map(lambda n: n / 10), min_size=12, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tenths, st.booleans(), st.randoms())
+def test_no_order_of_folds_seeds_or_runs_changes_the_answer(
+    values: list[float], larger: bool, order: random.Random
+) -> None:
+    """Each λ's folds are permuted apart from the others', and so are the seeds of each fold; the first and last λ tie.
+
+    Nothing of answer.json changes, but for the comparison of settings, which is by folds.
+    """
+    lambdas, folds, seeds = (0.1, 1.0, 10.0), range(3), range(2)
+    table = dict(zip(itertools.product(lambdas[:2], folds, seeds), values, strict=True))
+    table |= {(10.0, fold, seed): table[0.1, fold, seed] for fold in folds for seed in seeds}
+
+    def answered() -> dict:
+        runs = []
+        for lambd in lambdas:
+            new = order.sample(folds, 3)
+            for fold in folds:
+                swap = order.random() < 0.5
+                for seed in seeds:
+                    value = table[lambd, new[fold], seed ^ swap]
+                    one = run("l2", lambd, fold, value, seed=seed, folds=3)
+                    one["metrics"] |= {"val/r2": value, "weight/zeros": value}
+                    runs.append(one)
+        order.shuffle(runs)
+        return choose(runs, "val/r2" if larger else "val/loss").as_json()
+
+    first = answered()
+    assert first["lambd.min"] != 0.1
+    assert all(answered() == first for _ in range(4))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(0.001, 1000), min_size=4, max_size=4), st.integers(0, 3), st.randoms())
+def test_settings_that_only_rounding_tells_apart_are_equal(
+    values: list[float], ulps: int, order: random.Random
+) -> None:
+    runs = []
+    for penalty in ("l1", "l2"):
+        for lambd, factor in ((0.1, 1.0), (1.0, 2.0)):
+            for fold, value in enumerate(values):
+                noise = 1 + order.choice((-1, 1)) * ulps * SAME / 16
+                runs.append(run(penalty, lambd, fold, factor * value * noise, folds=4))
+    answer = choose(runs)
+    assert answer.winner.label == "penalty=l1"
+    (comparison,) = answer.comparisons
+    assert (comparison.difference, comparison.half_width, comparison.beats) == (0.0, 0.0, False)
+
+
+@pytest.mark.parametrize("metric", ["val/loss", "val/r2"])
+def test_one_value_at_all_strengths(metric: str) -> None:
+    """But for float32's rounding: the largest λ is taken, and no larger one is proposed."""
+    runs = [
+        run("l2", lambd, fold, 0.3 * (1 + 1e-7 * place)) for place, lambd in enumerate(LAMBDAS) for fold in range(5)
+    ]
+    answer = choose(runs, metric)
+    assert (answer.winner.min, answer.winner.one_se, answer.winner.edge) == (1.0, 1.0, None)
+    assert any("no difference to this metric" in note for note in answer.notes) and answer.warnings == ()
+
+
+def test_r2_near_zero_has_the_rounding_of_one() -> None:
+    runs = [run("l2", at, fold, 1 - r2) for at, r2 in ((0.1, 2e-7), (1.0, 0.0), (10.0, -0.5)) for fold in range(3)]
+    assert choose(runs, "val/r2").winner.min == 1.0
+
+
+def test_infinite_values_are_left_out_in_any_order() -> None:
+    runs = curve("l2", 0.1)
+    for one in runs[:3]:
+        one["metrics"]["val/loss"] = math.inf
+    answers = [choose(random.Random(seed).sample(runs, len(runs))).as_json() for seed in range(5)]
+    assert all(answer == answers[0] for answer in answers) and len(answers[0]["left_out"]) == 5
 
 
 def test_the_sentence_and_the_json() -> None:
@@ -286,6 +397,85 @@ def test_where_no_feature_helps_no_larger_strength_is_proposed() -> None:
     assert any("no feature helps" in note for note in answer.notes)
 
 
+def noise_under_l1(lambda_max: float, *, tagged: bool) -> list[dict]:
+    """A path over coin flips: the best at its top, where two of forty weights are left on one fold of five."""
+    runs = []
+    for lambd in (0.01 * lambda_max, 0.1 * lambda_max, lambda_max):
+        for fold in range(5):
+            zeros = (0.0, 0.5, 1.0 if fold else 0.95)[len(runs) // 5]
+            loss = 0.7 + 0.01 * math.log10(lambda_max / lambd) + 0.001 * fold
+            one = measured([run("l1", lambd, fold, loss)], **{"weight/zeros": zeros, "optimum/lambda_max": 0.09})
+            runs += one
+            if tagged and lambd == lambda_max:
+                one[0]["tags"] = one[0]["tags"] | {"path.lambda_max": repr(lambda_max)}
+    return runs
+
+
+def test_noise_is_no_reason_to_go_beyond_lambda_max() -> None:
+    answer = choose(noise_under_l1(0.08, tagged=True))
+    assert answer.sentence == (
+        "No feature helps here: the model is a constant (its val/loss 0.70200 ± 0.00071 over 5 folds), under "
+        "penalty=l1 with λ = 0.08, which is both λ.min and λ.1se."
+    )
+    assert answer.warnings == () and answer.winner.edge is None
+    assert any("λ_max differs by split, and there 0.01 of the weights were left" in note for note in answer.notes)
+    told = answer.as_json()["settings"][0]
+    assert told["constant"] and told["constant_1se"] and told["zeros"] == 0.99
+
+
+def test_a_grid_by_hand_is_led_up_to_lambda_max_and_no_further() -> None:
+    """Every split's λ_max is known from its runs, though no path began there."""
+    answer = choose(noise_under_l1(0.08, tagged=False))
+    assert answer.winner.edge == "upper" and "hydra.sweeper.max=0.0904" in answer.warnings[0]
+    assert "but λ.min is the largest tried" in answer.sentence
+    beyond = choose(noise_under_l1(0.09, tagged=False))
+    assert beyond.winner.edge is None and beyond.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("zeros", "words"),
+    [(1.0, "No feature helps here: the model is a constant"), (0.9, ": the refitted model keeps 10 % of the weights")],
+)
+def test_the_weights_are_those_of_the_refit_where_there_is_one(zeros: float, words: str) -> None:
+    runs = noise_under_l1(0.08, tagged=True)
+    (refit,) = measured([run("l1", 0.08, 0, 0.7)], **{"weight/zeros": zeros})
+    del refit["metrics"]["val/loss"]
+    refit["params"] = refit["params"] | {"data.refit": "True", "export": "noise"}
+    other = refit | {"params": refit["params"] | {"data.folds": "7"}, "metrics": {"weight/zeros": 0.25}}
+    for found in ([refit, other, *runs], [other, *runs, refit]):
+        answer = choose(found)
+        assert words in answer.sentence and answer.runs == 15 and answer.left_out == ()
+        assert answer.as_json()["refit"] == {"lambd": 0.08, "zeros": zeros}
+    assert choose([other, *runs]).as_json()["refit"] is None
+
+
+def ridge_on_noise(largest: float, gain: float) -> list[dict]:
+    """‖w‖₂ = 1/(1 + λ), as of one column of unit length, and a loss that falls by `gain` as the weight goes."""
+    runs = []
+    for lambd in (0.01 * largest, 0.1 * largest, largest):
+        size = 1 / (1 + lambd)
+        for fold in range(5):
+            runs += measured([run("l2", lambd, fold, 0.7 + gain * size + 0.001 * fold)], **{"weight/l2": size})
+    return runs
+
+
+def test_weights_that_only_shrink_need_no_larger_strength() -> None:
+    """L2 has no λ_max: at the top of its path the weights are nearly nothing, and a constant would be as good."""
+    answer = choose(ridge_on_noise(100.0, 0.4))
+    assert answer.sentence.startswith(
+        "No feature helps here by more than the error: the model is next to a constant (its val/loss 0.70596 ± 0.00071"
+    )
+    assert answer.winner.vanishing and answer.winner.edge is None and answer.warnings == ()
+    assert any("‖w‖₂ is 0.009901" in note for note in answer.notes)
+
+
+@pytest.mark.parametrize(("largest", "gain"), [(1.0, 0.1), (100.0, 40.0)])
+def test_weights_that_have_something_left_to_lose_are_an_edge(largest: float, gain: float) -> None:
+    """Where a larger λ still changes the direction, or the loss by more than its error."""
+    answer = choose(ridge_on_noise(largest, gain))
+    assert answer.winner.edge == "upper" and not answer.winner.vanishing and "hydra.sweeper.max=" in answer.warnings[0]
+
+
 def test_strength_that_makes_no_difference_has_no_edge() -> None:
     answer = choose([run("none", lambd, fold, 0.3 + 0.01 * fold) for lambd in LAMBDAS for fold in range(5)])
     assert answer.winner.edge is None and any("no difference to this metric" in note for note in answer.notes)
@@ -333,6 +523,11 @@ def edited(change: Callable[[dict], None]) -> list[dict]:
         (curve("l2", 0.1), "val/accuracy", "val/accuracy: no run has this metric; there are lambd, optimum/gap, train"),
         ([one | {"status": "FAILED"} for one in curve("l2", 0.1)], "val/loss", "no run has FINISHED (25 FAILED)"),
         ([], "val/loss", "no run has FINISHED (there are none)"),
+        (
+            curve("l2", 0.1, **{"data.refit": True}),
+            "val/loss",
+            "there is no validation part to choose by; leave data.refit",
+        ),
         (
             edited(lambda one: one["params"].update(data="digits")),
             "val/loss",

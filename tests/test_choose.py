@@ -1,6 +1,7 @@
 """From a person's own file to the λ to take and the model to take away, by one command."""
 
 import json
+import sys
 from pathlib import Path
 
 import mlflow
@@ -10,6 +11,8 @@ import pytest
 from conftest import runs, train_py
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+
+from shrinkage.report import __main__ as report
 
 pytestmark = pytest.mark.xdist_group("choose")  # one sweep, or training, for all of them
 
@@ -86,6 +89,33 @@ def test_the_model_to_take_away(chosen: tuple[str, Path, list[Run]], houses: Pat
     by_hand = table["(intercept)"] + sum(table[name] * raw[name] for name in table.index if name != "(intercept)")
     np.testing.assert_allclose(predicted, by_hand, rtol=1e-5)
     assert np.corrcoef(predicted, frame["price"])[0, 1] > 0.9
+
+
+def test_coin_flips_are_answered_by_a_constant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The path's top is λ_max of all rows but the test rows, where some folds still keep a weight; read from the store
+    the answer has the same words."""
+    draw, store = np.random.default_rng(1), tmp_path / "mlflow.db"
+    table = pd.DataFrame(draw.normal(size=(200, 40))).add_prefix("x")
+    table.assign(y=np.where(draw.random(200) < 0.5, "heads", "tails")).to_csv(tmp_path / "coins.csv", index=False)
+    done = train_py(
+        "experiment=choose", "data.path=coins.csv", "data.target=y", "hydra.sweeper.num=3", "penalty=l1",
+        "data.folds=3", "data.fold=range(3)", "refit=1se", "hydra.sweep.dir=here", cwd=tmp_path, store=store,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((tmp_path / "here/answer.json").read_text())
+    assert answer["sentence"].startswith("No feature helps here: the model is a constant (its val/loss 0.69")
+    assert answer["sentence"] in done.stdout and "beyond" not in done.stdout and answer["warnings"] == []
+    assert answer["refit"] == {"lambd": answer["lambd.1se"], "zeros": 1.0} and answer["settings"][0]["zeros"] < 1
+    weights = pd.read_csv(tmp_path / "here/refit/coefficients.csv").set_index("feature")["weight"]
+    assert (weights.drop("(intercept)") == 0).all()
+    (parent,) = [run for run in runs(store) if role(run) == "parent"]
+    again = ["report", parent.info.run_id, "--store", f"sqlite:///{store}", "--out", str(tmp_path / "again")]
+    monkeypatch.setattr(sys, "argv", again)
+    report.main()
+    assert json.loads((tmp_path / "again/answer.json").read_text()) == answer
+    assert answer["sentence"] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,20 @@
 """Sweeps through the real command line: one parent, one child a job, the truth about each."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from conftest import CONF, ROOT, runs, train_py
+import pytest
+from conftest import CONF, ROOT, runs, start_train_py, train_py
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from shrinkage.membership import RESULTS, Membership
+from shrinkage.sweep import show_failures
 
 
 def family(store: Path) -> tuple[Run, list[Run]]:
@@ -53,6 +56,38 @@ def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:
     assert "6 of 6 runs FINISHED" in done.stdout and "← λ.min" in done.stdout
     (folder,) = (tmp_path / "multirun").glob("*/*")
     assert len(Membership.of(folder).results()) == 6
+
+
+def test_a_sweep_that_is_interrupted_while_it_reports_says_where_it_is(tmp_path: Path, store: Path) -> None:
+    process = start_train_py("-m", "lambd=0,1", "trainer.max_epochs=2", cwd=tmp_path, store=store)
+    shown = ""
+    while "runs FINISHED" not in shown:  # the report comes next, and takes a second at least
+        shown += (line := process.stdout.readline())
+        assert line, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=120)
+    parent, children = family(store)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert parent.info.status == "KILLED" and statuses(children) == {"FINISHED": 2}
+    assert f"The sweep is KILLED. Run {parent.info.run_id}" in rest
+    assert f"python -m shrinkage.report {parent.info.run_id}" in rest and "resume_sweep=" in rest
+
+
+def test_runs_without_a_validation_part_have_nothing_to_choose_by(tmp_path: Path, store: Path) -> None:
+    arguments = ["-m", "data=diabetes", "data.refit=true", "lambd=0.1,1", "trainer.max_epochs=1"]
+    done = train_py(*arguments, cwd=tmp_path, store=store)
+    assert done.returncode == 0 and "2 of 2 runs FINISHED" in done.stdout
+    assert "note: every run has data.refit=true" in done.stderr and "no validation part to choose by" in done.stderr
+    assert "no run has FINISHED" not in done.stderr
+
+
+def test_a_cause_of_many_failures_is_told_once(capsys: pytest.CaptureFixture) -> None:
+    failed = [{"name": f"l1 λ={number}", "error": "no such file"} for number in range(200)]
+    show_failures([*failed[:100], {"name": "l2 λ=1", "error": "it diverged"}, *failed[100:]])
+    assert capsys.readouterr().err.splitlines() == [
+        "FAILED, 200 runs: no such file (l1 λ=0, l1 λ=1, l1 λ=2, l1 λ=3, l1 λ=4 and 195 more)",
+        "FAILED: l2 λ=1: it diverged",
+    ]
 
 
 def test_a_sweep_with_a_name_needs_no_m() -> None:

@@ -35,11 +35,12 @@ class GridSweeper(BasicSweeper):
         if not finished:
             return jobs
         composer = Composer(self.hydra_context, self.config)
+        return [job for number, job in enumerate(jobs) if self.fingerprint(composer, job, number) not in finished]
 
-        def fingerprint(number: int, job: list[str]) -> str:
-            return config.fingerprint(config.recorded(composer.resolved(job, composer.hydra(job, number))))
-
-        return [job for number, job in enumerate(jobs) if fingerprint(number, job) not in finished]
+    @staticmethod
+    def fingerprint(composer: Composer, job: list[str], number: int) -> str:
+        """By which a job's run is known."""
+        return config.fingerprint(config.recorded(composer.resolved(job, composer.hydra(job, number))))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         composer = Composer(self.hydra_context, self.config)

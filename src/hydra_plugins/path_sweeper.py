@@ -13,6 +13,7 @@ from hydra_plugins.grid_sweeper import GridSweeper
 from shrinkage.compose import Composer
 from shrinkage.config import number, whole
 from shrinkage.errors import InputError
+from shrinkage.membership import Membership
 
 
 class PathSweeper(GridSweeper):
@@ -37,7 +38,9 @@ class PathSweeper(GridSweeper):
 
             from shrinkage import path
 
-            return path.expanded(jobs, self.paths(jobs))
+            paths = self.paths(jobs)
+            self.tell_lambda_max(jobs, paths)
+            return path.expanded(jobs, paths)
         except InputError as error:
             sys.exit(f"shrinkage: {error}")
 
@@ -56,6 +59,17 @@ class PathSweeper(GridSweeper):
             number(settings, "hydra.sweeper.ratio", above=0, below=1, rule=rule, way_out=way_out)
         if self.max is not None:
             number(settings, "hydra.sweeper.max", above=0, rule="λ must be > 0", way_out="use hydra.sweeper.max=1")
+
+    def tell_lambda_max(self, jobs: Sequence[Sequence[str]], paths: Sequence) -> None:
+        """Tell the sweep which of its runs have the λ_max that their path begins at."""
+        from shrinkage import path
+
+        sweep, composer = Membership.of_this_job(), Composer(self.hydra_context, self.config)
+        if sweep is not None:
+            first = [
+                path.expanded([job], [along])[0] for job, along in zip(jobs, paths, strict=True) if along.at_lambda_max
+            ]
+            sweep.expect_at_lambda_max(self.fingerprint(composer, job, number) for number, job in enumerate(first))
 
     def paths(self, jobs: Sequence[Sequence[str]]) -> list:
         """The path of each job; found once for all folds and seeds."""

@@ -2,17 +2,18 @@
 
 Jobs may run in other processes and any may die, so they and the sweep meet in a folder that one environment variable
 names: `sweep.json` there has the parent run, every job adds a line to `results.jsonl` when it ends, and `progress` has
-the last word of a job that takes long, and `jobs` how many there will be.
+the last word of a job that takes long, `jobs` how many there will be, and `lambda_max` which of them begin a path.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "SHRINKAGE_SWEEP"
 SWEEP, RESULTS = "sweep.json", "results.jsonl"
+AT_LAMBDA_MAX = "path.lambda_max"  # tag of a run whose λ is the λ_max that its path begins at
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,14 @@ class Membership:
         """How many jobs there will be; None where the sweeper decides as it goes, or has not begun."""
         path = self.folder / "jobs"
         return int(path.read_text()) if path.exists() else None
+
+    def expect_at_lambda_max(self, fingerprints: Iterable[str]) -> None:
+        """Which runs have the λ_max that their path begins at, said by the sweeper that chose it."""
+        (self.folder / "lambda_max").write_text("\n".join(fingerprints))
+
+    def is_at_lambda_max(self, fingerprint: str) -> bool:
+        path = self.folder / "lambda_max"
+        return path.exists() and fingerprint in path.read_text().split()
 
     def tell(self, words: str) -> None:
         """How far this job has come; where several run at once, the last word counts."""

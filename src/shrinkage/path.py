@@ -32,11 +32,15 @@ CONVERGED = {
 
 @dataclass(frozen=True)
 class Path:
-    """lambd: λ's from the largest down. overrides: what its runs are given beside them. notes: on the data."""
+    """lambd: λ's from the largest down. overrides: what its runs are given beside them. notes: on the data.
+
+    at_lambda_max: whether it begins where every weight is zero in a model of all rows that are not test rows.
+    """
 
     lambd: list[float]
     overrides: dict[str, str]
     notes: list[str]
+    at_lambda_max: bool = False
 
 
 def geometric(largest: float, ratio: float, num: int, zero: bool) -> list[float]:
@@ -83,14 +87,19 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
         x, y = np.concatenate([x, val.x]), np.concatenate([y, val.y])
     strength = sum(net)
     l1_ratio = max(net[0] / strength, LEAST_L1_RATIO)
+    at_lambda_max = largest is None and net[0] > 0 and problem.problem.bias == "free" and "refit" in cfg.data
     if largest is None:
-        largest = lambda_max(x, y, datamodule.classes, l1_ratio) / strength / problem.factor
+        largest = rounded_up(lambda_max(x, y, datamodule.classes, l1_ratio) / strength / problem.factor)
         if largest == 0:
             raise InputError("no column has anything to do with the target: λ_max is 0, and there is no path to take")
         ratio = ratio or RATIO * (l1_ratio if net[0] == 0 else 1)
-    return Path(
-        geometric(largest, ratio or RATIO, num, zero), CONVERGED, datamodule.notes + note_on_columns(datamodule)
-    )
+    notes = datamodule.notes + note_on_columns(datamodule)
+    return Path(geometric(largest, ratio or RATIO, num, zero), CONVERGED, notes, at_lambda_max)
+
+
+def rounded_up(value: float) -> float:
+    """The value ≥ 0 in six digits and not below it, so that every weight is zero at a λ_max in so many."""
+    return float(f"{value * (1 + 5e-6):.6g}")  # half of the sixth digit is at most 5e-6 of the value
 
 
 def kind(cfg: DictConfig) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from shrinkage import config
 from shrinkage.disk import patiently
-from shrinkage.membership import Membership
+from shrinkage.membership import AT_LAMBDA_MAX, Membership
 from shrinkage.provenance import run_tags
 from shrinkage.secrets import masked, masked_tree, masked_values
 from shrinkage.tracking.client import Client, TrackingError, connect
@@ -96,6 +96,8 @@ class Record:
             self.journal.metrics(config.strength(self.cfg.lambd), step=0)
             for part in datasets:
                 self.journal.append("dataset", **part)
+        if self.sweep is not None and self.sweep.is_at_lambda_max(self.fingerprint):
+            self.tag({AT_LAMBDA_MAX: repr(float(self.cfg.lambd))})
 
     def open(self) -> None:
         if self.client is not None:

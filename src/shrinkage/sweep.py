@@ -2,6 +2,7 @@
 
 import atexit
 import concurrent.futures.thread  # noqa: F401 it cannot be imported any more while the interpreter exits, and pandas does
+import contextlib
 import math
 import os
 import shlex
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from shrinkage.report.answer import Answer
 
 PATIENCE_SECONDS = 2.0
+REFIT = "refit"  # the folder of the refit, in the sweep's
 IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
 
 
@@ -64,7 +66,7 @@ class Sweep(Callback):
             sys.exit(f"shrinkage: {masked(str(error))}")
         self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1)
         self.membership.found(resume.command(config))
-        atexit.register(self.end)
+        atexit.register(self.end_at_exit)
         if earlier is not None:
             print(f"{len(self.membership.finished())} runs had FINISHED and are taken as they are, in {folder}")
         self.done = threading.Event()
@@ -96,10 +98,11 @@ class Sweep(Callback):
         """The answer, its report, the refitted model, and the parent's status; once."""
         if self.ended:
             return
-        self.ended = True
         self.done.set()
         self.membership.forget_progress()
-        results, total = self.membership.results(), self.membership.expected()
+        refit = self.membership.folder / REFIT  # of a sweep that was begun before
+        results = [result for result in self.membership.results() if Path(result["folder"]) != refit]
+        total = self.membership.expected()
         finished, failed, killed = (
             [result for result in results if result["status"] == status] for status in ("FINISHED", "FAILED", "KILLED")
         )
@@ -115,35 +118,78 @@ class Sweep(Callback):
         if results or total:
             print(f"\n{len(finished)}{of_all} runs FINISHED in {seconds:.0f} s, in {self.membership.folder}")
             sys.stdout.flush()
-        for result in failed:
-            print(f"FAILED: {result['name']}: {result['error']}", file=sys.stderr)
+        show_failures(failed)
         if (killed or missing) and not refused:
             print(f"{len(killed) + missing} did not finish", file=sys.stderr)
+        self.ended = True
+        answer = model = None
         try:
-            answer = self.answer(finished, results) if status != "KILLED" else None
-        except Exception:  # a defect of the report must not keep the parent from its end
-            traceback.print_exc()
-            answer = None
-        model = self.refit(answer) if answer is not None and self.config.refit else None
-        if self.client is not None:
-            try:
-                self.client.end(self.journal, status)
-                self.client.wait_for(self.journal)
-                if results or total:  # else nothing was tried
-                    print(f"The sweep is {status}. {self.client.where(self.journal)}")
-                run_id = self.client.run_id(self.journal)
-                if status == "KILLED" and finished and run_id:
-                    print(f"What has finished tells: python -m shrinkage.report {run_id}")
-            except (InputError, TrackingError) as error:
-                print(f"shrinkage: {error}", file=sys.stderr)
-        if status != "FINISHED" and (results or total) and not refused:
-            print(f"To go on with it, the same command and: resume_sweep={shlex.quote(str(self.membership.folder))}")
+            if status != "KILLED":
+                answer, model = self.conclude(finished, results)
+        except SystemExit:  # Ctrl-C or SIGTERM
+            status = "KILLED"
+            raise
+        finally:
+            self.end_parent(status, bool(results or total), bool(finished))
+            if status != "FINISHED" and (results or total) and not refused:
+                folder = shlex.quote(str(self.membership.folder))
+                print(f"To go on with it, the same command and: resume_sweep={folder}")
+                sys.stdout.flush()
         if answer is not None:
             from shrinkage.report.terminal import show
 
             show(answer)
         if model is not None:
             print(model)
+
+    def end_at_exit(self) -> None:
+        """`end` while the interpreter exits, which shows a traceback of a SystemExit."""
+        with contextlib.suppress(SystemExit):
+            self.end()
+
+    def end_parent(self, status: str, has_jobs: bool, has_finished: bool) -> None:
+        """End the parent run and say where it is, also where waiting for the store is interrupted."""
+        if self.client is None:
+            return
+        try:
+            self.client.end(self.journal, status)
+            self.client.wait_for(self.journal)
+        except (InputError, TrackingError) as error:
+            print(f"shrinkage: {error}", file=sys.stderr)
+        finally:
+            self.tell_address(status, has_jobs, has_finished)
+
+    def tell_address(self, status: str, has_jobs: bool, has_finished: bool) -> None:
+        try:
+            if has_jobs:  # else nothing was tried
+                print(f"The sweep is {status}. {self.client.where(self.journal)}")
+            run_id = self.client.run_id(self.journal)
+            if status == "KILLED" and has_finished and run_id:
+                print(f"What has finished tells: python -m shrinkage.report {run_id}")
+        except (InputError, TrackingError):
+            pass  # it was said when the parent was ended
+        sys.stdout.flush()
+
+    def conclude(self, finished: list[dict], results: list[dict]) -> "tuple[Answer | None, str | None]":
+        """The answer, and what came of the refit: once that is there, the answer speaks of its weights."""
+        answer = model = None
+        try:
+            answer = self.answer(finished, results)
+            if answer is None:
+                return None, None
+            print(f"The report: {self.membership.folder / 'report.html'}")
+            if self.journal is not None:
+                winner = answer.winner
+                error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
+                self.journal.metrics(
+                    {answer.metric: winner.mean, **error, answer.axis: winner.min}, step=self.membership.times - 1
+                )
+            model = self.refit(answer) if self.config.refit else None
+            if model is not None:
+                answer = self.answer(finished, self.membership.results()) or answer
+        except Exception:  # a defect of the report must not keep the parent from its end
+            traceback.print_exc()
+        return answer, model
 
     def answer(self, finished: list[dict], results: list[dict]) -> "Answer | None":
         """Which λ to take; the report is written and recorded. None, and a table of the runs, where nothing tells."""
@@ -166,14 +212,8 @@ class Sweep(Callback):
             return None
         for path in write(answer, results, FolderSource(), folder, self.name):
             self.keep(path)
-        print(f"The report: {folder / 'report.html'}")
         if self.journal is not None:
             self.journal.tags(answer.tags(*self.client.pages(self.journal, "report.html")))
-            winner = answer.winner
-            error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
-            self.journal.metrics(
-                {answer.metric: winner.mean, **error, answer.axis: winner.min}, step=self.membership.times - 1
-            )
         return answer
 
     def keep(self, path: Path) -> None:
@@ -204,7 +244,7 @@ class Sweep(Callback):
         command = [*kept, "data.refit=true", f"export={name}", "hydra.mode=RUN"]
         print(f"refit at {which}: python train.py {shlex.join(command)}")
         sys.stdout.flush()
-        folder = self.membership.folder / "refit"
+        folder = self.membership.folder / REFIT
         ended = subprocess.run(
             [
                 sys.executable,
@@ -244,3 +284,17 @@ class Sweep(Callback):
                     total=self.membership.expected(),
                     description=self.membership.told() or "sweep",
                 )
+
+
+def show_failures(failed: list[dict]) -> None:
+    """What went wrong: each cause once, with the number of jobs that it ended."""
+    causes: dict[str, list[str]] = {}
+    for result in failed:
+        causes.setdefault(result["error"], []).append(result["name"])
+    for error, names in causes.items():
+        if len(names) == 1:
+            print(f"FAILED: {names[0]}: {error}", file=sys.stderr)
+        else:
+            from shrinkage.report.answer import listed
+
+            print(f"FAILED, {len(names)} runs: {error} ({listed(names)})", file=sys.stderr)

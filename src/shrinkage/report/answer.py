@@ -17,7 +17,9 @@ class Setting:
 
     label: as typed, such as "penalty=elastic_net penalty.l1_ratio=0.5". min, one_se: λ.min and λ.1se, the latter None
     where no error is known. mean, error: the metric at λ.min and its standard error, NaN where none is known. zeros:
-    the mean share of zero weights there. splits: J. values: how many λ's were tried. edge: "lower" or "upper" where
+    the mean share of zero weights there. constant: whether every weight there is zero in a model that is trained on all
+    rows but the test rows. vanishing: whether λ.min is the largest λ tried, where larger ones would only shrink the
+    weights and a constant would be as good. splits: J. values: how many λ's were tried. edge: "lower" or "upper" where
     λ.min ends the grid and a better one may lie beyond. runs: those behind each λ.
     """
 
@@ -31,6 +33,9 @@ class Setting:
     error_1se: float | None
     zeros: float
     zeros_1se: float | None
+    constant: bool
+    constant_1se: bool | None
+    vanishing: bool
     values: int
     splits: int
     edge: str | None
@@ -67,11 +72,24 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Refit:
+    """The winner trained once more on training and validation rows.
+
+    value: of the axis, λ.min or λ.1se. zeros: the share of its weights that are zero, NaN where it is not known.
+    """
+
+    value: float
+    zeros: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """What the runs say. settings: the best first. table: a row a setting and value, in the same order.
 
-    table's columns: setting, the axis by its name, runs, splits, mean, error, the means of COLUMNS, and above: the
-    largest share by which one of the row's runs stopped above its optimum, NaN where none is certified.
+    table's columns: setting, the axis by its name, runs, splits, mean, error, the means of COLUMNS, and what the row's
+    runs know of their optimum. above: the largest share by which one of them stopped above it, NaN where none is
+    certified. lambda_max: the largest of their λ_max, NaN where one is not known. at_lambda_max: whether a path begins
+    here, at the λ_max of all rows but the test rows. refit: None where there is none.
     """
 
     metric: str
@@ -84,6 +102,7 @@ class Answer:
     notes: tuple[str, ...]
     left_out: tuple[str, ...]
     runs: int
+    refit: Refit | None
     sentence: str
 
     @property
@@ -141,6 +160,9 @@ class Answer:
                     "error_1se": number(setting.error_1se),
                     "zeros": number(setting.zeros),
                     "zeros_1se": number(setting.zeros_1se),
+                    "constant": setting.constant,
+                    "constant_1se": setting.constant_1se,
+                    "vanishing": setting.vanishing,
                     "values": setting.values,
                     "splits": setting.splits,
                     "edge": setting.edge,
@@ -161,6 +183,7 @@ class Answer:
             ],
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "refit": self.refit and {self.axis: self.refit.value, "zeros": number(self.refit.zeros)},
             "runs": self.runs,
             "left_out": list(self.left_out),
         }

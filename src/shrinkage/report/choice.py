@@ -4,24 +4,27 @@ A *split* is one cut of the data into training and validation part, a *setting* 
 seed and the split. The metric's values of one setting at one λ are averaged over the seeds within a split first; of the
 J splits the mean m and its standard error SE = s/√J are taken, with s² = Σ(mⱼ − m)²/(J − 1).
 
-λ.min has the smallest m. λ.1se is the largest λ with m ≤ m(λ.min) + SE(λ.min): the least flexible of the models that
-the splits cannot tell from the best one. Breiman, Friedman, Olshen & Stone (1984), *Classification and Regression
-Trees*, § 3.4.3; Hastie, Tibshirani & Friedman (2009), *The Elements of Statistical Learning*, § 7.10. Where larger
-values of a metric are better, everything is mirrored.
+λ.min has the smallest m, and of those that only rounding tells apart (`rounding`) it is the largest. λ.1se is the
+largest λ with m ≤ m(λ.min) + SE(λ.min), up to rounding: the least flexible of the models that the splits cannot tell
+from the best one. No order of the runs, splits or seeds changes any of it. Breiman, Friedman, Olshen & Stone (1984),
+*Classification and Regression Trees*, § 3.4.3; Hastie, Tibshirani & Friedman (2009), *The Elements of Statistical
+Learning*, § 7.10. Where larger values of a metric are better, everything is mirrored.
 """
 
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from shrinkage.errors import InputError
+from shrinkage.membership import AT_LAMBDA_MAX
 
-from .answer import FAR, NAMES, Answer, Comparison, Setting, listed, plus_minus, short, symbol
+from .answer import FAR, NAMES, Answer, Comparison, Refit, Setting, listed, plus_minus, short, symbol
 from .comparison import compared, generated, overlap
+from .rounding import deviation, means, rounding
 
 LARGER_IS_BETTER = ("r2", "accuracy")
 SPLIT = ("data.seed", "data.repeat", "data.fold")
@@ -30,7 +33,8 @@ ASIDE = ("tracking.", "hydra.", "progress", "threads", "certificate", "metric", 
 GROUPS = ("penalty", "model", "optimizer", "schedule")
 COLUMNS = ("train/loss", "val/loss", "weight/l1", "weight/l2", "weight/zeros")
 INFINITE = 1e300  # MLflow keeps ∞ as the largest float
-CLOSE, SAME = 0.01, 1e-6  # relative difference of means that are as good as one, and of those that are one
+CLOSE = 0.01  # relative difference of means that are as good as one
+SHRINKS = 0.1  # relative difference of two ratios that are as good as one
 POINTS_A_DECADE = 5
 WITHOUT_FOLDS = "'data.seed=range(5)'"
 WITH_FOLDS = "data.folds=5 'data.fold=range(5)'"
@@ -43,6 +47,7 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
     value of the metric, are left out, and so are values of λ that lack a split which others of their setting have.
     """
     larger = metric.rsplit("/")[-1] in LARGER_IS_BETTER
+    runs = sorted(runs, key=lambda run: (run["name"], run["run_id"] or "", run["folder"] or ""))
     counted, left_out, warnings = countable(runs, metric)
     params = pd.DataFrame([run["params"] for run in counted])
     params = params[sorted(params)].fillna("None")  # a key that a run lacks has the value that it has by default
@@ -64,21 +69,21 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
             f"{frame['value'].nunique()} values): run those that are missing"
         )
     frame, params = frame[complete], params[complete]
-    seeds = frame.groupby(["setting", "value", "split", "seed"])[[*COLUMNS, "metric"]].mean()
-    by_split = seeds.groupby(["setting", "value", "split"]).mean()
+    seeds = means(
+        frame[["setting", "value", "split", "seed", *COLUMNS, "metric"]], ["setting", "value", "split", "seed"]
+    )
+    by_split = means(seeds.reset_index(["setting", "value", "split"]), ["setting", "value", "split"])
     table = summarised(frame, by_split)
-    settings = tuple(
-        sorted(
-            (
-                setting_of(rows, frame[frame["setting"] == label], counted, keys, axis, larger)
-                for label, rows in table.groupby("setting")
-            ),
-            key=lambda setting: (-setting.mean if larger else setting.mean, setting.label),
-        )
+    settings = ranked(
+        (
+            setting_of(rows, frame[frame["setting"] == label], counted, keys, axis, larger)
+            for label, rows in table.groupby("setting")
+        ),
+        larger,
     )
     warnings += only_one(settings, len(frame), metric, axis)
     warnings += edges(settings, table, axis) + unconverged(frame, params)
-    notes = findings(settings[0], table, axis) + about_error(frame, params, settings)
+    notes = findings(settings[0], table, axis, larger) + about_error(frame, params, settings)
     split = "fold" if in_split == ["data.fold"] else "split"
     share = overlap(params, [counted[place] for place in frame.index])
     comparisons = compared(settings, by_split, share, split, metric, larger)
@@ -88,6 +93,7 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
             f"each setting is taken at its own {symbol(axis)}.min, chosen on the {split}s that score it, which "
             f"flatters all of them{at_once}"
         )
+    refit = refitted(runs, settings[0], axis)
     order = {setting.label: place for place, setting in enumerate(settings)}
     table = table.sort_values("setting", key=lambda column: column.map(order), kind="stable")
     return Answer(
@@ -101,7 +107,8 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
         notes=tuple(notes),
         left_out=tuple(left_out),
         runs=len(frame),
-        sentence=sentence(settings, comparisons, metric, axis, split),
+        refit=refit,
+        sentence=sentence(settings, comparisons, metric, axis, split, refit),
     )
 
 
@@ -110,7 +117,14 @@ def countable(runs: list[dict], metric: str) -> tuple[list[dict], list[str], lis
 
     A model that was trained on training and validation rows together is no candidate, and nobody expects it to be one.
     """
-    runs = [run for run in runs if run["params"].get("data.refit") != "True"]
+    candidates = [run for run in runs if not is_refit(run)]
+    if runs and not candidates:
+        raise InputError(
+            "every run has data.refit=true and so was trained on training and validation rows together: there is no "
+            "validation part to choose by; leave data.refit out, and refit=1se (or min) trains the chosen model on all "
+            "of these rows"
+        )
+    runs = candidates
     finished = [run for run in runs if run["status"] == "FINISHED"]
     if not finished:
         found = ", ".join(f"{count} {status}" for status, count in Counter(run["status"] for run in runs).items())
@@ -136,6 +150,11 @@ def countable(runs: list[dict], metric: str) -> tuple[list[dict], list[str], lis
         return counted, [], []
     what = "; ".join(f"{len(names)} {why} ({listed(names)})" for why, names in others.items())
     return counted, left_out, [f"left out {len(left_out)} of {len(runs)} runs: {what}"]
+
+
+def is_refit(run: dict) -> bool:
+    """Whether the run was trained on training and validation rows together."""
+    return run["params"].get("data.refit") == "True"
 
 
 def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
@@ -167,10 +186,22 @@ def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
 
 
 def measured(runs: list[dict], metric: str) -> pd.DataFrame:
-    """A row a run: λ, the metric, COLUMNS, and above: by which share of its optimum the run stopped above it."""
+    """A row a run: λ, the metric, COLUMNS, and what is known of its optimum.
+
+    above: by which share of its optimum the run stopped above it. lambda_max: λ_max of the rows it was trained on, NaN
+    where there is none. at_lambda_max: whether its λ is the λ_max that its path begins at.
+    """
     metrics = pd.DataFrame([run["metrics"] for run in runs], dtype=float)
     typed = pd.to_numeric(pd.Series([run["params"].get("lambd") for run in runs]), errors="coerce")
-    wanted = ("lambd", "train/objective", "optimum/gap", "optimum/duality_gap", "optimum/objective", *COLUMNS)
+    wanted = (
+        "lambd",
+        "train/objective",
+        "optimum/gap",
+        "optimum/duality_gap",
+        "optimum/objective",
+        "optimum/lambda_max",
+        *COLUMNS,
+    )
     found = pd.DataFrame({name: metrics.get(name, pd.Series(math.nan, metrics.index)) for name in wanted})
     frame = found[list(COLUMNS)].copy()
     frame["metric"] = metrics[metric]
@@ -178,6 +209,8 @@ def measured(runs: list[dict], metric: str) -> pd.DataFrame:
     gap = found["optimum/gap"].fillna(found["optimum/duality_gap"])
     least = found["optimum/objective"].fillna(found["train/objective"] - gap)
     frame["above"] = gap / least.clip(lower=1e-12)
+    frame["lambda_max"] = found["optimum/lambda_max"]
+    frame["at_lambda_max"] = [AT_LAMBDA_MAX in run.get("tags", {}) for run in runs]
     return frame
 
 
@@ -269,32 +302,53 @@ def complete_values(frame: pd.DataFrame, axis: str) -> tuple[pd.Series, list[str
 
 def summarised(frame: pd.DataFrame, by_split: pd.DataFrame) -> pd.DataFrame:
     """A row a setting and value, sorted: mean and standard error over the splits, or over the seeds of a single one."""
-    groups = by_split.groupby(["setting", "value"])
-    table = groups.mean().rename(columns={"metric": "mean"})
+    by = ["setting", "value"]
+    groups = by_split.groupby(by)
+    table = means(by_split.reset_index(by), by).rename(columns={"metric": "mean"})
     splits = groups.size()
-    runs = frame.groupby(["setting", "value"])
-    seeds = frame.groupby(["setting", "value", "seed"])["metric"].mean().groupby(["setting", "value"])
-    over_splits = groups["metric"].std() / np.sqrt(splits)
-    over_seeds = seeds.std() / np.sqrt(seeds.size())
+    runs = frame.groupby(by)
+    seeds = means(frame[[*by, "seed", "metric"]], [*by, "seed"]).groupby(by)["metric"]
+    over_splits = groups["metric"].agg(lambda values: deviation(values.tolist())) / np.sqrt(splits)
+    over_seeds = seeds.agg(lambda values: deviation(values.tolist())) / np.sqrt(seeds.size())
     table["error"] = over_splits.where(splits > 1, over_seeds)
     table["above"] = runs["above"].max()
     table.insert(0, "runs", runs.size())
     table.insert(1, "splits", splits)
-    columns = ["setting", "value", "runs", "splits", "mean", "error", *COLUMNS, "above"]
+    table["lambda_max"] = runs["lambda_max"].agg(lambda values: values.max(skipna=False))
+    table["at_lambda_max"] = runs["at_lambda_max"].any()
+    columns = ["setting", "value", "runs", "splits", "mean", "error", *COLUMNS]
+    columns += ["above", "lambda_max", "at_lambda_max"]
     return table.reset_index()[columns]
+
+
+def ranked(settings: Iterable[Setting], larger: bool) -> tuple[Setting, ...]:
+    """The best setting first; those whose means only rounding tells apart by their labels."""
+
+    def worse(setting: Setting) -> float:
+        return -setting.mean if larger else setting.mean
+
+    ranks: list[list[Setting]] = []
+    for setting in sorted(settings, key=lambda setting: (worse(setting), setting.label)):
+        if ranks and worse(setting) - worse(ranks[-1][0]) <= rounding(setting.mean, larger):
+            ranks[-1].append(setting)
+        else:
+            ranks.append([setting])
+    return tuple(setting for equals in ranks for setting in sorted(equals, key=lambda setting: setting.label))
 
 
 def setting_of(
     rows: pd.DataFrame, members: pd.DataFrame, runs: list[dict], keys: Sequence[str], axis: str, larger: bool
 ) -> Setting:
     """A setting with its λ.min and λ.1se, from its rows of the table, sorted by value."""
-    value, error, zeros = (rows[name].to_numpy() for name in ("value", "error", "weight/zeros"))
-    mean = rows["mean"].to_numpy()
+    value, mean, error, zeros = (rows[name].to_numpy() for name in ("value", "mean", "error", "weight/zeros"))
     worse = -mean if larger else mean
-    best = int(np.flatnonzero(worse == worse.min())[-1])  # of equals the largest
+    slack = rounding(worse.min(), larger)
+    best = int(np.flatnonzero(worse <= worse.min() + slack)[-1])  # of equals the largest
     one_se = None
     if axis == "lambd" and math.isfinite(error[best]):
-        one_se = int(np.flatnonzero(worse <= worse[best] + error[best])[-1])
+        one_se = int(np.flatnonzero(worse <= worse[best] + error[best] + slack)[-1])
+    constant = is_constant(rows, axis)
+    edge = edge_of(rows, best, axis, larger)
     places = members.groupby("value").indices
     return Setting(
         label=rows["setting"].iloc[0],
@@ -307,44 +361,74 @@ def setting_of(
         error_1se=None if one_se is None else float(error[one_se]),
         zeros=float(zeros[best]),
         zeros_1se=None if one_se is None else float(zeros[one_se]),
+        constant=bool(constant[best]),
+        constant_1se=None if one_se is None else bool(constant[one_se]),
+        vanishing=axis == "lambd" and 0 < best == len(rows) - 1 and edge is None and only_shrinks(rows),
         values=len(rows),
         splits=int(rows["splits"].iloc[best]),
-        edge=edge_of(value, worse, error, zeros, best, axis),
+        edge=edge,
         runs={at: tuple(runs[index] for index in members.index[found]) for at, found in places.items()},
     )
 
 
-def edge_of(
-    value: np.ndarray, worse: np.ndarray, error: np.ndarray, zeros: np.ndarray, best: int, axis: str
-) -> str | None:
-    """Whether the best of the sorted values ends the grid, so that a better one may lie beyond.
+def is_constant(rows: pd.DataFrame, axis: str) -> np.ndarray:
+    """For each of a setting's values, whether the model that is trained on all rows but the test rows is a constant.
 
-    It does not where all values are equal, where every weight is zero already, and at λ = 0 where the curve has become
-    flat before it.
+    It is where every weight is zero on every split, and from the λ_max of all these rows on, at which a path begins:
+    there some splits may still keep weights, since each has a λ_max of its own rows.
     """
-    if len(value) < 2 or np.ptp(worse) <= SAME * abs(worse[best]):
+    constant = (rows["weight/zeros"] == 1).to_numpy()
+    if axis == "lambd" and rows["at_lambda_max"].any():
+        constant = constant | (rows["value"] >= rows.loc[rows["at_lambda_max"], "value"].min()).to_numpy()
+    return constant
+
+
+def edge_of(rows: pd.DataFrame, best: int, axis: str, larger: bool) -> str | None:
+    """Whether the best of a setting's sorted values ends its grid, so that a better one may lie beyond.
+
+    It does not where all values are equal, where the model is a constant already, at λ = 0 where the curve has become
+    flat before it, and at the largest λ where the weights only shrink and the curve is flat (`only_shrinks`).
+    """
+    value, mean, error = (rows[name].to_numpy() for name in ("value", "mean", "error"))
+    if len(value) < 2 or np.ptp(mean) <= rounding(mean[best], larger):
         return None
     if axis != "lambd":
         bounded = value[best] in (0, 1)  # a share has no more
         return None if bounded or 0 < best < len(value) - 1 else "upper" if best else "lower"
-    if zeros[best] == 1:
+    if is_constant(rows, axis)[best] or value[best] >= rows["lambda_max"].iloc[best]:
         return None
     if best == len(value) - 1:
-        return "upper"
+        return None if only_shrinks(rows) else "upper"
     if best == 0:
-        return None if value[0] == 0 and flat(worse, error) else "lower"
+        return None if value[0] == 0 and flat(mean[:2], error[0]) else "lower"
     return None
 
 
-def flat(worse: np.ndarray, error: np.ndarray) -> bool:
-    """Whether the first two means are as good as one."""
-    return abs(worse[1] - worse[0]) <= max(np.nan_to_num(error[0]), CLOSE * abs(worse[0]))
+def only_shrinks(rows: pd.DataFrame) -> bool:
+    """Whether larger λ's than a setting's largest would come to nothing but the constant, which is as good.
+
+    Under ½‖w‖² and a large λ, w ≈ −∇L(0)/λ: from the last λ but one to the last, ‖w‖₂ falls as λ grows (here within
+    SHRINKS), and it will go on so. A loss is convex along this line to w = 0, so the constant gains on the last λ
+    at most the last gain divided by λ_last/λ_previous − 1. It is as good where that is no more than the error (`flat`).
+    """
+    value, mean, error, norm = (rows[name].to_numpy()[-2:] for name in ("value", "mean", "error", "weight/l2"))
+    if not (value[0] > 0 and norm[1] > 0):
+        return False
+    growth = value[1] / value[0]
+    in_proportion = abs(norm[0] / norm[1] / growth - 1) <= SHRINKS
+    return bool(in_proportion and flat(np.array([mean[1], mean[1] + (mean[0] - mean[1]) / (growth - 1)]), error[1]))
 
 
-def next_grid(value: np.ndarray, edge: str) -> str:
+def flat(means: np.ndarray, error: float) -> bool:
+    """Whether two means are as good as one. error: that of the first."""
+    return abs(means[1] - means[0]) <= max(np.nan_to_num(error), CLOSE * abs(means[0]))
+
+
+def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:
     """The overrides of a geometric grid that has the best of the sorted values inside.
 
-    It goes three decades beyond the edge and one back, or back to the neighbour of the best where that is further.
+    It goes three decades beyond the edge and one back, or back to the neighbour of the best where that is further; and
+    no further up than lambda_max, from which on every weight is zero on every split (NaN where it is not known).
     """
     positive = value[value > 0]
     if edge == "lower":
@@ -355,6 +439,8 @@ def next_grid(value: np.ndarray, edge: str) -> str:
         end = positive[-1]
         back = positive[-2] if len(positive) > 1 else end / 1000
         low, high = min(end / 10, back), 1000 * end
+        if lambda_max > end:
+            high = min(high, 1.005 * lambda_max)  # with three digits not below it
     points = round(POINTS_A_DECADE * math.log10(high / low)) + 1
     grid = f"max={float(f'{high:.3g}'):g} ratio={low / high:.3g} num={points}".split() + ["zero=true"] * bool(
         value[0] == 0
@@ -381,11 +467,12 @@ def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[s
     warnings = []
     ending = [setting for setting in settings if setting.edge]
     for setting in ending[:NAMES]:
-        value = table.loc[table["setting"] == setting.label, "value"].to_numpy()
+        rows = table[table["setting"] == setting.label]
+        value, lambda_max = rows["value"].to_numpy(), rows["lambda_max"].max(skipna=False)
         end = "smallest" if setting.edge == "lower" else "largest"
         if axis == "lambd":
             overrides = [shlex.quote(f"{key}={chosen}") for key, chosen in setting.params.items()]
-            beyond = f"try the same with {' '.join([*overrides, next_grid(value, setting.edge)])}"
+            beyond = f"try the same with {' '.join([*overrides, next_grid(value, setting.edge, lambda_max)])}"
         else:
             beyond = f"try {'smaller' if setting.edge == 'lower' else 'larger'} ones"
         warnings.append(
@@ -417,18 +504,27 @@ def unconverged(frame: pd.DataFrame, params: pd.DataFrame) -> list[str]:
     ]
 
 
-def findings(winner: Setting, table: pd.DataFrame, axis: str) -> list[str]:
+def findings(winner: Setting, table: pd.DataFrame, axis: str, larger: bool) -> list[str]:
     """What the winner's curve says besides its best value."""
     if axis != "lambd" or winner.values == 1:
         return []
     notes = []
     rows = table[table["setting"] == winner.label]
     value, mean = rows["value"].to_numpy(), rows["mean"].to_numpy()
-    if np.ptp(mean) <= SAME * abs(winner.mean):
+    if np.ptp(mean) <= rounding(winner.mean, larger):
         notes.append(f"{winner.name}: λ makes no difference to this metric")
-    elif winner.zeros == 1:
+    elif winner.constant:
+        left = f"; λ_max differs by split, and there {1 - winner.zeros:.2g} of the weights were left" * (
+            winner.zeros < 1
+        )
         notes.append(
-            f"{winner.name}: no feature helps here: every weight is zero at λ.min, and no larger λ would change that"
+            f"{winner.name}: no feature helps here: at λ.min every weight of a model of all rows but the test rows is "
+            f"zero, and no larger λ would change that{left}"
+        )
+    elif winner.vanishing:
+        notes.append(
+            f"{winner.name}: the weights only shrink towards λ.min, the largest λ tried, where ‖w‖₂ is "
+            f"{short(rows['weight/l2'].iloc[-1])}: larger λ's would come to a constant, which is as good"
         )
     elif winner.min == 0 and winner.edge is None:
         notes.append(f"{winner.name}: no penalty is as good as any: the best λ is 0, and towards it the curve is flat")
@@ -436,7 +532,7 @@ def findings(winner: Setting, table: pd.DataFrame, axis: str) -> list[str]:
         winner.one_se is not None
         and winner.one_se != winner.min
         and winner.one_se == value[-1]
-        and winner.zeros_1se != 1
+        and not winner.constant_1se
     ):
         notes.append(f"{winner.name}: λ.1se is the largest λ tried; larger ones may be within the error as well")
     return notes
@@ -467,31 +563,63 @@ def about_error(frame: pd.DataFrame, params: pd.DataFrame, settings: Sequence[Se
     return notes
 
 
-def sentence(settings: Sequence[Setting], comparisons: Sequence[Comparison], metric: str, axis: str, split: str) -> str:
+def refitted(runs: Sequence[dict], winner: Setting, axis: str) -> Refit | None:
+    """The winner at λ.min or λ.1se, trained on training and validation rows; None where no run has done that."""
+    example = winner.runs_at(winner.min)[0]["params"]
+
+    def essence(params: dict[str, str]) -> dict[str, str]:
+        apart = ("lambd", "seed", "data.refit", axis, *SPLIT)
+        return {key: value for key, value in params.items() if key not in apart and not key.startswith(ASIDE)}
+
+    for run in runs:
+        if run["status"] == "FINISHED" and is_refit(run) and essence(run["params"]) == essence(example):
+            value, zeros = float(run["params"][axis]), run["metrics"].get("weight/zeros", math.nan)
+            if value in (winner.min, winner.one_se):
+                return Refit(value, zeros)
+    return None
+
+
+def sentence(
+    settings: Sequence[Setting],
+    comparisons: Sequence[Comparison],
+    metric: str,
+    axis: str,
+    split: str,
+    refit: Refit | None,
+) -> str:
     """What to take, what it scores and what that rests on, in one sentence."""
     winner, of = settings[0], symbol(axis)
     over = (
         f" over {winner.splits} {split}s" if winner.splits > 1 else " over seeds" if math.isfinite(winner.error) else ""
     )
-    at_best = f"{metric} {plus_minus(winner.mean, winner.error)}{over}"
+    at, score, besides = f"{of} = {short(winner.min)}", f"{metric} {plus_minus(winner.mean, winner.error)}{over}", ""
+    taken, zeros, constant = winner.min, winner.zeros, winner.constant
     if winner.one_se is None:
-        choice = f"{of} = {short(winner.min)} ({at_best}"
-        choice += f", the best of {winner.values} values)" if winner.values > 1 else ")"
-    elif winner.values == 1:
-        choice = f"{of} = {short(winner.min)} ({at_best})"
-    elif winner.one_se == winner.min:
-        choice = f"{of} = {short(winner.min)}, which is both λ.min and λ.1se ({at_best})"
-    else:
-        choice = (
-            f"λ.1se = {short(winner.one_se)} ({metric} {plus_minus(winner.mean_1se, winner.error_1se)}{over}; "
-            f"the best, {plus_minus(winner.mean, winner.error).split()[0]}, is at λ.min = {short(winner.min)})"
+        besides = f", the best of {winner.values} values" * (winner.values > 1)
+    elif winner.values > 1 and winner.one_se == winner.min:
+        at += ", which is both λ.min and λ.1se"
+    elif winner.values > 1:
+        at = f"λ.1se = {short(winner.one_se)}"
+        besides = f"; the best, {plus_minus(winner.mean, winner.error).split()[0]}, is at λ.min = {short(winner.min)}"
+        score = f"{metric} {plus_minus(winner.mean_1se, winner.error_1se)}{over}"
+        taken, zeros, constant = winner.one_se, winner.zeros_1se, winner.constant_1se
+    it = "it"
+    if refit is not None and refit.value == taken and not math.isnan(refit.zeros):
+        it, zeros, constant = "the refitted model", refit.zeros, refit.zeros == 1
+    label = f"{winner.label} with " * bool(winner.label)
+    words = f"Take {label}{at} ({score}{besides})"
+    if constant and winner.constant:
+        words = f"No feature helps here: the model is a constant (its {score}), under {label}{at}"
+    elif winner.vanishing:
+        words = (
+            f"No feature helps here by more than the error: the model is next to a constant (its {score}), under "
+            f"{label}{at}"
         )
-    words = f"Take {winner.label} with {choice}" if winner.label else f"Take {choice}"
-    zeros = winner.zeros if winner.one_se is None else winner.zeros_1se
-    if zeros == 1:
+    elif constant:
         words += ": every weight is zero there, so the features do not help by more than the error"
     elif zeros > 0:
-        words += f": it keeps {1 - zeros:.0%} of the weights".replace("%", " %")
+        share = 100 * (1 - zeros)
+        words += f": {it} keeps {share:{'.0f' if share >= 1 else '.1g'}} % of the weights"
     beaten = [named(settings, each.other) for each in comparisons if each.beats]
     equal = [named(settings, each.other) for each in comparisons if not each.beats]
     if beaten:

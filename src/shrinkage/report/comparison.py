@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from .answer import Comparison, Setting, plus_minus
+from .rounding import deviation, mean, rounding
 
 LEVEL = 0.05  # share of comparisons between equals that may find a difference
 
@@ -26,7 +27,10 @@ def compared(
     scores = [by_split.loc[(setting.label, setting.min), "metric"] for setting in settings]
     winner, found = settings[0], []
     for setting, score in zip(settings[1:], scores[1:], strict=True):
-        differences = (scores[0] - score if larger else score - scores[0]).dropna().to_numpy()
+        differences = [
+            0.0 if abs(better - value) <= rounding(value, larger) else better - value if larger else value - better
+            for better, value in pd.concat([scores[0], score], axis=1, join="inner").to_numpy().tolist()
+        ]
         if len(differences) < 2:
             continue
         difference, half_width = paired(differences, overlap, pairs)
@@ -41,15 +45,15 @@ def compared(
     return tuple(found)
 
 
-def paired(differences: np.ndarray, overlap: float, pairs: int = 1) -> tuple[float, float]:
+def paired(differences: Sequence[float], overlap: float, pairs: int = 1) -> tuple[float, float]:
     """d̄ of the differences dⱼ on J ≥ 2 splits, and the half-width of its interval at level 1 − LEVEL.
 
     t·√(s²·(1/J + overlap)) with J − 1 degrees of freedom (Nadeau & Bengio, 2003); overlap is n_val/n_train, or 0 for
     independent splits. pairs: how many such intervals are to hold at once (Bonferroni).
     """
     count = len(differences)
-    variance = np.var(differences, ddof=1) * (1 / count + overlap)
-    return float(np.mean(differences)), float(stats.t.ppf(1 - LEVEL / (2 * pairs), count - 1) * math.sqrt(variance))
+    error = deviation(differences) * math.sqrt(1 / count + overlap)
+    return mean(differences), float(stats.t.ppf(1 - LEVEL / (2 * pairs), count - 1)) * error
 
 
 def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
@@ -60,16 +64,22 @@ def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
         {part: [run.get("tags", {}).get(f"data.rows.{part}") for run in runs] for part in ("train", "val")}
     )
     rows = tags.apply(pd.to_numeric, errors="coerce")
-    share = (rows["val"] / rows["train"]).mean()
+    share = mean_of(rows["val"] / rows["train"])
     if math.isfinite(share):
-        return float(share)
+        return share
     known = {
-        key: pd.to_numeric(params.get(key, pd.Series(dtype=float)), errors="coerce").mean()
+        key: mean_of(pd.to_numeric(params.get(key, pd.Series(dtype=float)), errors="coerce"))
         for key in ("data.folds", "data.val", "data.test")
     }
     if known["data.folds"] > 1:
         return 1 / (known["data.folds"] - 1)
     return float(known["data.val"] / (1 - known["data.val"] - np.nan_to_num(known["data.test"])))
+
+
+def mean_of(column: pd.Series) -> float:
+    """The mean of the values that are there; NaN where there are none."""
+    values = column.dropna().tolist()
+    return mean(values) if values else math.nan
 
 
 def generated(params: pd.DataFrame) -> bool:

@@ -93,7 +93,7 @@ def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, 
     path = pd.DataFrame(
         {value: pd.concat(found[:splits], axis=1).mean(axis=1) for value, found in columns.items() if found}
     ).T.sort_index()
-    largest = path.abs().max().sort_values(ascending=False).index[:MOST_WEIGHTS]
+    largest = path.abs().max().sort_values(ascending=False, kind="stable").index[:MOST_WEIGHTS]
     of = f"weights of {winner.name}"
     of += f", means over {splits} splits" if splits > 1 else ", of the first split" if winner.splits > 1 else ""
     of += f"; the {len(largest)} largest of {path.shape[1]}" if len(largest) < path.shape[1] else ""

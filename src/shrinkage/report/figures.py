@@ -123,7 +123,7 @@ def coefficient_path(answer: "Answer", path: "pd.DataFrame", of: str) -> Figure:
     path: a row a value of the axis, a column a weight. of: what the weights are, for the title.
     """
     figure, axes = empty_panels(1, 1, (8.4, 4.8))
-    largest = list(path.abs().max().sort_values(ascending=False).index[:LABELLED])
+    largest = list(path.abs().max().sort_values(ascending=False, kind="stable").index[:LABELLED])
     for name in path:
         if name not in largest:
             axes.plot(path.index, path[name], color=GREY, lw=0.6, alpha=0.5)

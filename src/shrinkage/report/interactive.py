@@ -203,7 +203,7 @@ def sizes_chart(answer: Answer, column: str, words: str) -> go.Figure:
 def path_chart(answer: Answer, evidence: Evidence) -> go.Figure:
     """Names stand at the left ends, where the weights are largest, and the scale at the right."""
     figure, strength, path = go.Figure(), Strength(answer), evidence.path
-    largest = list(path.abs().max().sort_values(ascending=False).index[:LABELLED])
+    largest = list(path.abs().max().sort_values(ascending=False, kind="stable").index[:LABELLED])
     styles = dict(zip(largest, itertools.product(("solid", "dash"), COLOURS), strict=False))
     at, values = strength.places(path.index), [short(value) for value in path.index]
     for name in reversed(path.columns):  # the largest last, on top
