@@ -177,7 +177,7 @@ class PenalisedModule(L.LightningModule):
         points = zip(*course["path"].values(), strict=True)
         self.path = [dict(zip(course["path"], point, strict=True)) for point in points]
         self.measured, self.polished = course["measured"], course["polished"]
-        self.polished_from_zero = course["polished_from_zero"]
+        self.polished_from_zero = course.get("polished_from_zero", False)  # older checkpoints have none
 
     def check_fits(self, checkpoint: dict, kind: str) -> None:
         """Raises InputError where the checkpoint, of a kind that is known by its key, is of another training."""
