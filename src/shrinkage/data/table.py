@@ -15,6 +15,7 @@ from shrinkage.errors import InputError
 from .quoting import LENGTH, dropping, quoted, shown
 from .reading import NUMBER, read_file
 from .recipe import GAP
+from .splits import Rows, read_folds, read_parts
 from .tabular import Table, TabularData
 
 LISTED = 20  # the most columns that a message names
@@ -27,10 +28,12 @@ class TableFile(TabularData):
     """A CSV (UTF-8, plain or gzipped) or Parquet file with a header, read as `read_file` says.
 
     target: the column to predict. task: `regression`, `classification`, or `auto`: text, booleans, two distinct
-    values or at most ten distinct whole numbers are classes. drop: columns to leave out. group and time: columns that
-    say which rows belong together and which are later; no features. max_categories: the most
-    values a text column may have. missing: `error`; `drop` leaves out the rows; `mean` puts the training part's mean
-    into numeric columns and makes a category of its own in text ones.
+    values or at most ten distinct whole numbers are classes. drop: columns to leave out. group, time, split and
+    fold_column: columns that say which rows belong together, which are later, and each row's part (`read_parts`) or
+    fold (`read_folds`); no features. drop_classes: `rare` leaves out the rows of classes that have too few of them to
+    be split; None refuses them. max_categories: the most values a text column may have. missing: `error`; `drop`
+    leaves out the rows; `mean` puts the training part's mean into numeric columns and makes a category of its own in
+    text ones.
     """
 
     def __init__(
@@ -43,10 +46,13 @@ class TableFile(TabularData):
         drop: Sequence[str],
         group: str | None,
         time: str | None,
+        split: str | None,
+        fold_column: str | None,
+        drop_classes: str | None,
         max_categories: int,
-        **split: object,
+        **settings: object,
     ) -> None:
-        super().__init__(**split)
+        super().__init__(**settings)
         for name, value, example in (("path", path, "houses.csv"), ("target", target, "price")):
             if value is None:
                 raise InputError(
@@ -63,34 +69,26 @@ class TableFile(TabularData):
             raise InputError(f"data.drop={shown(drop)}: must be a list of columns; use {way_out}")
         if type(max_categories) is not int or max_categories < 1:
             raise InputError(f"data.max_categories={shown(max_categories)}: must be a whole number ≥ 1; use 100")
+        if drop_classes not in (None, "rare"):
+            raise InputError(f"data.drop_classes={shown(drop_classes)}: must be rare, or null for none; use rare")
         if group is not None and time is not None:
             raise InputError("data.group and data.time: rows are kept together by one of them; leave the other one out")
         self.path, self.target, self.task, self.missing = Path(str(path)), str(target), task, missing
         self.title = self.path.name
         self.drop, self.max_categories = list(map(str, drop)), max_categories
-        self.group, self.time = (None if column is None else str(column) for column in (group, time))
+        named = {"group": group, "time": time, "split": split, "fold_column": fold_column}
+        self.roles = {key: str(column) for key, column in named.items() if column is not None}
+        self.drop_classes = drop_classes
 
     def load(self) -> Table:
         frame = read_file(self.path)
         self.check_roles(list(frame))
-        if self.target in self.drop:
-            raise InputError(f"data.target={shown(self.target)}: it is in data.drop too; take it out of one of them")
         frame = frame.drop(columns=self.drop)
-        for key in ("group", "time"):
-            column = getattr(self, key)
-            if column is not None and column not in frame.drop(columns=self.target):
-                raise InputError(f"data.{key}={shown(column)}: it is the target, or dropped; choose another column")
         self.check_values(frame)
-        for key in ("group", "time"):
-            column = getattr(self, key)
-            if column is not None and frame[column].isna().any():
-                raise InputError(
-                    f"data.{key}={shown(column)}: it is missing in {frame[column].isna().sum()} of {len(frame)} rows, "
-                    "and no row can be placed without it; mend the rows, or choose another column"
-                )
-        frame = self.without_missing(frame)
-        groups = None if self.group is None else pd.factorize(frame.pop(self.group))[0]
-        times = None if self.time is None else self.times(frame.pop(self.time))
+        aside = self.set_aside(frame)
+        frame = self.without_missing(frame.drop(columns=aside.columns))
+        decided = self.decided(aside.loc[frame.index])
+        frame = frame.reset_index(drop=True)
         for column in frame:
             self.note_almost_numbers(frame[column])
         target = frame.pop(self.target)
@@ -108,17 +106,75 @@ class TableFile(TabularData):
                 f"data.target={shown(self.target)}: it is {shown(target.iloc[0])} in every row, there is nothing to "
                 "learn; choose another column"
             )
-        features, fills = self.check_features(frame), self.missing == "mean"
         values, names = self.target_of(target)
-        return Table(features, values, names, groups, times, frame, fills)
+        rows = Rows(values, names, **decided)
+        if self.drop_classes is not None:
+            rows, kept = self.without_rare(rows)
+            frame = frame[kept].reset_index(drop=True)
+        return Table(self.check_features(frame), **vars(rows), raw=frame, fills=self.missing == "mean")
 
     def check_roles(self, columns: list[str]) -> None:
-        """Raises InputError for the first column that is named and not there."""
-        roles = {"target": [self.target], "drop": self.drop, "group": [self.group], "time": [self.time]}
-        for key, named in roles.items():
-            for column in named:
-                if column is not None and column not in columns:
-                    raise InputError(self.not_a_column(key, column, columns))
+        """Raises InputError for the first column that is named and not there, or named twice."""
+        named = [("target", self.target), *(("drop", column) for column in self.drop), *self.roles.items()]
+        found: dict[str, str] = {}
+        for key, column in named:
+            if column not in columns:
+                raise InputError(self.not_a_column(key, column, columns))
+            if found.setdefault(column, key) != key:
+                raise InputError(
+                    f"data.{found[column]} and data.{key} are both {shown(column)}: a column has one use; choose "
+                    "another for one of them"
+                )
+
+    def set_aside(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The columns that place rows and are no features. Raises InputError where a row cannot be placed."""
+        for key, column in self.roles.items():
+            gaps = frame[column].isna().sum()
+            if gaps and key != "fold_column":  # a test row needs no fold
+                raise InputError(
+                    f"data.{key}={shown(column)}: it is missing in {gaps} of {len(frame)} rows, and no row can be "
+                    "placed without it; mend the rows, or choose another column"
+                )
+        return frame[list(self.roles.values())]
+
+    def decided(self, aside: pd.DataFrame) -> dict[str, np.ndarray]:
+        """What the columns that place rows say, as `Rows` takes it."""
+        columns = {key: aside[column] for key, column in self.roles.items()}
+        found: dict[str, np.ndarray] = {}
+        if "group" in columns:
+            found["groups"] = pd.factorize(columns["group"])[0]
+        if "time" in columns:
+            found["times"] = self.times(columns["time"])
+        if "split" in columns:
+            found["parts"], note = read_parts(columns["split"])
+            self.notes.append(note)
+        if "fold_column" in columns:
+            trains = found["parts"] == "train" if "parts" in found else slice(None)
+            found["folds"] = np.full(len(aside), -1)
+            found["folds"][trains], note = read_folds(columns["fold_column"][trains])
+            self.notes.append(note)
+        return found
+
+    def without_rare(self, rows: Rows) -> tuple[Rows, np.ndarray]:
+        """The rows of the classes that have enough of them to be split, and which of all rows they are."""
+        if not rows.class_names:
+            raise InputError(
+                f"data.drop_classes={self.drop_classes}: data.target={shown(self.target)} is a number and has no "
+                "classes; use data.drop_classes=null, or data.task=classification"
+            )
+        rare = self.split.rare(rows)
+        kept = ~np.isin(rows.target, rare)
+        if len(rows.class_names) - len(rare) < 2:
+            raise InputError(
+                f"data.drop_classes={self.drop_classes}: {self.split.named_classes(rare, rows)} have fewer than "
+                f"{self.split.needed(rows)} rows, and no two classes are left; bring more rows"
+            )
+        if len(rare):
+            self.notes.append(
+                f"data.drop_classes={self.drop_classes} left out {(~kept).sum()} of {len(kept)} rows: "
+                f"{self.split.named_classes(rare, rows)}, with fewer than the {self.split.needed(rows)} needed."
+            )
+        return rows.only(kept), kept
 
     def target_of(self, target: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
         """Its numbers, or the codes and names of its classes."""
@@ -145,14 +201,14 @@ class TableFile(TabularData):
                 except ValueError:
                     moments = pd.to_datetime(column, utc=True)
                     self.notes.append(
-                        f"data.time={shown(self.time)}: {quoted(column.iloc[0])} is read as "
+                        f"data.time={shown(column.name)}: {quoted(column.iloc[0])} is read as "
                         f"{moments.iloc[0]:%Y-%m-%d}; dates written as 2026-01-31 cannot be mistaken."
                     )
             if moments.isna().any():
                 raise ValueError(f"{quoted(column[moments.isna()].iloc[0])} is no time")
         except (ValueError, TypeError, OverflowError, UserWarning) as error:
             raise InputError(
-                f"data.time={shown(self.time)}: the column can be read neither as numbers nor as dates "
+                f"data.time={shown(column.name)}: the column can be read neither as numbers nor as dates "
                 f"({shown(error)}); write dates as 2026-01-31"
             ) from None
         return moments.astype("int64").to_numpy()
@@ -215,7 +271,7 @@ class TableFile(TabularData):
                     "or leave the emptiest columns out with data.drop"
                 )
             self.notes.append(f"data.missing=drop left out {len(frame) - len(kept)} of {len(frame)} rows.")
-            return kept.reset_index(drop=True)
+            return kept
         if self.target in missing:
             raise InputError(
                 f"data.target={shown(self.target)} is missing in {missing[self.target]} of {len(frame)} rows: a target "

@@ -26,8 +26,8 @@ LARGEST = 1e150  # whose square is a number
 class Table:
     """features: numeric and text columns; target [n], floats, or class codes where class_names are given.
 
-    groups [n] and times [n], where the rows have any, are what `Rows` says. raw: the features as the user has them,
-    where they are not so already. fills: whether gaps are filled in, and not refused.
+    groups, times, parts and folds, where the rows have any, are what `Rows` says. raw: the features as the user has
+    them, where they are not so already. fills: whether gaps are filled in, and not refused.
     """
 
     features: pd.DataFrame
@@ -35,8 +35,15 @@ class Table:
     class_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
+    parts: np.ndarray | None = None
+    folds: np.ndarray | None = None
     raw: pd.DataFrame | None = None
     fills: bool = False
+
+    @property
+    def rows(self) -> Rows:
+        """What a split must respect."""
+        return Rows(self.target, self.class_names, self.groups, self.times, self.parts, self.folds)
 
 
 class TabularData(DataModule):
@@ -73,7 +80,7 @@ class TabularData(DataModule):
         self.class_names = table.class_names
         self.classes = len(table.class_names) or None
         self.digest = digest(table)
-        rows = self.split.parts(Rows(table.target, table.class_names, table.groups, table.times))
+        rows = self.split.parts(table.rows)
         if self.classes is None:
             check_range("the target", table.target)
             if np.ptp(table.target[rows["train"]]) == 0:
