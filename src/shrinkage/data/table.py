@@ -3,7 +3,7 @@
 import difflib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,8 @@ from pandas.api import types
 from shrinkage.errors import InputError
 
 from .quoting import LENGTH, dropping, quoted, shown
-from .reading import NUMBER, read_file
-from .recipe import GAP
+from .reading import read_file
+from .recipe import ENCODINGS, GAP, NUMBER, PARTS, Column
 from .tabular import Table, TabularData
 
 LISTED = 20  # the most columns that a message names
@@ -30,7 +30,10 @@ class TableFile(TabularData):
     values or at most ten distinct whole numbers are classes. drop: columns to leave out. group and time: columns that
     say which rows belong together and which are later; no features. max_categories: the most
     values a text column may have. missing: `error`; `drop` leaves out the rows; `mean` puts the training part's mean
-    into numeric columns and makes a category of its own in text ones.
+    into columns of numbers, booleans and dates, and makes a category of its own in text ones. encoding: which levels of
+    a text column are features, as `recipe.plan` says. unseen: what becomes of levels that no training row has, as
+    `Recipe` says. dates: `error` refuses columns of dates; or a list of what a date is made into, of `year`, `month`,
+    `weekday`, `dayofyear` and `trend`.
     """
 
     def __init__(
@@ -44,6 +47,9 @@ class TableFile(TabularData):
         group: str | None,
         time: str | None,
         max_categories: int,
+        encoding: str,
+        unseen: str,
+        dates: str | Sequence[str],
         **split: object,
     ) -> None:
         super().__init__(**split)
@@ -55,12 +61,15 @@ class TableFile(TabularData):
         for name, value, choices in (
             ("task", task, ("auto", "regression", "classification")),
             ("missing", missing, ("error", "drop", "mean")),
+            ("encoding", encoding, ENCODINGS),
+            ("unseen", unseen, ("zero", "error")),
         ):
             if value not in choices:
                 raise InputError(f"data.{name}={shown(value)}: must be one of {', '.join(choices)}; use {choices[0]}")
         if not isinstance(drop, list | tuple):
             way_out = dropping(drop) if isinstance(drop, str) else "data.drop=[]"
             raise InputError(f"data.drop={shown(drop)}: must be a list of columns; use {way_out}")
+        self.date_parts = read_date_parts(dates)
         if type(max_categories) is not int or max_categories < 1:
             raise InputError(f"data.max_categories={shown(max_categories)}: must be a whole number ≥ 1; use 100")
         if group is not None and time is not None:
@@ -68,10 +77,11 @@ class TableFile(TabularData):
         self.path, self.target, self.task, self.missing = Path(str(path)), str(target), task, missing
         self.title = self.path.name
         self.drop, self.max_categories = list(map(str, drop)), max_categories
+        self.encoding, self.unseen = encoding, unseen
         self.group, self.time = (None if column is None else str(column) for column in (group, time))
 
     def load(self) -> Table:
-        frame = read_file(self.path)
+        frame, columns = read_file(self.path)
         self.check_roles(list(frame))
         if self.target in self.drop:
             raise InputError(f"data.target={shown(self.target)}: it is in data.drop too; take it out of one of them")
@@ -108,9 +118,12 @@ class TableFile(TabularData):
                 f"data.target={shown(self.target)}: it is {shown(target.iloc[0])} in every row, there is nothing to "
                 "learn; choose another column"
             )
-        features, fills = self.check_features(frame), self.missing == "mean"
+        self.check_features(frame, columns)
         values, names = self.target_of(target)
-        return Table(features, values, names, groups, times, frame, fills)
+        fills = self.missing == "mean"
+        return Table(
+            *(frame, values, names, groups, times, columns, fills), self.encoding, self.date_parts, self.unseen
+        )
 
     def check_roles(self, columns: list[str]) -> None:
         """Raises InputError for the first column that is named and not there."""
@@ -223,20 +236,14 @@ class TableFile(TabularData):
             )
         return frame
 
-    def check_features(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The same features, booleans as 0 and 1, text as text."""
-        columns = {}
+    def check_features(self, frame: pd.DataFrame, columns: Mapping[str, Column]) -> None:
+        """Raises InputError for a column that no feature can be made of."""
         for name, column in frame.items():
             if column.isna().all():
                 raise InputError(f"column {quoted(name)} has no value at all; leave it out with {dropping(name)}")
-            if types.is_numeric_dtype(column):
-                columns[name] = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            self.check_dates(column, columns[name])
+            if columns[name].kind != "text":
                 continue
-            if types.is_datetime64_any_dtype(column):
-                raise InputError(
-                    f"column {quoted(name)} has moments in time, and features are numbers, booleans and text; order "
-                    f"the rows by it with data.time, or leave it out with {dropping(name)}"
-                )
             if column.nunique() > self.max_categories:
                 raise InputError(
                     f"text column {quoted(name)} has {column.nunique():,} different values: each becomes a column of "
@@ -248,8 +255,15 @@ class TableFile(TabularData):
                     f"column {quoted(name)} has gaps and the text {GAP!r}, and data.missing=mean makes one category of "
                     "them."
                 )
-            columns[name] = column.astype(object).where(column.notna(), GAP).astype(str)
-        return pd.DataFrame(columns)
+
+    def check_dates(self, column: pd.Series, rules: Column) -> None:
+        """Raises InputError for a column of dates where nothing is said of what they are to be."""
+        if rules.kind == "date" and not self.date_parts:
+            raise InputError(
+                f"column {quoted(rules.name)} has dates, such as {column.dropna().iloc[0]:%Y-%m-%d}; make numbers and "
+                f"categories of them with data.dates=[{','.join(PARTS)}] or some of these, order the rows by it with "
+                f"data.time, or leave it out with {dropping(rules.name)}"
+            )
 
     def is_classification(self, target: pd.Series) -> bool:
         if self.task != "auto":
@@ -265,3 +279,17 @@ class TableFile(TabularData):
                 )
             return classes
         return True
+
+
+def read_date_parts(dates: object) -> tuple[str, ...]:
+    """What `data.dates` makes of a date; nothing where it refuses dates."""
+    if dates == "error":
+        return ()
+    parts = tuple(map(str, dates)) if isinstance(dates, list | tuple) else ()
+    wrong = [part for part in parts if part not in PARTS]
+    if not parts or wrong or len(set(parts)) < len(parts):
+        raise InputError(
+            f"data.dates={shown(dates)}: must be error, or a list of some of {', '.join(PARTS)}, each once; use "
+            f"data.dates=[{','.join(PARTS)}]"
+        )
+    return parts
