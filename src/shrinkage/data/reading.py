@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable
@@ -18,27 +17,25 @@ from shrinkage.errors import InputError
 from .memory import check_memory
 from .parquet import SUFFIXES, ParquetRows
 from .quoting import quoted, shown
+from .recipe import Column, read_typed, read_written
 
 BLOCK = 1 << 20  # bytes that are looked at together
-GAPS = (  # cells without a value
-    *("", "NA", "N/A", "n/a", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None"),
-    *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-)
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
+ROWS = 10_000  # of a CSV, that are turned into columns together
 
 
-def read_file(path: Path) -> pd.DataFrame:
-    """A CSV (UTF-8, commas, plain or gzipped) or Parquet file, or a folder of Parquet files, each column with a name.
+def read_file(path: Path) -> tuple[pd.DataFrame, dict[str, Column]]:
+    """The values of a CSV (UTF-8, commas, plain or gzipped) or Parquet file, or of a folder of Parquet files.
 
-    An empty cell, and the words of GAPS, are no value. A CSV's column is numbers where all its other cells are, with a
-    decimal point, and booleans where they are true and false. Raises InputError where it is no such file.
+    Also the rules by which each column was read: `recipe.read_written` says how a CSV's cells are read, and
+    `recipe.read_typed` how Parquet's are. Raises InputError where it is no such file.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
             raise InputError(
                 f"data.path={shown(path)}: it is no file on a disk; give the path of a CSV or Parquet file"
             )
-        frame = read_parquet(path) if path.is_dir() or path.suffix.lower() in SUFFIXES else read_csv(path)
+        is_parquet = path.is_dir() or path.suffix.lower() in SUFFIXES
+        found = read_parquet(path) if is_parquet else read_csv(path)
     except InputError:
         raise
     except FileNotFoundError:
@@ -51,12 +48,13 @@ def read_file(path: Path) -> pd.DataFrame:
         raise InputError(
             f"data.path={shown(path)}: cannot be read ({shown(reason)}); it must be CSV (UTF-8), gzipped CSV or Parquet"
         ) from None
+    frame = pd.DataFrame({column.name: values for column, values in found})
     if frame.empty:
         raise InputError(f"data.path={shown(path)}: there is a header and no row; it needs rows")
-    return frame
+    return frame, {column.name: column for column, _ in found}
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
+def read_parquet(path: Path) -> list[tuple[Column, pd.Series]]:
     try:
         table = ParquetRows(path)
         check_memory(len(table), len(table.schema), "data=stream reads it a batch at a time", copies=1)
@@ -66,10 +64,11 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     frame.columns = named(path, map(str, frame.columns))
     decimals = [name for name in frame if types.infer_dtype(frame[name]) == "decimal"]
-    return frame.astype(dict.fromkeys(decimals, "float64"))
+    frame = frame.astype(dict.fromkeys(decimals, "float64"))
+    return [read_typed(frame[name]) for name in frame]
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def read_csv(path: Path) -> list[tuple[Column, pd.Series]]:
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"  # whatever the file is called
     open_file = gzip.open if is_gzip else open
@@ -81,52 +80,47 @@ def read_csv(path: Path) -> pd.DataFrame:
                     "damaged files do; save it as CSV in UTF-8"
                 )
     with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
-        names, rows = checked(path, lines)
-    settings = {
-        **{"compression": "gzip" if is_gzip else None, "header": 0, "names": names, "index_col": False},
-        **{"keep_default_na": False, "na_values": GAPS, "low_memory": False},
-    }
-    frame = pd.read_csv(path, **settings)
-    texts = frame.columns[[not types.is_numeric_dtype(frame[name]) for name in names]]
-    # Of whole numbers too large for 64 bits pandas makes Python's, to which 1_000 is one too, or text, gaps included.
-    huge = [name for name in texts if types.infer_dtype(frame[name]) == "integer" or frame[name].isin(GAPS).any()]
-    if huge:
-        frame = pd.read_csv(path, **settings, dtype=dict.fromkeys(huge, str))
-    if len(frame) != rows:
-        raise InputError(
-            f"data.path={shown(path)}: it has {rows} rows or {len(frame)}, by how its quotes and line ends are read; "
-            "write it anew, with quotes around cells that have a comma, a quote or a line's end in them"
-        )
-    return frame.apply(numbers)
+        names, columns = read_cells(path, lines)
+    return [read_written(name, cells) for name, cells in zip(names, columns, strict=True)]
 
 
-def checked(path: Path, lines: TextIO) -> tuple[list[str], int]:
-    """The names of a CSV's columns and the number of its rows, in each of which every column has a cell.
+def read_cells(path: Path, lines: TextIO) -> tuple[list[str], list[list[str]]]:
+    """The names of a CSV's columns and their cells as they are written; blank lines are skipped.
 
-    pandas would take the first cells of longer rows for the rows' names, which shifts all others; fill up shorter rows;
-    give another name to the second column of a name; and read on to the next quote where one is not closed.
+    Raises InputError for rows of other lengths than the header's, names that stand twice and quotes that stay open.
     """
     reader = csv.reader(lines, strict=True)
     rows = (row for row in reader if len(row) > 1 or row == [""] or "".join(row).strip(" \t"))
-    count = 0
     try:
         header = next(rows, None)
         if header is None:
             raise InputError(f"data.path={shown(path)}: the file is empty; it needs a header and rows")
         names = named(path, (name or f"Unnamed: {number}" for number, name in enumerate(header)))
+        columns: list[list[str]] = [[] for _ in names]
+        block: list[list[str]] = []
         for row in rows:
-            count += 1
             if len(row) != len(names):
                 raise InputError(
                     f"data.path={shown(path)}: line {reader.line_num} has {len(row)} cell{'s' * (len(row) != 1)} and "
                     f"the header has {len(names)}; mend the line, with quotes around a cell that has a comma in it"
                 )
+            block.append(row)
+            if len(block) == ROWS:
+                extend(columns, block)
+        extend(columns, block)
     except csv.Error as error:
         raise InputError(
             f"data.path={shown(path)}: line {reader.line_num} cannot be read ({error}); close each quote, and write a "
             "quote inside of quotes twice"
         ) from None
-    return names, count
+    return names, columns
+
+
+def extend(columns: list[list[str]], block: list[list[str]]) -> None:
+    """Append a block of rows to their columns, and empty it."""
+    for column, cells in zip(columns, zip(*block, strict=True), strict=False):
+        column.extend(cells)
+    block.clear()
 
 
 def named(path: Path, names: Iterable[str]) -> list[str]:
@@ -138,14 +132,3 @@ def named(path: Path, names: Iterable[str]) -> list[str]:
                 f"data.path={shown(path)}: {count} columns are called {quoted(name)}; give each a name of its own"
             )
     return found
-
-
-def numbers(column: pd.Series) -> pd.Series:
-    """A CSV's column as pandas reads it; as float64 where it has whole numbers of any size, or spaces for a gap."""
-    if types.is_numeric_dtype(column):
-        return column
-    cells = column.dropna()
-    if not all(NUMBER.fullmatch(text) for cell in cells if (text := str(cell).strip())):
-        return column
-    values = {index: float(text) for index, cell in cells.items() if (text := str(cell).strip())}
-    return pd.Series(values, dtype="float64").reindex(column.index) if values else column

@@ -3,7 +3,7 @@
 import difflib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,8 @@ from pandas.api import types
 from shrinkage.errors import InputError
 
 from .quoting import LENGTH, dropping, quoted, shown
-from .reading import NUMBER, read_file
-from .recipe import GAP
+from .reading import read_file
+from .recipe import ENCODINGS, GAP, NUMBER, PARTS, Column
 from .splits import Rows, read_folds, read_parts
 from .tabular import Table, TabularData
 
@@ -32,8 +32,10 @@ class TableFile(TabularData):
     fold_column: columns that say which rows belong together, which are later, and each row's part (`read_parts`) or
     fold (`read_folds`); no features. drop_classes: `rare` leaves out the rows of classes that have too few of them to
     be split; None refuses them. max_categories: the most values a text column may have. missing: `error`; `drop`
-    leaves out the rows; `mean` puts the training part's mean into numeric columns and makes a category of its own in
-    text ones.
+    leaves out the rows; `mean` puts the training part's mean into columns of numbers, booleans and dates, and makes a
+    category of its own in text ones. encoding: which levels of a text column are features, as `recipe.plan` says.
+    unseen: what becomes of levels that no training row has, as `Recipe` says. dates: `error` refuses columns of dates;
+    or a list of what a date is made into, of `year`, `month`, `weekday`, `dayofyear` and `trend`.
     """
 
     def __init__(
@@ -50,6 +52,9 @@ class TableFile(TabularData):
         fold_column: str | None,
         drop_classes: str | None,
         max_categories: int,
+        encoding: str,
+        unseen: str,
+        dates: str | Sequence[str],
         **settings: object,
     ) -> None:
         super().__init__(**settings)
@@ -61,12 +66,15 @@ class TableFile(TabularData):
         for name, value, choices in (
             ("task", task, ("auto", "regression", "classification")),
             ("missing", missing, ("error", "drop", "mean")),
+            ("encoding", encoding, ENCODINGS),
+            ("unseen", unseen, ("zero", "error")),
         ):
             if value not in choices:
                 raise InputError(f"data.{name}={shown(value)}: must be one of {', '.join(choices)}; use {choices[0]}")
         if not isinstance(drop, list | tuple):
             way_out = dropping(drop) if isinstance(drop, str) else "data.drop=[]"
             raise InputError(f"data.drop={shown(drop)}: must be a list of columns; use {way_out}")
+        self.date_parts = read_date_parts(dates)
         if type(max_categories) is not int or max_categories < 1:
             raise InputError(f"data.max_categories={shown(max_categories)}: must be a whole number ≥ 1; use 100")
         if drop_classes not in (None, "rare"):
@@ -79,9 +87,10 @@ class TableFile(TabularData):
         named = {"group": group, "time": time, "split": split, "fold_column": fold_column}
         self.roles = {key: str(column) for key, column in named.items() if column is not None}
         self.drop_classes = drop_classes
+        self.encoding, self.unseen = encoding, unseen
 
     def load(self) -> Table:
-        frame = read_file(self.path)
+        frame, columns = read_file(self.path)
         self.check_roles(list(frame))
         frame = frame.drop(columns=self.drop)
         self.check_values(frame)
@@ -111,7 +120,16 @@ class TableFile(TabularData):
         if self.drop_classes is not None:
             rows, kept = self.without_rare(rows)
             frame = frame[kept].reset_index(drop=True)
-        return Table(self.check_features(frame), **vars(rows), raw=frame, fills=self.missing == "mean")
+        self.check_features(frame, columns)
+        return Table(
+            frame,
+            **vars(rows),
+            columns=columns,
+            fills=self.missing == "mean",
+            encoding=self.encoding,
+            date_parts=self.date_parts,
+            unseen=self.unseen,
+        )
 
     def check_roles(self, columns: list[str]) -> None:
         """Raises InputError for the first column that is named and not there, or named twice."""
@@ -279,20 +297,14 @@ class TableFile(TabularData):
             )
         return frame
 
-    def check_features(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The same features, booleans as 0 and 1, text as text."""
-        columns = {}
+    def check_features(self, frame: pd.DataFrame, columns: Mapping[str, Column]) -> None:
+        """Raises InputError for a column that no feature can be made of."""
         for name, column in frame.items():
             if column.isna().all():
                 raise InputError(f"column {quoted(name)} has no value at all; leave it out with {dropping(name)}")
-            if types.is_numeric_dtype(column):
-                columns[name] = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            self.check_dates(column, columns[name])
+            if columns[name].kind != "text":
                 continue
-            if types.is_datetime64_any_dtype(column):
-                raise InputError(
-                    f"column {quoted(name)} has moments in time, and features are numbers, booleans and text; order "
-                    f"the rows by it with data.time, or leave it out with {dropping(name)}"
-                )
             if column.nunique() > self.max_categories:
                 raise InputError(
                     f"text column {quoted(name)} has {column.nunique():,} different values: each becomes a column of "
@@ -304,8 +316,15 @@ class TableFile(TabularData):
                     f"column {quoted(name)} has gaps and the text {GAP!r}, and data.missing=mean makes one category of "
                     "them."
                 )
-            columns[name] = column.astype(object).where(column.notna(), GAP).astype(str)
-        return pd.DataFrame(columns)
+
+    def check_dates(self, column: pd.Series, rules: Column) -> None:
+        """Raises InputError for a column of dates where nothing is said of what they are to be."""
+        if rules.kind == "date" and not self.date_parts:
+            raise InputError(
+                f"column {quoted(rules.name)} has dates, such as {column.dropna().iloc[0]:%Y-%m-%d}; make numbers and "
+                f"categories of them with data.dates=[{','.join(PARTS)}] or some of these, order the rows by it with "
+                f"data.time, or leave it out with {dropping(rules.name)}"
+            )
 
     def is_classification(self, target: pd.Series) -> bool:
         if self.task != "auto":
@@ -321,3 +340,17 @@ class TableFile(TabularData):
                 )
             return classes
         return True
+
+
+def read_date_parts(dates: object) -> tuple[str, ...]:
+    """What `data.dates` makes of a date; nothing where it refuses dates."""
+    if dates == "error":
+        return ()
+    parts = tuple(map(str, dates)) if isinstance(dates, list | tuple) else ()
+    wrong = [part for part in parts if part not in PARTS]
+    if not parts or wrong or len(set(parts)) < len(parts):
+        raise InputError(
+            f"data.dates={shown(dates)}: must be error, or a list of some of {', '.join(PARTS)}, each once; use "
+            f"data.dates=[{','.join(PARTS)}]"
+        )
+    return parts
