@@ -24,7 +24,6 @@ GAPS = frozenset(  # the words for no value: those of pandas
 GAP = "missing"  # the level of a gap in a text column whose gaps are filled
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-DIGITS = b"0123456789.eE+-"
 BOOLEANS = {"true": True, "false": False}
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?", re.ASCII)  # which pandas' ISO8601 reads; it reads years alone, too
 FORMATS = tuple(
@@ -263,42 +262,46 @@ def find_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -
     return found
 
 
-def read_written(name: str, cells: Sequence[str]) -> tuple[Column, pd.Series]:
+def read_written(cells: pd.Series) -> tuple[Column, pd.Series]:
     """The rules of a column that was written as text, as in a CSV, and its values as pandas has them.
 
     Where all cells but gaps are numbers it is of numbers; it is of booleans where they are true and false, in any
     case; of dates where all are written as one of FORMATS or as 2026-01-31; else of text, each cell as it stands.
     """
-    numbers = parse_numbers(cells)
+    name = str(cells.name)
+    gaps = cells.isin(GAPS)
+    numbers = parse_numbers(cells[~gaps] if gaps.any() else cells)
     if numbers is None:
-        is_gap = {cell: cell.strip() in GAPS for cell in set(cells)}
-        gaps = np.fromiter(map(is_gap.__getitem__, cells), bool, len(cells))
-        kept = [cell for cell in cells if not is_gap[cell]] if gaps.any() else cells
-        found = parse_numbers(kept) if kept else None
-        if found is None:
-            return read_words(name, cells, [cell for cell, gap in is_gap.items() if not gap])
-        numbers = np.full(len(cells), np.nan)
-        numbers[~gaps] = found
-    whole = not np.isnan(numbers).any() and np.abs(numbers).max(initial=0) < 2**53
-    whole = whole and bool((numbers == np.round(numbers)).all()) and all(map(WHOLE.fullmatch, map(str.strip, cells)))
-    return Column(name, "integer" if whole else "number"), pd.Series(
-        numbers.astype(np.int64) if whole else numbers, name=name
-    )
+        gaps = cells.str.strip().isin(GAPS)
+        numbers = parse_numbers(cells[~gaps].str.strip())
+    if numbers is None:
+        return read_words(name, cells.mask(gaps))
+    if not gaps.any() and np.abs(numbers).max() < 2**53 and cells.str.strip().str.fullmatch(WHOLE).all():
+        return Column(name, "integer"), pd.Series(numbers.astype(np.int64), name=name)
+    values = np.full(len(cells), np.nan)
+    values[~gaps] = numbers
+    return Column(name, "number"), pd.Series(values, name=name)
 
 
-def read_words(name: str, cells: Sequence[str], distinct: Sequence[str]) -> tuple[Column, pd.Series]:
-    """The same of a column that has no numbers. distinct: its cells without gaps, each once."""
-    if distinct and all(cell.strip().lower() in BOOLEANS for cell in distinct):
-        known = {cell: BOOLEANS[cell.strip().lower()] for cell in distinct}
-        values = [known.get(cell) for cell in cells]
-        return Column(name, "boolean"), pd.Series(values, dtype="boolean" if None in values else "bool", name=name)
-    known = {cell: cell for cell in distinct}
-    texts = pd.Series([known.get(cell) for cell in cells], dtype="str", name=name)
-    written = find_date_format(distinct)
+def read_words(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
+    """The same of a column of texts and gaps that has no numbers."""
+    codes, distinct = pd.factorize(cells)
+    words = [word.strip().lower() for word in distinct]
+    if words and BOOLEANS.keys() >= set(words):
+        known = pd.array([*map(BOOLEANS.get, words), None], dtype="boolean")  # a gap's code is −1
+        return Column(name, "boolean"), pd.Series(
+            known[codes], dtype="boolean" if (codes < 0).any() else "bool", name=name
+        )
+    return read_texts(name, cells)
+
+
+def read_texts(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
+    """The same of a column whose texts are dates or nothing but text."""
+    written = find_date_format(cells.dropna().unique())
     if written is None:
-        return Column(name, "text"), texts
+        return Column(name, "text"), cells
     column = Column(name, "date", date_format=written)
-    return column, as_dates(column, texts)
+    return column, as_dates(column, cells)
 
 
 def read_typed(cells: pd.Series) -> tuple[Column, pd.Series]:
@@ -319,18 +322,8 @@ def read_typed(cells: pd.Series) -> tuple[Column, pd.Series]:
         column = Column(name, "date", date_format=None if types.is_datetime64_any_dtype(cells) else ISO)
         return column, as_dates(column, cells)
     if inferred in ("string", "empty") and not isinstance(cells.dtype, pd.CategoricalDtype):
-        return read_words_of(name, cells)
+        return read_texts(name, cells.mask(cells.str.strip().isin(GAPS)))
     return Column(name, "text"), cells
-
-
-def read_words_of(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
-    """The rules and values of a column of text."""
-    distinct = [cell for cell in cells.dropna().unique() if cell.strip() not in GAPS]
-    written = find_date_format(distinct)
-    if written is not None:
-        column = Column(name, "date", date_format=written)
-        return column, as_dates(column, cells)
-    return Column(name, "text"), cells.where(cells.isin(distinct), None)
 
 
 def as_dates(column: Column, cells: pd.Series) -> pd.Series:
@@ -362,16 +355,19 @@ def is_date(texts: Sequence[str], written: str) -> bool:
     return True
 
 
-def parse_numbers(texts: Sequence[str]) -> np.ndarray | None:
-    """The numbers that texts are; None where one of them is no number, a gap included."""
-    joined = "".join(texts)
-    try:
-        if joined.isascii() and not joined.encode().translate(None, DIGITS):  # float reads 1_000 and nan, too
-            return np.fromiter(map(float, texts), np.float64, len(texts))
-        if all(NUMBER.fullmatch(text.strip()) for text in texts):
-            return np.fromiter(map(float, texts), np.float64, len(texts))
-    except ValueError:
-        pass
+def parse_numbers(texts: pd.Series) -> np.ndarray | None:
+    """The numbers that texts are; None where there is none, or one of them is no number."""
+    if texts.empty:
+        return None
+    if isinstance(texts.dtype, pd.StringDtype) and texts.dtype.storage == "pyarrow":
+        try:
+            numbers = texts.astype("Float64").to_numpy(dtype=np.float64)
+        except ValueError:
+            numbers = np.array([np.nan])
+        if not np.isnan(numbers).any():
+            return numbers
+    if all(map(NUMBER.fullmatch, texts)):
+        return np.fromiter(map(float, texts), np.float64, len(texts))
     return None
 
 
