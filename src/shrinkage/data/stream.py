@@ -64,7 +64,7 @@ class StreamedTable(TableFile):
         if not len(self.table):
             raise InputError(f"data.path={shown(self.path)}: there is no row in it; it needs rows")
         columns = named(self.path, self.table.schema.names)
-        self.check_roles(columns)
+        self.find_roles(columns)
         apart = {self.target, *self.roles.values(), *self.drop}
         self.columns = [column for column in columns if column not in apart]
         if not self.columns:

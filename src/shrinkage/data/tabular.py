@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from shrinkage.errors import InputError
 
 from .base import EXAMPLE_ROWS, DataModule, Part
+from .leaks import find_leaks
 from .memory import check_memory
 from .quoting import dropping, quoted
 from .recipe import GAP, Column, Feature, Recipe, describe_unseen, find_levels, plan, read_typed
@@ -102,6 +103,12 @@ class TabularData(DataModule):
         texts = {column.name for column in columns if column.kind == "text"}
         seen = {name: filled[name] if name in texts else numbers for name, numbers in values.items()}
         self.digest = digest(pd.DataFrame(seen), table.target)
+        known = {name: found[rows["train"]] for name, found in filled.items()}
+        for name, how in find_leaks(known, table.target[rows["train"]], self.classes).items():
+            self.notes.append(
+                f"column {quoted(name)} alone nearly determines the target ({how}): if it is not known where the model "
+                f"is to predict, leave it out with {dropping(name)}."
+            )
         # Learned from the training rows alone, so that nothing of the other parts leaks into them.
         columns = [learn_levels(column, filled[column.name][rows["train"]], table.date_parts) for column in columns]
         recipe = replace(plan(columns, table.encoding, table.date_parts), unseen=table.unseen)
