@@ -191,10 +191,13 @@ class Split:
             rare = self.rare(rows)
             if len(rare):
                 places = "part" if self.folds is None else f"of the {self.folds} folds"
+                others = "leave these classes out with data.drop_classes=rare"
+                if len(rows.class_names) - len(rare) < 2:
+                    others = "choose another target, or data.task=regression if it is a number"
                 raise InputError(
                     f"{self.named_classes(rare, rows)}: every class needs at least {self.needed(rows)} rows, one for "
                     f"each {places}{' and one to test' * (self.folds is not None and test > 0)}; bring more of them, "
-                    "or leave these classes out with data.drop_classes=rare"
+                    f"or {others}"
                 )
             for part, count in drawn.items():
                 if 0 < count < len(rows.class_names):
