@@ -1,10 +1,12 @@
 """Every conversion of λ, verified by solving there and comparing weights."""
 
 import math
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -24,7 +26,7 @@ NOISE = 0.25
 
 
 def setting_of(convention: Convention) -> Setting:
-    return Setting(N, None if convention.kind == "regression" else 2, MOMENTUM, NOISE, RHO)
+    return Setting(N, None if convention.kind == "regression" else 2, MOMENTUM, NOISE, RHO, float(REAL.std()))
 
 
 def smooth(loss, penalty) -> np.ndarray:
@@ -211,7 +213,9 @@ def ours(penalty: str, classification: bool, lambd: float = LAMBD) -> np.ndarray
 
 
 @pytest.mark.parametrize(
-    "convention", [c for c in CONVENTIONS if c.kind != "both"], ids=lambda c: f"{c.key}-{c.penalty}-{c.kind}"
+    "convention",
+    [c for c in CONVENTIONS if c.kind != "both" and c.key != "glmnet"],
+    ids=lambda c: f"{c.key}-{c.penalty}-{c.kind}",
 )
 def test_the_other_library_finds_our_weights(convention: Convention) -> None:
     value = convention.value(LAMBD, setting_of(convention))
@@ -228,6 +232,68 @@ def test_decoupled_decay_and_optax_find_our_weights(kind: str) -> None:
     np.testing.assert_allclose(sgdw(strength, loss), expected, rtol=0, atol=1e-6)
     strength = found["optax"].value(LAMBD, Setting())
     np.testing.assert_allclose(optax_rest(strength, kind), expected, rtol=0, atol=1e-6)
+
+
+# A row of settings.csv is a fit of the last columns of rows.csv; the intercept and the weights are a line each.
+GLMNET = """
+if (!requireNamespace("glmnet", quietly = TRUE)) quit(status = 3)
+rows <- as.matrix(read.csv("rows.csv"))
+settings <- read.csv("settings.csv")
+x <- rows[, grepl("^x", colnames(rows))]
+for (i in seq_len(nrow(settings))) {
+  s <- settings[i, ]
+  fit <- glmnet::glmnet(x, rows[, s$target], s$family, alpha = s$alpha, lambda = s$lambda,
+                        standardize = s$standardize == 1, thresh = 1e-14, maxit = 1e6)
+  cat(sprintf("%.17g", as.matrix(coef(fit))), "\\n")
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def in_glmnet(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, bool], np.ndarray]:
+    """The weights that R's glmnet finds for our λ by its row of the table, by penalty, kind and `standardize`."""
+    if shutil.which("Rscript") is None:
+        pytest.skip("R is not installed")
+    folder, fits = tmp_path_factory.mktemp("glmnet"), {}
+    for convention in (c for c in CONVENTIONS if c.key == "glmnet"):
+        value = convention.value(LAMBD, setting_of(convention))
+        fits[convention.penalty, convention.kind, True] = (alphas(convention.penalty), value)
+        fits[convention.penalty, convention.kind, False] = (alphas(convention.penalty), value)
+    # Where y has been divided by nothing here, L1's λ is not either; an elastic net has another ratio there.
+    l1, l2 = RHO * LAMBD, (1 - RHO) * LAMBD * REAL.std()
+    fits[L1, "regression", False] = (1.0, LAMBD)
+    fits[ELASTIC_NET, "regression", False] = (l1 / (l1 + l2), l1 + l2)
+    kinds = {"regression": ("gaussian", "y"), "classification": ("binomial", "c")}
+    settings = [(*kinds[kind], *fit, int(standardize)) for (_, kind, standardize), fit in fits.items()]
+    names = ["family", "target", "alpha", "lambda", "standardize"]
+    columns = [f"x{number}" for number in range(P)]
+    pd.DataFrame(X, columns=columns).assign(y=REAL, c=CLASSES).to_csv(folder / "rows.csv", index=False)
+    pd.DataFrame(settings, columns=names).to_csv(folder / "settings.csv", index=False)
+    done = subprocess.run(["Rscript", "-e", GLMNET], cwd=folder, capture_output=True, text=True, timeout=120)
+    if done.returncode == 3:
+        pytest.skip("R has no glmnet")
+    assert done.returncode == 0, done.stderr
+    lines = [np.array(line.split(), dtype=float) for line in done.stdout.splitlines()]
+    return dict(zip(fits, lines, strict=True))
+
+
+def alphas(penalty: str) -> float:
+    return {L2: 0.0, L1: 1.0, ELASTIC_NET: RHO}[penalty]
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize("penalty", [L2, L1, ELASTIC_NET])
+def test_glmnet_finds_our_weights(in_glmnet: dict, penalty: str, kind: str, standardize: bool) -> None:
+    """Its thresh = 1e-14 ends at changes of 1e-7 in standardised weights; what is left after them is a few of these."""
+    unit = X.std(axis=0) if standardize else np.ones(P)
+    scale = REAL.std() if standardize and kind == "regression" else 1.0
+    target = REAL / scale if kind == "regression" else CLASSES
+    l1 = alphas(penalty) * LAMBD
+    best = optimum(X / unit, target, None if kind == "regression" else 2, l1, LAMBD - l1)
+    theirs = in_glmnet[penalty, kind, standardize]
+    np.testing.assert_allclose(theirs[1:] * unit / scale, best.weight[0], rtol=0, atol=1e-6)
+    assert theirs[0] / scale == pytest.approx(best.bias[0], abs=1e-6 * (1 + np.abs(X / unit).mean(axis=0).sum()))
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
@@ -302,10 +368,13 @@ def test_the_command_prints_and_asks() -> None:
     done = command("l2", "26.5", "--given-as", "sklearn", "--rows", "265")
     assert done.returncode == 0 and "λ = 0.1 in shrinkage" in done.stdout and "--noise-variance" in done.stdout
     assert "--rows" in command("l1", "0.03").stdout
+    done = command("l2", "326", "--given-as", "glmnet", "--target-sd", "424.9")
+    assert done.returncode == 0 and f"λ = {326 / 424.9:.6g} in shrinkage" in done.stdout
     for arguments, words in (
         (["l2", "2", "--given-as", "sklearn"], "give --rows"),
         (["l2", "-1"], "must be a finite number ≥ 0"),
         (["l1", "1", "--given-as", "ridge"], "must be one of"),
+        (["l2", "326", "--given-as", "glmnet"], "give --target-sd"),
         (["l2", "0", "--given-as", "prior", "--rows", "9", "--noise-variance", "1"], "infinite λ"),
     ):
         done = command(*arguments)

@@ -223,7 +223,7 @@ def test_a_category_unseen_in_training_is_no_category(tmp_path: Path) -> None:
         ("y\n1\n2\n3\n", [], r"no column is left"),
         ("x,y\n1,2\ninf,3\n3,4\n", [], r"column 'x' is infinite in 1 of 3 rows"),
         ("x,y\n1,2\n,3\n3,4\n", [], r"'x' in 1; use data.missing=drop"),
-        ("x,y\n1,a\n2,b\n3,a\n4,a\n5,a\n6,a\n", [], r"class 'b' has 1 row"),
+        ("x,y\n1,a\n2,b\n3,a\n4,a\n5,a\n6,a\n", [], r"class 'b' \(1 row\): every class needs at least 3 rows"),
         ("x,y\n1,a\n2,b\n3,a\n", ["data.task=regression"], r"regression needs numbers"),
         ("x,y\n1,2\n2,3\n", ["data.missing=zero"], r"data.missing=zero: must be one of"),
         ("x,y\n1,2\n2,3\n", ["data.val=0.9"], r"together under 1"),

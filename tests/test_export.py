@@ -23,13 +23,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from shrinkage.data.base import DataModule
+from shrinkage.data.recipe import Recipe
 from shrinkage.data.splits import Rows
 from shrinkage.data.table import TableFile
 from shrinkage.errors import InputError
 from shrinkage.export import coefficients, preprocessing, write_model
 from shrinkage.tracking.client import Client
 from shrinkage.tracking.logger import JournalLogger
-from shrinkage.tracking.serving import Preprocessing
 from shrinkage.training import Training, build
 
 pytestmark = pytest.mark.xdist_group("export")  # one training for all of them
@@ -239,7 +239,8 @@ def test_nothing_in_it_is_a_pickle(exported: dict, here: MlflowClient, tmp_path:
     for name in ("kinds", "mlp"):
         path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/1", dst_path=str(tmp_path / name)))
         files = [file for file in path.rglob("*") if file.is_file()]
-        assert {"serving.py", "model.pt2", "preprocessing.json", "MLmodel"} <= {file.name for file in files}
+        expected = {"serving.py", "recipe.py", "model.pt2", "preprocessing.json", "MLmodel"}
+        assert expected <= {file.name for file in files}
         contents = {file.name: file.read_bytes() for file in files}
         for file in filter(zipfile.is_zipfile, files):
             with zipfile.ZipFile(file) as archive:
@@ -349,7 +350,7 @@ def test_serving_prepares_rows_as_training_did(tmp_path_factory, frame: pd.DataF
         data = module_of(path, missing="mean", standardize=standardize, seed=seed)
     except InputError:  # a column of gaps alone
         return
-    prepare = Preprocessing(json.loads(json.dumps(preprocessing(data, torch.float32))))
+    prepare = Recipe.from_json(json.loads(json.dumps(preprocessing(data, torch.float32))))
     rows = data.split.parts(Rows(data.load().target))
     raw = pd.read_parquet(path)[list(reversed(frame.columns))]
     for name, part in data.parts.items():

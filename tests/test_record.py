@@ -8,7 +8,9 @@ import pytest
 import yaml
 from conftest import ROOT, config, runs, tracked_here, train_py
 from mlflow.tracking import MlflowClient
+from sklearn.datasets import load_diabetes
 
+from shrinkage.data.splits import Rows, Split
 from shrinkage.fit import Refused, fit
 from shrinkage.tracking.client import Client
 from shrinkage.tracking.location import store_uri, without_password
@@ -54,6 +56,9 @@ def test_the_whole_record(l1_run: tuple[subprocess.CompletedProcess, Path]) -> N
 
     tags = run.data.tags
     assert tags["equivalent.sklearn"] == "Lasso(alpha=0.1)" and tags["equivalent.mse"] == "λ = 0.2"
+    target = load_diabetes().target
+    deviation = target[Split(0.2, 0.2, 0, None, 0, 0, False).parts(Rows(target))["train"]].std()
+    assert tags["equivalent.glmnet"] == f"glmnet(alpha=1, lambda={0.1 * deviation:.6g})"
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     assert tags["mlflow.source.git.commit"] == commit and tags["git.clean"] in ("true", "false")
     assert tags["overrides"] == "data=diabetes penalty=l1 lambd=0.1 trainer.max_epochs=4"

@@ -161,7 +161,7 @@ def test_a_full_batch_run_is_that_in_memory(tmp_path: Path) -> None:
     [
         (pd.Series([1.0, None] * 50), "has gaps, and a stream fills nothing in"),
         (pd.Series([1.0, np.inf] * 50), "is infinite in"),
-        (pd.Series(pd.date_range("2026-01-01", periods=100)), "has values of type timestamp"),
+        (pd.Series(pd.date_range("2026-01-01", periods=100)), "has dates, such as 2026-01-01; make numbers"),
         (pd.Series([f"text {n}" for n in range(100)]), "more than 9 different values"),
     ],
 )
@@ -253,6 +253,6 @@ def test_lanes_of_one_order_ride_on_a_stream(tmp_path: Path) -> None:
 def test_a_column_of_moments_is_no_text_to_a_table(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     frame(60).assign(day=pd.date_range("2026-01-01", periods=60)).to_parquet(path)
-    with pytest.raises(InputError, match="column 'day' has moments in time"):
+    with pytest.raises(InputError, match="column 'day' has dates, such as 2026-01-01"):
         loaded("table", path, "y")
     assert len(loaded("table", path, "y", "data.time=day").parts["train"]) > 30

@@ -8,6 +8,7 @@
 """
 
 import argparse
+import contextlib
 import math
 import sys
 from collections.abc import Callable
@@ -22,7 +23,8 @@ L2, L1, ELASTIC_NET = "l2", "l1", "elastic_net"
 class Setting:
     """What a conversion may need. rows: n of the training part. classes: None for regression. momentum: μ of SGD.
 
-    noise_variance: σ² of a regression's residuals; a logistic likelihood has σ² = 1.
+    noise_variance: σ² of a regression's residuals; a logistic likelihood has σ² = 1. target_sd: the standard deviation
+    (1/n) of a regression's target over the training rows, by which it is divided here.
     """
 
     rows: int | None = None
@@ -30,6 +32,7 @@ class Setting:
     momentum: float = 0.0
     noise_variance: float | None = None
     l1_ratio: float = 0.5
+    target_sd: float | None = None
 
     def n(self) -> int:
         if self.rows is None:
@@ -42,6 +45,11 @@ class Setting:
         if self.noise_variance is None:
             raise InputError("needs σ², the variance of the noise; give --noise-variance")
         return self.noise_variance
+
+    def deviation(self) -> float:
+        if self.target_sd is None:
+            raise InputError("needs sd(y), the standard deviation (1/n) of the target; give --target-sd")
+        return self.target_sd
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,17 @@ def per_row(setting: Setting) -> float:
     return 1 / setting.n()
 
 
+def target_sd(setting: Setting) -> float:
+    return setting.deviation()
+
+
 def has_two_classes(setting: Setting) -> bool:
     return setting.classes == 2
 
 
+# glmnet divides y by its sd, and λ with it, whatever alpha and its own `standardize` are; the sd is that of 1/n.
+GLMNET = "R's glmnet, where x and y are standardised here; λ in the units of y"
+GLMNET_CLASSES = "R's glmnet (binomial, multinomial), where x is standardised here"
 CONVENTIONS = (
     Convention("d2l", L2, "regression", "mean ½r² + (λ/2)‖w‖²", "λ = {value}", one),
     Convention("sum_of_squares", L2, "regression", "Σ½r² + (λ/2)‖w‖²", "λ = {value}", rows),
@@ -111,6 +126,7 @@ CONVENTIONS = (
     Convention("keras", L2, "regression", "mean r² + λΣw²", "keras.regularizers.L2({value})", one),
     Convention("slides", L2, "regression", "Σr² + λΣβ²", "λ = {value}", rows),
     Convention("sklearn", L2, "regression", "Σr² + alpha‖w‖²", "Ridge(alpha={value})", rows, linear=True),
+    Convention("glmnet", L2, "regression", GLMNET, "glmnet(alpha=0, lambda={value})", target_sd, linear=True),
     Convention("torch_sgd", L2, "regression", "mean ½r², SGD's decay", "SGD(weight_decay={value})", one),
     Convention("torch_sgd_mse", L2, "regression", "nn.MSELoss, SGD's decay", "SGD(weight_decay={value})", two),
     Convention("torch_adam", L2, "regression", "mean ½r², Adam's decay", "Adam(weight_decay={value})", one),
@@ -127,6 +143,7 @@ CONVENTIONS = (
         inverse=True,
         linear=True,
     ),
+    Convention("glmnet", L2, "classification", GLMNET_CLASSES, "glmnet(alpha=0, lambda={value})", one, linear=True),
     Convention(
         "two_softmax_rows",
         L2,
@@ -168,6 +185,7 @@ CONVENTIONS = (
     Convention("keras", L1, "regression", "mean r² + λ‖w‖₁", "keras.regularizers.L1({value})", two),
     Convention("slides", L1, "regression", "Σr² + λΣ|β|", "λ = {value}", two_rows),
     Convention("sklearn", L1, "regression", "mean ½r² + alpha‖w‖₁", "Lasso(alpha={value})", one, linear=True),
+    Convention("glmnet", L1, "regression", GLMNET, "glmnet(alpha=1, lambda={value})", target_sd, linear=True),
     Convention("sum_of_losses", L1, "classification", "ΣCE + λ‖w‖₁", "λ = {value}", rows),
     Convention("keras", L1, "classification", "mean CE + λ‖w‖₁", "keras.regularizers.L1({value})", one),
     Convention(
@@ -180,6 +198,7 @@ CONVENTIONS = (
         inverse=True,
         linear=True,
     ),
+    Convention("glmnet", L1, "classification", GLMNET_CLASSES, "glmnet(alpha=1, lambda={value})", one, linear=True),
     Convention(
         "prior",
         L1,
@@ -197,6 +216,12 @@ CONVENTIONS = (
         "ElasticNet(alpha={value}, l1_ratio={rho})",
         one,
         linear=True,
+    ),
+    Convention(
+        "glmnet", ELASTIC_NET, "regression", GLMNET, "glmnet(alpha={rho}, lambda={value})", target_sd, linear=True
+    ),
+    Convention(
+        "glmnet", ELASTIC_NET, "classification", GLMNET_CLASSES, "glmnet(alpha={rho}, lambda={value})", one, linear=True
     ),
     Convention(
         "sklearn",
@@ -235,9 +260,16 @@ def here(key: str, penalty: str, value: float, setting: Setting) -> float:
 
 
 def tags(penalty: str, lambd: float, setting: Setting, linear: bool) -> dict[str, str]:
-    """`equivalent.*` of a run: how its λ is written elsewhere; the prior in units of σ² where that is not known."""
-    known = [convention for convention in conventions(penalty, setting) if linear or not convention.linear]
-    return {f"equivalent.{convention.key}": equivalent(convention, lambd, setting) for convention in known}
+    """`equivalent.*` of a run: how its λ is written elsewhere, wherever the numbers that this needs are known.
+
+    The prior is given in units of σ² where that is not known.
+    """
+    found = {}
+    for convention in conventions(penalty, setting):
+        if linear or not convention.linear:
+            with contextlib.suppress(InputError):
+                found[f"equivalent.{convention.key}"] = equivalent(convention, lambd, setting)
+    return found
 
 
 def equivalent(convention: Convention, lambd: float, setting: Setting) -> str:
@@ -282,6 +314,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, help="how many classes; leave out for regression")
     parser.add_argument("--momentum", type=float, default=0.0, help="μ of SGD, for decay apart from the gradient")
     parser.add_argument("--noise-variance", type=float, help="σ² of a regression's noise, for the prior")
+    parser.add_argument("--target-sd", type=float, help="sd(y), 1/n, of a regression's training rows, for glmnet")
     parser.add_argument("--l1-ratio", type=float, default=0.5, help="ρ of the elastic net")
     given = parser.parse_args()
     for name, value, holds, rule in (
@@ -295,11 +328,12 @@ def main() -> None:
             given.noise_variance is None or given.noise_variance > 0,
             "must be > 0",
         ),
+        ("--target-sd", given.target_sd, given.target_sd is None or 0 < given.target_sd < math.inf, "must be > 0"),
         ("--l1-ratio", given.l1_ratio, 0 <= given.l1_ratio <= 1, "must be 0 ≤ ρ ≤ 1"),
     ):
         if not holds:
             sys.exit(f"shrinkage: {name}={value}: {rule}")
-    setting = Setting(given.rows, given.classes, given.momentum, given.noise_variance, given.l1_ratio)
+    setting = Setting(given.rows, given.classes, given.momentum, given.noise_variance, given.l1_ratio, given.target_sd)
     try:
         lambd = here(given.given_as, given.penalty, given.value, setting) if given.given_as else given.value
     except InputError as error:

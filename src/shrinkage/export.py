@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from shrinkage.data import recipe
 from shrinkage.data.base import DataModule
 from shrinkage.models.linear import Linear
 from shrinkage.tracking.source import INTERCEPT
@@ -20,7 +22,8 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
     """Write what `tracking/serving.py` predicts with, from rows as the user has them; returns the folder.
 
     model.pt2: the network in evaluation mode, of any number of rows (`torch.export`). preprocessing.json: what comes
-    before and after it. example.json: a few raw rows. Nothing in them is a pickle.
+    before and after it. recipe.py: the program that reads cells by it. example.json: a few raw rows. Nothing in them is
+    a pickle.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dtype = next(model.parameters()).dtype
@@ -28,6 +31,7 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
     program.example_inputs = None  # the only part of the file that would be pickled
     torch.export.save(program, folder / "model.pt2")
     write_json(folder / "preprocessing.json", preprocessing(datamodule, dtype))
+    shutil.copyfile(recipe.__file__, folder / "recipe.py")
     example, columns = datamodule.example(), datamodule.recipe().columns
     rows = {column.name: [as_json(value, column.kind) for value in example[column.name]] for column in columns}
     write_json(folder / "example.json", rows)
@@ -42,14 +46,12 @@ def as_program(model: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
 
 def preprocessing(datamodule: DataModule, dtype: torch.dtype) -> dict[str, object]:
     """The recipe of the features, and what the outputs mean."""
-    recipe = datamodule.recipe()
     return {
         "classes": list(datamodule.class_names),
         "center": float(datamodule.center),
         "scale": float(datamodule.scale),
         "dtype": str(dtype).removeprefix("torch."),
-        "columns": [asdict(column) for column in recipe.columns],
-        "features": [asdict(feature) for feature in recipe.features],
+        **asdict(datamodule.recipe()),
     }
 
 
@@ -59,7 +61,11 @@ def write_json(path: Path, content: object) -> None:
 
 def as_json(value: object, kind: str) -> object:
     """A value of a raw column; None for a gap."""
-    return None if pd.isna(value) else {"number": float, "integer": int, "boolean": bool, "text": str}[kind](value)
+    if pd.isna(value):
+        return None
+    return {"number": float, "integer": int, "boolean": bool, "date": lambda moment: f"{moment}", "text": str}[kind](
+        value
+    )
 
 
 def coefficients(

@@ -250,6 +250,7 @@ def equivalents(
         momentum,
         datamodule.noise_variance,
         penalty.l1_ratio if isinstance(penalty, ElasticNet) else 0.0,
+        datamodule.scale if datamodule.standardize else None,
     )
     return conventions.tags(kinds[type(penalty)], lambd, setting, type(model) is Linear)
 

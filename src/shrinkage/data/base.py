@@ -134,6 +134,8 @@ class DataModule(L.LightningDataModule, ABC):
     kind: `rows` to predict a target of, or `language` to predict the next byte of. stackable: whether several draws of
     it can be put together for lanes, as tensors. in_memory: whether a part's x and y are there, to solve for optima.
 
+    standardize: whether features, and a regression target, are divided by their standard deviations.
+
     After `setup`: parts; classes (None for regression) and class_names; feature_names, of rows of numbers; for
     regression center and scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is
     known; digest, of all rows whatever their split, where there are such; notes, sentences that the user should read.
@@ -150,6 +152,7 @@ class DataModule(L.LightningDataModule, ABC):
                 f"data.batch_size={batch_size}: must be a whole number ≥ 1; use data.batch_size=null for all rows"
             )
         self.seed, self.batch_size = seed, batch_size
+        self.standardize = False
         self.title: str | None = None  # where the data have a better name than their choice in conf/data
         self.order_seeds = [order_seed]
         self.share = Share()
@@ -276,7 +279,8 @@ class StackedData(DataModule):
 
     def make_parts(self) -> dict[str, Part]:
         first = self.datamodules[0]
-        for name in ("classes", "class_names", "feature_names", "center", "scale", "noise_variance", "title"):
+        same = ("classes", "class_names", "feature_names", "standardize", "center", "scale", "noise_variance", "title")
+        for name in same:
             setattr(self, name, getattr(first, name))
         return first.parts
 

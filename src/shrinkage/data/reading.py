@@ -2,43 +2,101 @@
 
 import csv
 import gzip
-import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 import pandas as pd
+import pyarrow as pa
 from pandas.api import types
 from pyarrow import ArrowException
 
 from shrinkage.errors import InputError
 
 from .memory import check_memory
+from .notation import DECIMALS, PLAIN, THOUSANDS, Notation, Numerals, find_notations, name_of
 from .parquet import SUFFIXES, ParquetRows
 from .quoting import quoted, shown
+from .recipe import GAPS, NUMBER, Column, as_plain, read_typed, read_words, read_written
 
 BLOCK = 1 << 20  # bytes that are looked at together
-GAPS = (  # cells without a value
-    *("", "NA", "N/A", "n/a", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None"),
-    *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-)
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
+ROWS = 10_000  # of a CSV, that are turned into columns together
+HEAD = 1000  # lines by which the separator is found out
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+COMMENTS = {"none": "", "hash": "#"}
+SIGNS = {"separator": SEPARATORS, "decimal": DECIMALS, "thousands": THOUSANDS, "comment": COMMENTS}
+LISTED = 5  # the most columns that a note names
 
 
-def read_file(path: Path) -> pd.DataFrame:
-    """A CSV (UTF-8, commas, plain or gzipped) or Parquet file, or a folder of Parquet files, each column with a name.
+@dataclass(frozen=True)
+class CsvFormat:
+    """How a CSV is written; `auto` is found out where there is no doubt.
 
-    An empty cell, and the words of GAPS, are no value. A CSV's column is numbers where all its other cells are, with a
-    decimal point, and booleans where they are true and false. Raises InputError where it is no such file.
+    separator: what is between cells. decimal: the sign before decimals. thousands: the sign between thousands.
+    comment: how lines begin that are left out. Each is a name of `SIGNS` or the sign itself.
+    """
+
+    separator: str = "auto"
+    decimal: str = "auto"
+    thousands: str = "auto"
+    comment: str = "auto"
+
+    def __post_init__(self) -> None:
+        for key, names in SIGNS.items():
+            value = getattr(self, key)
+            is_sign = isinstance(value, str) and len(value) == 1 and key in ("separator", "comment")
+            if not (value == "auto" or value in names or value in names.values() or is_sign):
+                raise InputError(f"data.{key}={shown(value)}: must be one of auto, {', '.join(names)}; use auto")
+        if self.sign("decimal") is not None and self.sign("decimal") == self.sign("thousands"):
+            raise InputError(
+                f"data.decimal={self.decimal} data.thousands={self.thousands}: the signs must differ; leave one out"
+            )
+
+    def sign(self, key: str) -> str | None:
+        """The sign that the user has said, None where it is to be found out."""
+        value = getattr(self, key)
+        return None if value == "auto" else SIGNS[key].get(value, value)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file's columns: their values, and the rules by which they were read.
+
+    notes: how the file was read where that is not plain. doubts: of columns whose numbers can be read in two ways, what
+    to do. gap_words: the words that were read as gaps in each column, by their rows. codes: of columns of numbers, a
+    cell that begins with a 0, which is lost.
+    """
+
+    frame: pd.DataFrame
+    columns: dict[str, Column]
+    notes: Sequence[str] = ()
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    gap_words: Mapping[str, pd.Series] = field(default_factory=dict)
+    codes: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_file(path: Path, csv_format: CsvFormat) -> Contents:
+    """A CSV (UTF-8, plain or gzipped) or Parquet file, or a folder of Parquet files.
+
+    `recipe.read_written` says how a CSV's cells are read, and `recipe.read_typed` how Parquet's are. Raises InputError
+    where it is no such file.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
             raise InputError(
                 f"data.path={shown(path)}: it is no file on a disk; give the path of a CSV or Parquet file"
             )
-        frame = read_parquet(path) if path.is_dir() or path.suffix.lower() in SUFFIXES else read_csv(path)
+        is_parquet = path.is_dir() or path.suffix.lower() in SUFFIXES
+        if is_parquet and csv_format != CsvFormat():
+            raise InputError(
+                f"data.path={shown(path)}: data.separator, data.decimal, data.thousands and data.comment say how a CSV "
+                "is written, and this is Parquet; leave them out"
+            )
+        contents = read_parquet(path) if is_parquet else read_csv(path, csv_format)
     except InputError:
         raise
     except FileNotFoundError:
@@ -51,12 +109,12 @@ def read_file(path: Path) -> pd.DataFrame:
         raise InputError(
             f"data.path={shown(path)}: cannot be read ({shown(reason)}); it must be CSV (UTF-8), gzipped CSV or Parquet"
         ) from None
-    if frame.empty:
+    if contents.frame.empty:
         raise InputError(f"data.path={shown(path)}: there is a header and no row; it needs rows")
-    return frame
+    return contents
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
+def read_parquet(path: Path) -> Contents:
     try:
         table = ParquetRows(path)
         check_memory(len(table), len(table.schema), "data=stream reads it a batch at a time", copies=1)
@@ -66,10 +124,17 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     frame.columns = named(path, map(str, frame.columns))
     decimals = [name for name in frame if types.infer_dtype(frame[name]) == "decimal"]
-    return frame.astype(dict.fromkeys(decimals, "float64"))
+    frame = frame.astype(dict.fromkeys(decimals, "float64"))
+    found = [read_typed(frame[name]) for name in frame]
+    texts = {name: frame[name] for name in frame if types.infer_dtype(frame[name], skipna=True) == "string"}
+    return Contents(
+        pd.DataFrame({column.name: values for column, values in found}),
+        {column.name: column for column, _ in found},
+        gap_words=find_gap_words(texts),
+    )
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def read_csv(path: Path, csv_format: CsvFormat) -> Contents:
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"  # whatever the file is called
     open_file = gzip.open if is_gzip else open
@@ -81,52 +146,216 @@ def read_csv(path: Path) -> pd.DataFrame:
                     "damaged files do; save it as CSV in UTF-8"
                 )
     with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
-        names, rows = checked(path, lines)
-    settings = {
-        **{"compression": "gzip" if is_gzip else None, "header": 0, "names": names, "index_col": False},
-        **{"keep_default_na": False, "na_values": GAPS, "low_memory": False},
-    }
-    frame = pd.read_csv(path, **settings)
-    texts = frame.columns[[not types.is_numeric_dtype(frame[name]) for name in names]]
-    # Of whole numbers too large for 64 bits pandas makes Python's, to which 1_000 is one too, or text, gaps included.
-    huge = [name for name in texts if types.infer_dtype(frame[name]) == "integer" or frame[name].isin(GAPS).any()]
-    if huge:
-        frame = pd.read_csv(path, **settings, dtype=dict.fromkeys(huge, str))
-    if len(frame) != rows:
-        raise InputError(
-            f"data.path={shown(path)}: it has {rows} rows or {len(frame)}, by how its quotes and line ends are read; "
-            "write it anew, with quotes around cells that have a comma, a quote or a line's end in them"
-        )
-    return frame.apply(numbers)
+        layout = find_layout(path, list(islice(lines, HEAD)), csv_format)
+    with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
+        cells, left_out = read_cells(path, lines, layout)
+    found = {name: read_written(cells[name]) for name in cells}
+    plain = [name for name, (column, _) in found.items() if column.kind in ("integer", "number")]
+    numerals = find_numerals(cells, plain, csv_format)
+    for name, notation in numerals.notations.items():
+        if notation != PLAIN and (notation is not None or name in plain):
+            found[name] = read_column(cells[name], notation)
+    columns = {name: column for name, (column, _) in found.items()}
+    note = describe_format(csv_format, layout, left_out, columns)
+    codes = {name: cells[name][cells[name].str.fullmatch(r"\s*0\d+\s*")] for name in plain}
+    return Contents(
+        pd.DataFrame({name: values for name, (_, values) in found.items()}),
+        columns,
+        notes=[f"data.path={shown(path)}: {note}."] if note else [],
+        doubts=numerals.doubts,
+        gap_words=find_gap_words(cells),
+        codes={name: texts.iloc[0].strip() for name, texts in codes.items() if len(texts)},
+    )
 
 
-def checked(path: Path, lines: TextIO) -> tuple[list[str], int]:
-    """The names of a CSV's columns and the number of its rows, in each of which every column has a cell.
+@dataclass(frozen=True)
+class Layout:
+    """How the lines of a CSV are cut into cells; comment: how lines begin that are left out, "" for none.
 
-    pandas would take the first cells of longer rows for the rows' names, which shifts all others; fill up shorter rows;
-    give another name to the second column of a name; and read on to the next quote where one is not closed.
+    first: how many lines before the header are left out. is_said: whether the comment was said by the user, and not
+    found out; a line among the rows is then left out even if it has as many cells as the header.
     """
-    reader = csv.reader(lines, strict=True)
+
+    separator: str
+    comment: str = ""
+    first: int = 0
+    is_said: bool = False
+
+
+def find_layout(path: Path, head: Sequence[str], csv_format: CsvFormat) -> Layout:
+    """The layout of a file by its first lines, some thousand. Raises InputError where two are as good.
+
+    A separator is good if it cuts all lines into as many cells as the header, two or more. Lines before the header that
+    begin with # are left out, unless the last of them is the header.
+    """
+    comment, known = csv_format.sign("comment"), csv_format.sign("separator")
+    candidates = list(SEPARATORS.values()) if known is None else [known]
+    first = 0
+    if comment != "":
+        first = next((k for k, line in enumerate(head) if line.strip() and not line.startswith(comment or "#")), 0)
+    if first and comment is None:
+        last = max(k for k in range(first) if head[k].startswith("#"))
+        rows = next((found for sign in candidates if is_even(found := cut(head[last:], sign))), None)
+        if rows is not None and has_number(rows[1]):
+            first = last  # numbers follow it at once, so that it is the header, though it begins with #
+        elif rows is not None and not any(map(has_number, rows)):
+            raise InputError(
+                f"data.path={shown(path)}: {quoted(head[last].strip())} may be the header or a remark; say which by "
+                "data.comment=none or data.comment=hash"
+            )
+    rows_by = {sign: cut(head[first:], sign) for sign in candidates}
+    good = [sign for sign, rows in rows_by.items() if is_even(rows)]
+    if len(good) > 1:
+        ways = " or ".join(f"data.separator={name_of(sign, SEPARATORS)}" for sign in good)
+        raise InputError(f"data.path={shown(path)}: its cells may be separated in {len(good)} ways; use {ways}")
+    wide = [sign for sign, rows in rows_by.items() if rows and len(rows[0]) > 1]
+    if not good and "," not in wide and len(wide) == 1:  # some line is not cut evenly, which is said when it is read
+        good = wide
+    begins = comment if comment is not None else "#" * any(line.startswith("#") for line in head[:first])
+    return Layout(known or (good[0] if good else ","), begins, first, is_said=bool(comment))
+
+
+def cut(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """The rows of a file's first lines, without those that are remarks, and a last one that may be unfinished."""
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=separator) if "".join(row).strip()]
+    except csv.Error:
+        return []
+    if len(lines) > HEAD // 2:
+        rows = rows[:-1]
+    return [row for row in rows if row is rows[0] or not row[0].startswith("#") or len(row) == len(rows[0])]
+
+
+def is_even(rows: Sequence[Sequence[str]]) -> bool:
+    return len(rows) > 1 and len(rows[0]) > 1 and all(len(row) == len(rows[0]) for row in rows)
+
+
+def has_number(row: Sequence[str]) -> bool:
+    return any(NUMBER.fullmatch(cell.strip()) for cell in row)
+
+
+def read_cells(path: Path, lines: TextIO, layout: Layout) -> tuple[pd.DataFrame, int]:
+    """The cells of a CSV as they are written, all of them text, and how many lines are left out.
+
+    Blank lines are skipped. Raises InputError for rows of other lengths than the header's, names that stand twice and
+    quotes that stay open.
+    """
+    left_out = sum(bool(line.strip()) for line in islice(lines, layout.first))
+    reader = csv.reader(lines, delimiter=layout.separator, strict=True)
     rows = (row for row in reader if len(row) > 1 or row == [""] or "".join(row).strip(" \t"))
-    count = 0
     try:
         header = next(rows, None)
         if header is None:
             raise InputError(f"data.path={shown(path)}: the file is empty; it needs a header and rows")
         names = named(path, (name or f"Unnamed: {number}" for number, name in enumerate(header)))
+        tables: list[pa.Table] = []
+        block: list[list[str]] = []
         for row in rows:
-            count += 1
-            if len(row) != len(names):
-                raise InputError(
-                    f"data.path={shown(path)}: line {reader.line_num} has {len(row)} cell{'s' * (len(row) != 1)} and "
-                    f"the header has {len(names)}; mend the line, with quotes around a cell that has a comma in it"
-                )
+            is_even = len(row) == len(names)
+            if layout.comment and row[0].startswith(layout.comment) and (layout.is_said or not is_even):
+                left_out += 1
+                continue
+            if not is_even:
+                raise InputError(describe_uneven(path, layout, layout.first + reader.line_num, row, names))
+            block.append(row)
+            if len(block) == ROWS:
+                tables.append(as_table(names, block))
+                block.clear()
+        tables.append(as_table(names, block))
     except csv.Error as error:
         raise InputError(
-            f"data.path={shown(path)}: line {reader.line_num} cannot be read ({error}); close each quote, and write a "
-            "quote inside of quotes twice"
+            f"data.path={shown(path)}: line {layout.first + reader.line_num} cannot be read ({error}); close each "
+            "quote, and write a quote inside of quotes twice"
         ) from None
-    return names, count
+    return pa.concat_tables(tables).to_pandas(), left_out
+
+
+def describe_uneven(path: Path, layout: Layout, line: int, row: Sequence[str], names: Sequence[str]) -> str:
+    """The refusal of a row that has not as many cells as the header, with what may be the way out."""
+    word = name_of(layout.separator, SEPARATORS)
+    ways = [f"mend the line, with quotes around a cell that has a {word} in it"]
+    ways += [
+        f"use data.separator={name} if that is what is between cells"
+        for name, sign in SEPARATORS.items()
+        if sign != layout.separator and sign in "".join(names)
+    ]
+    if row[0].startswith("#"):
+        ways.append("use data.comment=hash if it is a remark")
+    if len(row) == len(names) + 1:
+        ways.append("begin the header with a name more if each line begins with its row's name")
+    return (
+        f"data.path={shown(path)}: line {line} has {len(row)} cell{'s' * (len(row) != 1)} and the header has "
+        f"{len(names)}, cut at each {word}; {', or '.join(ways)}"
+    )
+
+
+def find_distinct(cells: pd.Series) -> list[str]:
+    """The different cells of a column without gaps and without blanks at their ends."""
+    texts = cells.drop_duplicates().str.strip()
+    return texts[~texts.isin(GAPS)].tolist()
+
+
+def find_numerals(cells: pd.DataFrame, plain: Sequence[str], csv_format: CsvFormat) -> Numerals:
+    """How columns write their numbers, of those at which it is worth to look: all that are not plain numbers.
+
+    Plain numbers are looked at if some column has others, or the user has said so.
+    """
+    decimal, thousands = csv_format.sign("decimal"), csv_format.sign("thousands")
+    others = {name: find_distinct(cells[name]) for name in cells if name not in plain}
+    numerals = find_notations(others, decimal, thousands)
+    if decimal == "," or thousands or any(numerals.notations.values()) or numerals.doubts:
+        pointed = [name for name in plain if cells[name].str.contains(".", regex=False).any()]
+        numerals = find_notations({name: find_distinct(cells[name]) for name in pointed} | others, decimal, thousands)
+    return numerals
+
+
+def read_column(cells: pd.Series, notation: Notation | None) -> tuple[Column, pd.Series]:
+    """The rules and the values of a column whose numbers are so written; None where it has none."""
+    if notation is None:
+        return read_words(str(cells.name), cells.mask(cells.str.strip().isin(GAPS)))
+    signs = notation.decimal, notation.thousands
+    known = {text: as_plain(text, *signs) for text in find_distinct(cells)}
+    column, values = read_written(cells.map(lambda text: known.get(text.strip(), text)).astype("str"))
+    return replace(column, decimal=signs[0], thousands=signs[1]), values
+
+
+def describe_format(csv_format: CsvFormat, layout: Layout, left_out: int, columns: Mapping[str, Column]) -> str:
+    """How a CSV was read where that was found out and is not the plain way; nothing where it is."""
+    said, overrides = [], []
+    if csv_format.separator == "auto" and layout.separator != ",":
+        word = name_of(layout.separator, SEPARATORS)
+        said.append(f"its cells are separated by {word}s")
+        overrides.append(f"data.separator={word}")
+    if csv_format.comment == "auto" and left_out:
+        said.append(f"{left_out} line{'s' * (left_out != 1)} with # before anything else left out")
+        overrides.append("data.comment=hash")
+    for key, plain in (("decimal", "."), ("thousands", "")):
+        signs: dict[str, list[str]] = {}
+        for name, column in columns.items():
+            if getattr(column, key) != plain:
+                signs.setdefault(name_of(getattr(column, key), SIGNS[key]), []).append(name)
+        for sign, found in signs.items() if getattr(csv_format, key) == "auto" else ():
+            listed = ", ".join(map(quoted, found[:LISTED])) + ", …" * (len(found) > LISTED)
+            said.append(f"the {key} sign of {listed} is the {sign}")
+            overrides.append(f"data.{key}={sign}")
+    return f"{', '.join(said)} ({' '.join(overrides)})" if said else ""
+
+
+def find_gap_words(columns: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
+    """The words that were read as gaps, by their rows, of each column that has some."""
+    found = {}
+    for name in columns:
+        texts = columns[name].dropna().str.strip()
+        words = texts[texts.isin(GAPS - {""})]
+        if len(words):
+            found[name] = words
+    return found
+
+
+def as_table(names: list[str], rows: list[list[str]]) -> pa.Table:
+    """Rows of text as columns, in far less memory."""
+    columns = zip(*rows, strict=True) if rows else [[] for _ in names]
+    return pa.table([pa.array(cells, pa.large_string()) for cells in columns], names)
 
 
 def named(path: Path, names: Iterable[str]) -> list[str]:
@@ -138,14 +367,3 @@ def named(path: Path, names: Iterable[str]) -> list[str]:
                 f"data.path={shown(path)}: {count} columns are called {quoted(name)}; give each a name of its own"
             )
     return found
-
-
-def numbers(column: pd.Series) -> pd.Series:
-    """A CSV's column as pandas reads it; as float64 where it has whole numbers of any size, or spaces for a gap."""
-    if types.is_numeric_dtype(column):
-        return column
-    cells = column.dropna()
-    if not all(NUMBER.fullmatch(text) for cell in cells if (text := str(cell).strip())):
-        return column
-    values = {index: float(text) for index, cell in cells.items() if (text := str(cell).strip())}
-    return pd.Series(values, dtype="float64").reindex(column.index) if values else column

@@ -1,30 +1,154 @@
-"""From the user's own columns to the numbers that a model sees, written down for another program to repeat."""
+"""From the cells of the user's own columns to the numbers that a model sees.
 
-from dataclasses import dataclass
+Training and a served model both read cells by this file: it goes with each model that is written, so it imports
+nothing but NumPy and pandas.
+"""
 
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache, partial
+
+import numpy as np
 import pandas as pd
 from pandas.api import types
 
-GAP = "missing"  # the category of a gap in a text column
+GAPS = frozenset(  # the words for no value: those of pandas
+    (
+        *("", "NA", "N/A", "n/a", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null"),
+        *("None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+    )
+)
+GAP = "missing"  # the level of a gap in a text column whose gaps are filled
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
+WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+SIGNS = str.maketrans({"\u00a0": " ", "\u202f": " ", "’": "'"})  # other characters for a sign between thousands
+BOOLEANS = {"true": True, "false": False}
+DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?", re.ASCII)  # which pandas' ISO8601 reads; it reads years alone, too
+FORMATS = tuple(
+    day + time
+    for day in ("%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y")
+    for time in ("", " %H:%M", " %H:%M:%S")
+)
+ISO = "ISO8601"
+DAY = np.timedelta64(1, "D") / np.timedelta64(1, "us")  # microseconds
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+PARTS = ("year", "month", "weekday", "dayofyear", "trend")  # what a date can be to a model
+ENCODINGS = ("auto", "reference", "all")
+LISTED = 5  # the most values that a message names
+
+
+class Refused(ValueError):
+    """A column cannot be read; the words say which, why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the user has it. kind: number, integer, boolean or text. gap: what stands for a missing value.
+    """The rules by which a column's cells are read.
 
-    Without one a missing value is refused.
+    kind: number, integer, boolean, date or text. has_gaps: whether the file had gaps in it. gap: what stands for a
+    missing value; without one a missing value is refused. date_format: how dates are written, `ISO8601` or as
+    `strptime` has it; None for dates that are no text. decimal and thousands: the signs in numbers that are text, as
+    `as_plain` reads them. tidy: whether texts are read as `tidied` has them. start: the first training day, in days
+    since 1970. levels: the values that training rows have, of a text column under "", of a date under the part
+    (`month`, `weekday`).
     """
 
     name: str
     kind: str
+    has_gaps: bool = False
     gap: float | str | None = None
+    date_format: str | None = None
+    decimal: str = "."
+    thousands: str = ""
+    tidy: bool = False
+    start: float = 0.0
+    levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def read(self, cells: pd.Series) -> np.ndarray:
+        """The values of cells: text [n] of `str` and None, or numbers [n] and NaN; booleans are 0 and 1.
+
+        Dates are days since 1970-01-01 (UTC). Raises Refused for a cell that is not of this kind.
+        """
+        if self.kind == "text":
+            return self.read_text(cells)
+        if self.kind == "date":
+            return self.read_dates(cells)
+        read = read_boolean if self.kind == "boolean" else partial(read_number, signs=(self.decimal, self.thousands))
+        if types.is_numeric_dtype(cells) and (self.kind != "boolean" or types.is_bool_dtype(cells)):
+            return cells.to_numpy(dtype=np.float64, na_value=np.nan)
+        try:
+            return read_each(cells, read).astype(np.float64)
+        except ValueError as error:
+            raise Refused(f"column {self.name!r} must have {self.kind}s: {error}") from None
+
+    def read_text(self, cells: pd.Series) -> np.ndarray:
+        levels = self.levels.get("", ())
+        return read_each(cells, lambda cell: tidied(spell(cell, levels)) if self.tidy else spell(cell, levels))
+
+    def read_dates(self, cells: pd.Series) -> np.ndarray:
+        try:
+            if types.is_datetime64_any_dtype(cells):
+                return days(pd.DatetimeIndex(cells))
+            texts = cells.astype(object).where(cells.notna(), None)
+            texts = texts.where(~texts.isin(GAPS), None)
+            if types.is_numeric_dtype(cells) or any(
+                isinstance(text, int | float) for text in texts if text is not None
+            ):
+                raise ValueError("there are numbers")
+            iso = np.array([not isinstance(text, str) or bool(DATE.fullmatch(text.strip())) for text in texts])
+            if self.date_format in (None, ISO) or iso.all():
+                return days(pd.to_datetime(texts.map(str, na_action="ignore"), format=ISO, utc=True))
+            found = np.empty(len(texts))
+            found[iso] = days(pd.to_datetime(texts[iso].map(str, na_action="ignore"), format=ISO, utc=True))
+            found[~iso] = days(pd.to_datetime(texts[~iso].str.strip(), format=self.date_format, utc=True))
+            return found
+        except (ValueError, TypeError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise Refused(
+                f"column {self.name!r} must have dates, as 2026-01-31 or as in training ({self.date_format}): {reason}"
+            ) from None
+
+    def fill(self, values: np.ndarray) -> np.ndarray:
+        """The values without gaps. Raises Refused where gaps are not filled, and for infinite numbers."""
+        gaps = pd.isna(values)
+        if gaps.any() and self.gap is None:
+            raise Refused(
+                f"column {self.name!r} is missing in {gaps.sum()} of {len(values)} rows: the model was trained to fill "
+                "no gaps; fill them, or train it with data.missing=mean"
+            )
+        if self.kind != "text" and np.isinf(values).any():
+            raise Refused(
+                f"column {self.name!r} is infinite in {np.isinf(values).sum()} of {len(values)} rows: every number "
+                "must be finite"
+            )
+        return np.where(gaps, self.gap, values) if gaps.any() else values
+
+    def part(self, values: np.ndarray, part: str) -> np.ndarray:
+        """The part of a date that a feature is made of; "" is the value itself."""
+        if not part:
+            return values
+        if part == "trend":
+            return values - self.start
+        moments = pd.DatetimeIndex((np.floor(values) * DAY).astype("datetime64[us]"))
+        if part == "year":
+            return moments.year.to_numpy(dtype=np.float64)
+        if part == "month":
+            return moments.strftime("%m").to_numpy(dtype=object)
+        if part == "weekday":
+            return np.array(WEEKDAYS, dtype=object)[moments.weekday]
+        angle = 2 * np.pi * (moments.dayofyear.to_numpy(dtype=np.float64) - 1) / 365.25
+        return np.sin(angle) if part == "dayofyear_sin" else np.cos(angle)
 
 
 @dataclass(frozen=True)
 class Feature:
-    """(v − mean)/scale, with v the column's number, or of a category 1 where the column is that and 0 elsewhere.
+    """(v − mean)/scale, with v a number of the column, or 1 where the column has the category and 0 elsewhere.
 
-    A boolean is 0 or 1.
+    A boolean is 0 or 1. part: the part of a date that is meant, as `Column.part` has it.
     """
 
     name: str
@@ -32,20 +156,308 @@ class Feature:
     category: str | None = None
     mean: float = 0.0
     scale: float = 1.0
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """columns: in the user's order. features: in the model's. A category that no feature has is 0 in all of them."""
+    """columns: in the user's order. features: in the model's.
+
+    unseen: what becomes of a level that no training row had: `zero`, no category of its column is 1, which is said in
+    a warning; or `error`, it is refused.
+    """
 
     columns: tuple[Column, ...]
     features: tuple[Feature, ...]
+    unseen: str = "zero"
+
+    @classmethod
+    def from_json(cls, description: Mapping) -> "Recipe":
+        """The recipe that `dataclasses.asdict` and JSON have kept."""
+        columns = tuple(Column(**column) for column in description["columns"])
+        return cls(columns, tuple(Feature(**feature) for feature in description["features"]), description["unseen"])
+
+    def __call__(self, frame: pd.DataFrame) -> np.ndarray:
+        """The features [rows, features] of rows as the user has them; other columns and their order do not matter.
+
+        Logs a warning for levels that are unseen. Raises Refused for rows that cannot be read.
+        """
+        missing = [column.name for column in self.columns if column.name not in frame]
+        if missing:
+            raise Refused(f"the model needs the columns {missing}, which are missing; there are {list(frame.columns)}")
+        values = {column.name: column.fill(column.read(frame[column.name])) for column in self.columns}
+        unseen = describe_unseen(self.count_unseen(values))
+        if unseen and self.unseen == "error":
+            raise Refused(f"{unseen}; the model was trained with data.unseen=error")
+        if unseen:
+            logging.getLogger(__name__).warning("%s; each counts as none of the column's categories", unseen)
+        return self.encode(values)
+
+    def encode(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The features of values without gaps, float64 [rows, features]."""
+        rows = len(next(iter(values.values()))) if values else 0
+        x = np.empty((rows, len(self.features)))
+        columns = {column.name: column for column in self.columns}
+        parts: dict[tuple[str, str], np.ndarray] = {}
+        for number, feature in enumerate(self.features):
+            key = feature.column, feature.part
+            if key not in parts:
+                parts[key] = columns[feature.column].part(values[feature.column], feature.part)
+                if feature.category is not None:
+                    levels = columns[feature.column].levels[feature.part]
+                    parts[key] = pd.Index(levels, dtype=object).get_indexer(parts[key])  # −1 for a level that is unseen
+            value = parts[key]
+            if feature.category is not None:
+                value = value == columns[feature.column].levels[feature.part].index(feature.category)
+            x[:, number] = (value - feature.mean) / feature.scale
+        return x
+
+    def count_unseen(self, values: Mapping[str, np.ndarray]) -> dict[str, Counter]:
+        """How often values without gaps have each level that no training row had, by what has the levels."""
+        found = {}
+        for column in self.columns:
+            for part, levels in column.levels.items():
+                counts = Counter(column.part(values[column.name], part).tolist())
+                others = Counter({level: count for level, count in counts.items() if level not in set(levels)})
+                if others:
+                    found[f"the {part} of column {column.name!r}" if part else f"column {column.name!r}"] = others
+        return found
 
 
-def kind(column: pd.Series) -> str:
-    """Of a column as it was read. With gaps in it booleans and whole numbers are numbers."""
-    if not types.is_numeric_dtype(column):
-        return "text"
-    if types.is_float_dtype(column) or column.isna().any():
-        return "number"
-    return "boolean" if types.is_bool_dtype(column) else "integer"
+def describe_unseen(counts: Mapping[str, Counter]) -> str:
+    """Which levels no training row had, and in how many rows they are; nothing where there are none."""
+    found = []
+    for name, others in counts.items():
+        listed = ", ".join(f"{level!r} in {count}" for level, count in others.most_common(LISTED))
+        more = f", … ({len(others)} values in all)" if len(others) > LISTED else ""
+        rows = f"{others.total()} row{'s' * (others.total() > 1)}"
+        found.append(f"{name} has values in {rows} that no training row had: {listed}{more}")
+    return "; ".join(found)
+
+
+def plan(columns: Sequence[Column], encoding: str, date_parts: Sequence[str]) -> Recipe:
+    """The features of columns whose levels are known: numbers first, then dates, then text; neither mean nor scale.
+
+    encoding: which levels have a feature of their own, called column_level: `all`; under `reference` all but the
+    first; under `auto` all where there are more than two, and of two the second.
+    """
+    features = [Feature(c.name, c.name) for c in columns if c.kind not in ("date", "text")]
+    dates, texts = ([c for c in columns if c.kind == kind] for kind in ("date", "text"))
+    for column, part in [(column, part) for column in dates for part in date_parts] + [(c, "") for c in texts]:
+        name = f"{column.name}_{part}" if part else column.name
+        if part in ("", *column.levels):
+            levels = column.levels[part]
+            drops_first = encoding == "reference" or (encoding == "auto" and len(levels) == 2)
+            shown = levels[1:] if drops_first and len(levels) > 1 else levels
+            features += [Feature(f"{name}_{level}", column.name, level, part=part) for level in shown]
+        elif part == "dayofyear":
+            features += [Feature(f"{name}_{wave}", column.name, part=f"{part}_{wave}") for wave in ("sin", "cos")]
+        else:
+            features.append(Feature(name, column.name, part=part))
+    return Recipe(tuple(columns), tuple(features))
+
+
+def find_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The levels that training values without gaps have: sorted, and weekdays from Monday on."""
+    if column.kind == "text":
+        return {"": tuple(sorted(set(values)))}
+    found = {}
+    for part in ("month", "weekday"):
+        if column.kind == "date" and part in date_parts:
+            seen = set(column.part(values, part))
+            found[part] = tuple(sorted(seen) if part == "month" else (day for day in WEEKDAYS if day in seen))
+    return found
+
+
+def read_written(cells: pd.Series) -> tuple[Column, pd.Series]:
+    """The rules of a column that was written as text, as in a CSV, and its values as pandas has them.
+
+    Where all cells but gaps are numbers it is of numbers; it is of booleans where they are true and false, in any
+    case; of dates where all are written as one of FORMATS or as 2026-01-31; else of text, each cell as it stands.
+    """
+    name = str(cells.name)
+    gaps = cells.isin(GAPS)
+    numbers = parse_numbers(cells[~gaps] if gaps.any() else cells)
+    if numbers is None:
+        gaps = cells.str.strip().isin(GAPS)
+        numbers = parse_numbers(cells[~gaps].str.strip())
+    if numbers is None:
+        return read_words(name, cells.mask(gaps))
+    if not gaps.any() and np.abs(numbers).max() < 2**53 and cells.str.strip().str.fullmatch(WHOLE).all():
+        return Column(name, "integer"), pd.Series(numbers.astype(np.int64), name=name)
+    values = np.full(len(cells), np.nan)
+    values[~gaps] = numbers
+    return Column(name, "number"), pd.Series(values, name=name)
+
+
+def read_words(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
+    """The same of a column of texts and gaps that has no numbers."""
+    codes, distinct = pd.factorize(cells)
+    words = [word.strip().lower() for word in distinct]
+    if words and BOOLEANS.keys() >= set(words):
+        known = pd.array([*map(BOOLEANS.get, words), None], dtype="boolean")  # a gap's code is −1
+        return Column(name, "boolean"), pd.Series(
+            known[codes], dtype="boolean" if (codes < 0).any() else "bool", name=name
+        )
+    return read_texts(name, cells)
+
+
+def read_texts(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
+    """The same of a column whose texts are dates or nothing but text."""
+    written = find_date_format(cells.dropna().unique())
+    if written is None:
+        return Column(name, "text"), cells
+    column = Column(name, "date", date_format=written)
+    return column, as_dates(column, cells)
+
+
+def read_typed(cells: pd.Series) -> tuple[Column, pd.Series]:
+    """The rules of a column that has a type of its own, as in Parquet, and its values as pandas has them.
+
+    Text stays text, "1" too, unless all of it is dates; and the words for gaps are gaps.
+    """
+    name = str(cells.name)
+    if types.is_bool_dtype(cells) and not isinstance(cells.dtype, pd.CategoricalDtype):
+        return Column(name, "boolean"), cells if cells.isna().any() else cells.astype(bool)
+    if types.is_numeric_dtype(cells):
+        whole = types.is_integer_dtype(cells) and not cells.isna().any()
+        return Column(name, "integer" if whole else "number"), cells
+    inferred = types.infer_dtype(cells, skipna=True)
+    if inferred == "boolean":
+        return Column(name, "boolean"), cells.astype("boolean")
+    if types.is_datetime64_any_dtype(cells) or inferred in ("date", "datetime"):
+        column = Column(name, "date", date_format=None if types.is_datetime64_any_dtype(cells) else ISO)
+        return column, as_dates(column, cells)
+    if inferred in ("string", "empty") and not isinstance(cells.dtype, pd.CategoricalDtype):
+        return read_texts(name, cells.mask(cells.str.strip().isin(GAPS)))
+    return Column(name, "text"), cells
+
+
+def as_dates(column: Column, cells: pd.Series) -> pd.Series:
+    """A column of dates as pandas has them, without a time zone (UTC)."""
+    values = column.read_dates(cells)
+    moments = np.full(len(values), np.datetime64("NaT", "us"))
+    known = ~np.isnan(values)
+    moments[known] = np.round(values[known] * DAY).astype("datetime64[us]")
+    return pd.Series(moments, index=cells.index, name=cells.name)
+
+
+def find_date_format(distinct: Sequence[str]) -> str | None:
+    """How all of these texts write a date; None where they do not, or where they can be read in two ways."""
+    texts = [text.strip() for text in distinct]
+    if not texts or not any(char.isdigit() for char in texts[0]):
+        return None
+    candidates = [ISO] if DATE.fullmatch(texts[0]) else [f for f in FORMATS if is_date(texts[:1], f)]
+    found = [each for each in candidates if is_date(texts, each)]
+    return found[0] if len(found) == 1 else None
+
+
+def is_date(texts: Sequence[str], written: str) -> bool:
+    if written == ISO and not all(map(DATE.fullmatch, texts)):
+        return False
+    try:
+        pd.to_datetime(pd.Series(texts, dtype=object), format=written, utc=True)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def parse_numbers(texts: pd.Series) -> np.ndarray | None:
+    """The numbers that texts are; None where there is none, or one of them is no number."""
+    if texts.empty:
+        return None
+    if isinstance(texts.dtype, pd.StringDtype) and texts.dtype.storage == "pyarrow":
+        try:
+            numbers = texts.astype("Float64").to_numpy(dtype=np.float64)
+        except ValueError:
+            numbers = np.array([np.nan])
+        if not np.isnan(numbers).any():
+            return numbers
+    if all(map(NUMBER.fullmatch, texts)):
+        return np.fromiter(map(float, texts), np.float64, len(texts))
+    return None
+
+
+def read_each(cells: pd.Series, read: Callable[[object], object]) -> np.ndarray:
+    """What `read` makes of each cell, None for a gap, [n] objects; each text is read once."""
+    if types.infer_dtype(cells, skipna=True) in ("string", "empty", "categorical"):
+        codes, distinct = pd.factorize(cells)
+        known = [None if is_gap(cell) else read(cell) for cell in distinct]
+        table = np.empty(len(known) + 1, dtype=object)
+        table[:-1] = known
+        return table[codes]  # a gap's code is −1
+    found = np.empty(len(cells), dtype=object)
+    found[:] = [None if pd.isna(cell) or is_gap(cell) else read(cell) for cell in cells.tolist()]
+    return found
+
+
+def is_gap(cell: object) -> bool:
+    return isinstance(cell, str) and cell.strip() in GAPS
+
+
+def tidied(text: str) -> str:
+    """A text without blanks at its ends, each run of blanks in it as one, in small letters."""
+    return " ".join(text.split()).casefold()
+
+
+@lru_cache
+def pattern(decimal: str, thousands: str) -> re.Pattern:
+    """What a number looks like that has such signs; groups of three digits, where there is a sign between them."""
+    groups = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
+    point = re.escape(decimal)
+    return re.compile(
+        rf"[+-]?(?:(?:{groups}\d+)(?:{point}\d*)?|{point}\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?",
+        re.ASCII | re.IGNORECASE,
+    )
+
+
+def as_plain(text: str, decimal: str, thousands: str) -> str | None:
+    """A number with such signs as 1234.5 is written, with no sign between thousands; None where it is no number."""
+    text = text.strip().translate(SIGNS)
+    if not pattern(decimal, thousands).fullmatch(text):
+        return None
+    return (text.replace(thousands, "") if thousands else text).replace(decimal, ".")
+
+
+def read_number(cell: object, signs: tuple[str, str] = (".", "")) -> float:
+    plain = as_plain(cell, *signs) if isinstance(cell, str) else cell
+    if plain is None:
+        raise ValueError(f"{cell!r} is no number")
+    try:
+        return float(plain)
+    except (TypeError, ValueError):
+        raise ValueError(f"{cell!r} is no number") from None
+
+
+def read_boolean(cell: object) -> bool:
+    word = cell.strip().lower() if isinstance(cell, str) else cell
+    known = BOOLEANS.get(word) if isinstance(word, str) else None
+    if known is None and word in (0, 1, "0", "1"):
+        known = bool(int(word))
+    if known is None:
+        raise ValueError(f"{cell!r} is neither true nor false")
+    return known
+
+
+def spell(cell: object, levels: Sequence[str]) -> str:
+    """A cell as text; of the ways to write a number or a boolean the one that is a level, where there is one."""
+    if isinstance(cell, str):
+        return cell
+    spellings = [str(cell)]
+    if isinstance(cell, bool | np.bool_):
+        spellings += [str(cell).lower(), str(cell).upper()]
+    elif isinstance(cell, float | np.floating) and float(cell).is_integer():
+        spellings.insert(0, str(int(cell)))  # where a gap beside it has made 1 a fraction
+    elif isinstance(cell, int | np.integer):
+        spellings.append(str(float(cell)))
+    elif isinstance(cell, date):
+        spellings.append(cell.isoformat())
+    return next((each for each in spellings if each in levels), spellings[0])
+
+
+def days(moments: Iterable) -> np.ndarray:
+    """Days since 1970-01-01 (UTC) of moments, NaN for none."""
+    index = pd.DatetimeIndex(moments)
+    index = index.tz_localize("UTC") if index.tz is None else index.tz_convert("UTC")
+    found = index.as_unit("us").asi8 / DAY
+    return np.where(index.isna(), np.nan, found)

@@ -1,17 +1,15 @@
 """Parquet that need not fit into memory: read again in every epoch, a batch at a time."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from sklearn.compose import make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from shrinkage.errors import InputError
@@ -20,10 +18,10 @@ from .base import EXAMPLE_ROWS, WHOLE, Part, Share
 from .parquet import CHUNK, ParquetRows
 from .quoting import dropping, quoted, shown
 from .reading import named
-from .recipe import kind
+from .recipe import Column, Refused, plan, read_typed
 from .splits import Rows
 from .table import TableFile
-from .tabular import check_range, names, origins
+from .tabular import check_range, learn_levels, names, standardized
 
 PARTS = ("train", "val", "test")
 
@@ -51,7 +49,7 @@ class StreamedTable(TableFile):
     stackable = False
 
     def __init__(self, *, buffer: int, missing: str, **table: object) -> None:
-        super().__init__(missing=missing, **table)
+        super().__init__(missing=missing, drop_classes=None, **table)
         if missing != "error":
             raise InputError(
                 f"data.missing={missing}: a stream leaves no row out and fills nothing in; mend the rows, or use "
@@ -66,13 +64,13 @@ class StreamedTable(TableFile):
         if not len(self.table):
             raise InputError(f"data.path={shown(self.path)}: there is no row in it; it needs rows")
         columns = named(self.path, self.table.schema.names)
-        self.check_roles(columns)
-        apart = {self.target, self.group, self.time, *self.drop}
+        self.find_roles(columns)
+        apart = {self.target, *self.roles.values(), *self.drop}
         self.columns = [column for column in columns if column not in apart]
         if not self.columns:
             raise InputError(f"data.path={shown(self.path)}: no column is left beside the target to learn from")
-        target, groups, times = self.roles()
-        rows = self.split.parts(Rows(target, self.class_names, groups, times))
+        placed = self.placed()
+        target, rows = placed.target, self.split.parts(placed)
         self.part_of = np.full(len(target), len(PARTS), dtype=np.uint8)
         for name, index in rows.items():
             self.part_of[index] = PARTS.index(name)
@@ -84,7 +82,7 @@ class StreamedTable(TableFile):
                     "data.target"
                 )
         counts = {name: len(index) for name, index in rows.items()}
-        del rows, groups, times
+        del rows, placed
         self.prepare(target)
         self.values = target
         if self.classes is None and self.standardize:
@@ -97,19 +95,17 @@ class StreamedTable(TableFile):
             for name, count in counts.items()
         }
 
-    def roles(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Target, groups and times of all rows; sets the classes."""
-        wanted = [column for column in (self.target, self.group, self.time) if column is not None]
-        frame = self.table.read(wanted)
-        for column in wanted:
-            if frame[column].isna().any():
-                raise InputError(
-                    f"column {quoted(column)} is missing in {frame[column].isna().sum()} of {len(frame)} rows, and a "
-                    "stream fills nothing in; mend the rows"
-                )
+    def placed(self) -> Rows:
+        """Target and what places each row, of all rows; sets the classes."""
+        frame = self.table.read([self.target, *self.roles.values()])
+        gaps = frame[self.target].isna().sum()
+        if gaps:
+            raise InputError(
+                f"column {quoted(self.target)} is missing in {gaps} of {len(frame)} rows, and a stream fills nothing "
+                "in; mend the rows"
+            )
         self.check_values(frame)
-        groups = None if self.group is None else pd.factorize(frame[self.group])[0]
-        times = None if self.time is None else self.times(frame[self.time])
+        decided = self.decided(self.set_aside(frame))
         target = frame[self.target]
         values, self.class_names = self.target_of(target)
         self.classes = len(self.class_names) or None
@@ -120,103 +116,112 @@ class StreamedTable(TableFile):
             )
         if self.classes is None:
             check_range("the target", values)
-        return values, groups, times
+        return Rows(values, self.class_names, **decided)
 
     def prepare(self, target: np.ndarray) -> None:
-        """What makes features of columns, learned from the training rows; looks at every value on the way."""
+        """The recipe of the features, learned from the training rows; looks at every value on the way."""
         schema = self.table.schema
-        text = [c for c in self.columns if is_text(schema.field(c).type)]
-        self.numbers = [c for c in self.columns if c not in text]
-        for column in self.numbers:
-            if not is_number(schema.field(column).type):
+        for name in self.columns:
+            if not is_readable(schema.field(name).type):
                 raise InputError(
-                    f"column {quoted(column)} has values of type {schema.field(column).type}, and a stream reads "
-                    f"numbers, booleans and text; leave it out with {dropping(column)}"
+                    f"column {quoted(name)} has values of type {schema.field(name).type}, and a stream reads "
+                    f"numbers, booleans, dates and text; leave it out with {dropping(name)}"
                 )
-        encode = make_column_transformer(
-            (SimpleImputer(), self.numbers),
-            (OneHotEncoder(handle_unknown="ignore", sparse_output=False), text),
-        )
-        categories = self.categories(text)
-        longest = max(map(len, categories.values()), default=1)
-        example = {c: np.resize(found, longest) for c, found in categories.items()}
-        encode.fit(pd.DataFrame(dict.fromkeys(self.numbers, 0.0) | example, index=range(longest))[self.columns])
+        first = next(self.table.batches(self.columns)).to_pandas()
+        self.example_rows = first.head(EXAMPLE_ROWS)
+        self.rules = [read_typed(first[name])[0] for name in self.columns]
+        for column in self.rules:
+            self.check_dates(read_typed(first[column.name])[1], column)
+        self.rules = self.learn_levels()
+        recipe = replace(plan(self.rules, self.encoding, self.date_parts), unseen=self.unseen)
+        self.feature_names = names(recipe.features)
+        numbers = [column.name for column in self.rules if column.kind != "text"]
+        smallest, largest = np.full(len(numbers), np.inf), np.full(len(numbers), -np.inf)
         scaler, hashes, start = StandardScaler(), [], 0
-        smallest, largest = np.full(len(self.numbers), np.inf), np.full(len(self.numbers), -np.inf)
-        for frame in self.frames(self.columns):
-            self.check(frame)
-            hashes.append(pd.util.hash_pandas_object(frame, index=False).to_numpy())
-            values = frame[self.numbers].to_numpy()
-            if self.numbers:
-                smallest, largest = np.minimum(smallest, values.min(axis=0)), np.maximum(largest, values.max(axis=0))
-            own = self.part_of[start : start + len(frame)] == 0
-            if self.standardize and own.any():
-                scaler.partial_fit((values if not text else np.asarray(encode.transform(frame)))[own])
-            start += len(frame)
-        for column, least, most in zip(self.numbers, smallest, largest, strict=True):
-            check_range(f"column {quoted(column)}", np.array([least, most]))
-        self.preprocessing = make_pipeline(encode, scaler) if self.standardize else encode
-        self.origins = origins(encode)
-        self.feature_names = names(self.origins)
-        self.example_rows = next(self.table.batches(self.columns)).slice(0, EXAMPLE_ROWS).to_pandas()
-        self.kinds, self.fills = {name: kind(column) for name, column in self.example_rows.items()}, False
+        unseen: dict[str, dict[str, Counter]] = {name: {} for name in PARTS}
+        for values in self.frames(self.rules):
+            hashes.append(pd.util.hash_pandas_object(pd.DataFrame(values), index=False).to_numpy())
+            for number, name in enumerate(numbers):
+                smallest[number] = min(smallest[number], values[name].min())
+                largest[number] = max(largest[number], values[name].max())
+            parts = self.part_of[start : start + len(hashes[-1])]
+            for code, part in enumerate(PARTS[1:], 1):
+                own = recipe.count_unseen({name: found[parts == code] for name, found in values.items()})
+                for name, counts in own.items():
+                    unseen[part].setdefault(name, Counter()).update(counts)
+            if self.standardize and (parts == 0).any():
+                scaler.partial_fit(recipe.encode(values)[parts == 0])
+            start += len(parts)
+        for name, least, most in zip(numbers, smallest, largest, strict=True):
+            check_range(f"column {quoted(name)}", np.array([least, most]))
+        for part, counts in unseen.items():
+            self.tell_unseen(recipe, part, counts)
+        self.its_recipe = standardized(recipe, scaler) if self.standardize else recipe
         self.digest = Part(np.concatenate(hashes), target).digest
-        self.plain = not text
+        self.plain = all(column.kind not in ("text", "date") for column in self.rules)
 
-    def categories(self, text: list[str]) -> dict[str, list[str]]:
-        """Of each text column, the values that it has in training rows."""
-        found: dict[str, set[str]] = {column: set() for column in text}
-        every: dict[str, set[str]] = {column: set() for column in text}
+    def learn_levels(self) -> list[Column]:
+        """The columns with the levels that training rows have."""
+        rules = [column for column in self.rules if column.kind in ("text", "date")]
+        found: dict[str, set] = {column.name: set() for column in rules}
+        every: dict[str, set] = {column.name: set() for column in rules}
         start = 0
-        for frame in self.frames(text) if text else ():
-            own = self.part_of[start : start + len(frame)] == 0
-            for column in text:
-                found[column].update(frame[column][own].unique())
-                every[column].update(frame[column].unique())
-                if len(every[column]) > self.max_categories:
+        for values in self.frames(rules) if rules else ():
+            own = self.part_of[start : start + len(values[rules[0].name])] == 0
+            for column in rules:
+                distinct = values[column.name] if column.kind == "text" else np.floor(values[column.name])
+                found[column.name].update(distinct[own])
+                every[column.name].update(distinct if column.kind == "text" else ())
+                if len(every[column.name]) > self.max_categories:
                     raise InputError(
-                        f"text column {quoted(column)} has more than {self.max_categories} different values: each "
+                        f"text column {quoted(column.name)} has more than {self.max_categories} different values: each "
                         f"becomes a column of its own, at most data.max_categories={self.max_categories}; leave it out "
-                        f"with {dropping(column)}, or raise the bound"
+                        f"with {dropping(column.name)}, or raise the bound"
                     )
-            start += len(frame)
-        return {column: sorted(values) for column, values in found.items()}
-
-    def check(self, frame: pd.DataFrame) -> None:
-        missing = frame.isna().sum()
-        for column in missing.index[missing > 0]:
-            raise InputError(
-                f"column {quoted(column)} has gaps, and a stream fills nothing in; mend the rows, or leave it out with "
-                f"{dropping(column)}"
+            start += len(own)
+        return [
+            learn_levels(
+                column,
+                np.array(sorted(found[column.name]), dtype=object if column.kind == "text" else float),
+                self.date_parts,
             )
-        self.check_values(frame)
+            if column.name in found
+            else column
+            for column in self.rules
+        ]
 
-    def frames(self, columns: list[str]) -> Iterator[pd.DataFrame]:
-        """The rows in their order, some thousands at once: numbers as float64, text as text."""
-        for batch in self.table.batches(columns):
+    def frames(self, rules: Sequence[Column]) -> Iterator[dict[str, np.ndarray]]:
+        """The values of some columns in the rows' order, some thousands at once. Raises InputError for a gap."""
+        for batch in self.table.batches([column.name for column in rules]):
             frame = batch.to_pandas()
-            yield pd.DataFrame(
-                {
-                    name: column.astype(object).where(column.notna(), None)
-                    if is_text(self.table.schema.field(name).type)
-                    else column.to_numpy(dtype=np.float64, na_value=np.nan)
-                    for name, column in frame[columns].items()
-                }
-            )
+            self.check_values(frame)
+            yield self.read(frame, rules)
+
+    def read(self, frame: pd.DataFrame, rules: Sequence[Column]) -> dict[str, np.ndarray]:
+        """The values of rows. Raises InputError for a gap."""
+        try:
+            values = {column.name: column.read(frame[column.name]) for column in rules}
+        except Refused as error:
+            raise InputError(f"data.path={shown(self.path)}: {error}") from None
+        for name, found in values.items():
+            if pd.isna(found).any():
+                raise InputError(
+                    f"column {quoted(name)} has gaps, and a stream fills nothing in; mend the rows, or leave it out "
+                    f"with {dropping(name)}"
+                )
+        return values
 
     def features(self, batch: pa.RecordBatch) -> np.ndarray:
         """float32 or float64 [n, inputs], as the trainer works."""
         dtype = np.float64 if self.dtype == torch.float64 else np.float32
         if not self.plain:
-            frame = batch.to_pandas()[self.columns]
-            return np.asarray(self.preprocessing.transform(frame)).astype(dtype)
+            return self.its_recipe.encode(self.read(batch.to_pandas(), self.rules)).astype(dtype)
         x = np.empty((batch.num_rows, len(self.columns)), dtype=dtype)
         for number, name in enumerate(self.columns):
             x[:, number] = batch.column(name).to_numpy(zero_copy_only=False)
         if self.standardize:
-            scaler = self.preprocessing[-1]
-            x -= scaler.mean_.astype(dtype)
-            x /= scaler.scale_.astype(dtype)
+            x -= np.array([feature.mean for feature in self.its_recipe.features], dtype)
+            x /= np.array([feature.scale for feature in self.its_recipe.features], dtype)
         return x
 
     def rows_of(self, part: str, groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -326,10 +331,8 @@ def shuffled(held: list[tuple[np.ndarray, np.ndarray]], random: np.random.Genera
     return x[order], y[order]
 
 
-def is_text(type: pa.DataType) -> bool:
+def is_readable(type: pa.DataType) -> bool:
     value = type.value_type if pa.types.is_dictionary(type) else type
-    return pa.types.is_string(value) or pa.types.is_large_string(value)
-
-
-def is_number(type: pa.DataType) -> bool:
-    return pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_boolean(type)
+    is_text = pa.types.is_string(value) or pa.types.is_large_string(value)
+    is_number = pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_boolean(type)
+    return is_text or is_number or pa.types.is_timestamp(type) or pa.types.is_date(type)

@@ -1,33 +1,34 @@
-"""Data sets of rows and columns: seeded split, one-hot columns and standardisation from the training part alone."""
+"""Data sets of rows and columns: seeded split, categories and standardisation from the training part alone."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer, make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
 from shrinkage.errors import InputError
 
 from .base import EXAMPLE_ROWS, DataModule, Part
+from .leaks import find_leaks
 from .memory import check_memory
 from .quoting import dropping, quoted
-from .recipe import GAP, Column, Feature, Recipe, kind
+from .recipe import GAP, Column, Feature, Recipe, describe_unseen, find_levels, plan, read_typed
 from .splits import Rows, Split
 
+TITLES = {"val": "validation"}
 LARGEST = 1e150  # whose square is a number
 
 
 @dataclass(frozen=True)
 class Table:
-    """features: numeric and text columns; target [n], floats, or class codes where class_names are given.
+    """features: the columns as pandas has them; target [n], floats, or class codes where class_names are given.
 
-    groups [n] and times [n], where the rows have any, are what `Rows` says. raw: the features as the user has them,
-    where they are not so already. fills: whether gaps are filled in, and not refused.
+    groups, times, parts and folds, where the rows have any, are what `Rows` says. columns: the rules by which features
+    were read, where they are not told by their types. fills: whether gaps are filled in, and not refused. encoding and
+    date_parts: what `recipe.plan` makes features by; unseen: what `Recipe` says.
     """
 
     features: pd.DataFrame
@@ -35,15 +36,25 @@ class Table:
     class_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
-    raw: pd.DataFrame | None = None
+    parts: np.ndarray | None = None
+    folds: np.ndarray | None = None
+    columns: Mapping[str, Column] = field(default_factory=dict)
     fills: bool = False
+    encoding: str = "auto"
+    date_parts: Sequence[str] = ()
+    unseen: str = "zero"
+
+    @property
+    def rows(self) -> Rows:
+        """What a split must respect."""
+        return Rows(self.target, self.class_names, self.groups, self.times, self.parts, self.folds)
 
 
 class TabularData(DataModule):
     """The rows are split as `Split` says (val, test, seed, folds, fold, repeat, refit).
 
-    standardize: (x − mean)/standard deviation of the training part, in every column, one-hot ones too, and in a
-    regression target; a constant column is only centred. The standard deviation is that of the population (1/n).
+    standardize: (x − mean)/standard deviation of the training part, in every feature, those of categories too, and
+    in a regression target; a constant column is only centred. The standard deviation is that of the population (1/n).
     """
 
     def __init__(
@@ -72,8 +83,7 @@ class TabularData(DataModule):
         table = self.load()
         self.class_names = table.class_names
         self.classes = len(table.class_names) or None
-        self.digest = digest(table)
-        rows = self.split.parts(Rows(table.target, table.class_names, table.groups, table.times))
+        rows = self.split.parts(table.rows)
         if self.classes is None:
             check_range("the target", table.target)
             if np.ptp(table.target[rows["train"]]) == 0:
@@ -83,67 +93,101 @@ class TabularData(DataModule):
                 )
 
         features = table.features
-        text = [c for c in features if not pd.api.types.is_numeric_dtype(features[c])]
-        numbers = [c for c in features if c not in text]
-        for name in numbers:
-            check_range(f"column {quoted(name)}", features[name].to_numpy())
-        empty = features[numbers].iloc[rows["train"]].isna().all()
-        for name in empty.index[empty]:
-            raise InputError(
-                f"column {quoted(name)} has no value in any training row, so there is no mean to fill in; leave it out "
-                f"with {dropping(name)}, or choose another data.seed"
+        columns = [table.columns.get(name) or read_typed(features[name])[0] for name in features]
+        values = {column.name: column.read(features[column.name]) for column in columns}
+        for column in columns:
+            if column.kind != "text":
+                check_range(f"column {quoted(column.name)}", values[column.name])
+        columns = [learn_gap(column, values[column.name], rows["train"], table.fills) for column in columns]
+        filled = {column.name: column.fill(values[column.name]) for column in columns}
+        texts = {column.name for column in columns if column.kind == "text"}
+        seen = {name: filled[name] if name in texts else numbers for name, numbers in values.items()}
+        self.digest = digest(pd.DataFrame(seen), table.target)
+        known = {name: found[rows["train"]] for name, found in filled.items()}
+        for name, how in find_leaks(known, table.target[rows["train"]], self.classes).items():
+            self.notes.append(
+                f"column {quoted(name)} alone nearly determines the target ({how}): if it is not known where the model "
+                f"is to predict, leave it out with {dropping(name)}."
             )
-        categories = sum(features[name].nunique() for name in text)
+        # Learned from the training rows alone, so that nothing of the other parts leaks into them.
+        columns = [learn_levels(column, filled[column.name][rows["train"]], table.date_parts) for column in columns]
+        recipe = replace(plan(columns, table.encoding, table.date_parts), unseen=table.unseen)
+        self.feature_names = names(recipe.features)
         check_memory(
             len(features),
-            len(numbers) + categories,
+            len(recipe.features),
             "leave columns out with data.drop, take fewer rows, or use data=stream with a Parquet file",
         )
-        encode = make_column_transformer(
-            (SimpleImputer(), numbers),
-            (OneHotEncoder(handle_unknown="ignore", sparse_output=False), text),
-        )
-        # Learned from the training rows alone, so that nothing of the other parts leaks into them.
-        self.preprocessing = make_pipeline(encode, StandardScaler()) if self.standardize else encode
-        self.preprocessing.fit(features.iloc[rows["train"]])
-        self.origins = origins(encode)
-        self.feature_names = names(self.origins)
-        raw = features if table.raw is None else table.raw
-        self.kinds, self.fills = {name: kind(column) for name, column in raw.items()}, table.fills
-        self.example_rows = raw.iloc[rows["train"][:EXAMPLE_ROWS]]
+        for part in [part for part in rows if part != "train"]:
+            self.tell_unseen(
+                recipe, part, recipe.count_unseen({name: found[rows[part]] for name, found in filled.items()})
+            )
+        x = recipe.encode(filled)
+        if self.standardize:
+            scaler = StandardScaler().fit(x[rows["train"]])
+            recipe = standardized(recipe, scaler)
+            x -= scaler.mean_
+            x /= scaler.scale_
+        self.its_recipe = recipe
+        self.example_rows = features.iloc[rows["train"][:EXAMPLE_ROWS]]
         target = table.target
         if self.classes is None and self.standardize:
             self.center, self.scale = target[rows["train"]].mean(), target[rows["train"]].std()
             target = (target - self.center) / self.scale
-        x = np.asarray(self.preprocessing.transform(features), dtype=np.float64)
         return {name: Part(x[index], target[index]) for name, index in rows.items()}
 
-    def recipe(self) -> Recipe:
-        encode = self.preprocessing[0] if self.standardize else self.preprocessing
-        (_, imputer, numbers), (_, _, text) = encode.transformers_
-        means, scales = np.zeros(len(self.origins)), np.ones(len(self.origins))
-        if self.standardize:
-            means, scales = self.preprocessing[-1].mean_, self.preprocessing[-1].scale_
-        gaps: dict[str, float | str] = {}
-        if self.fills:
-            gaps = dict.fromkeys(text, GAP)
-            gaps |= zip(numbers, map(float, imputer.statistics_), strict=True) if numbers else {}
-        return Recipe(
-            tuple(Column(name, kind, gaps.get(name)) for name, kind in self.kinds.items()),
-            tuple(
-                Feature(name, *origin, float(mean), float(scale))
-                for name, origin, mean, scale in zip(self.feature_names, self.origins, means, scales, strict=True)
-            ),
+    def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter]) -> None:
+        """A note on levels of a part's rows that no training row had; raises InputError where they are refused."""
+        if not counts:
+            return
+        found = f"of the {TITLES.get(part, part)} rows {describe_unseen(counts)}"
+        if recipe.unseen == "error":
+            raise InputError(
+                f"{found}; use data.unseen=zero to count each as none of the column's categories, or leave the column "
+                "out with data.drop"
+            )
+        self.notes.append(
+            f"{found}; each counts as none of the column's categories, and data.unseen=error refuses them."
         )
+
+    def recipe(self) -> Recipe:
+        return self.its_recipe
 
     def example(self) -> pd.DataFrame:
         return self.example_rows
 
 
-def digest(table: Table) -> str:
+def learn_gap(column: Column, values: np.ndarray, train: np.ndarray, fills: bool) -> Column:
+    """The column with what fills its gaps, learned from training rows: the mean, or the level GAP of text."""
+    column = replace(column, has_gaps=bool(pd.isna(values).any()))
+    if not fills or column.kind == "text":
+        return replace(column, gap=GAP if fills else None)
+    known = values[train][~np.isnan(values[train])]
+    if not len(known):
+        raise InputError(
+            f"column {quoted(column.name)} has no value in any training row, so there is no mean to fill in; leave it "
+            f"out with {dropping(column.name)}, or choose another data.seed"
+        )
+    return replace(column, gap=float(known.mean()))
+
+
+def learn_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -> Column:
+    """The column with the levels that training values have, and with the day of the first of them."""
+    start = float(np.floor(values.min())) if column.kind == "date" else 0.0
+    return replace(column, start=start, levels=find_levels(column, values, date_parts))
+
+
+def standardized(recipe: Recipe, scaler: StandardScaler) -> Recipe:
+    """The recipe with a mean and a scale for each feature."""
+    found = zip(recipe.features, scaler.mean_, scaler.scale_, strict=True)
+    return replace(
+        recipe, features=tuple(replace(each, mean=float(mean), scale=float(scale)) for each, mean, scale in found)
+    )
+
+
+def digest(features: pd.DataFrame, target: np.ndarray) -> str:
     """16 hexadecimal digits of all the rows, whatever the split."""
-    features = pd.util.hash_pandas_object(table.features, index=False).to_numpy()
-    return Part(features, table.target).digest
+    return Part(pd.util.hash_pandas_object(features, index=False).to_numpy(), target).digest
 
 
 def check_range(name: str, values: np.ndarray) -> None:
@@ -159,22 +203,14 @@ def check_range(name: str, values: np.ndarray) -> None:
         )
 
 
-def origins(encode: ColumnTransformer) -> list[tuple[str, str | None]]:
-    """The column of each feature, and the category that it stands for."""
-    (_, _, numbers), (_, encoder, text) = encode.transformers_
-    known = zip(text, encoder.categories_, strict=True) if text else ()
-    return [(name, None) for name in numbers] + [(name, str(each)) for name, found in known for each in found]
-
-
-def names(features: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
-    """The names of features from a column and a category each: that of the column, or column_category."""
+def names(features: Sequence[Feature]) -> tuple[str, ...]:
+    """The names of features, each once. Raises InputError where two columns have a feature of one name."""
     found: dict[str, str] = {}
-    for column, category in features:
-        name = column if category is None else f"{column}_{category}"
-        if name in found:
+    for feature in features:
+        if feature.name in found:
             raise InputError(
-                f"columns {quoted(found[name])} and {quoted(column)} both have a feature called {quoted(name)}, since "
-                "a category is called column_category; give one of them another name"
+                f"columns {quoted(found[feature.name])} and {quoted(feature.column)} both have a feature called "
+                f"{quoted(feature.name)}, since a category is called column_category; give one of them another name"
             )
-        found[name] = column
+        found[feature.name] = feature.column
     return tuple(found)

@@ -14,27 +14,44 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
 
 NAME = "model"
-TYPES = {"number": "double", "integer": "long", "boolean": "boolean", "text": "string"}
-DTYPES = {"number": "float64", "integer": "int64", "boolean": "bool", "text": "object"}
+TYPES = {"number": "double", "integer": "long", "boolean": "boolean", "date": "string", "text": "string"}
+DTYPES = {"double": "float64", "long": "int64", "boolean": "bool", "string": "object", "datetime": "datetime64[ns]"}
 
 
 def save(folder: Path, path: Path, model: Model) -> None:
     """What `export.write_model` has written, as an MLflow model. Its code is `serving.py`, its data are artifacts."""
     description = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
     example = json.loads((folder / "example.json").read_text(encoding="utf-8"))
-    kinds = {column["name"]: column["kind"] for column in description["columns"]}
+    types = {column["name"]: type_of(column) for column in description["columns"]}
     outputs = [ColSpec("string" if description["classes"] else "double", "prediction")]
     outputs += [ColSpec("double", f"probability_{name}") for name in description["classes"]]
     mlflow.pyfunc.save_model(
         path,
         mlflow_model=model,
         python_model=str(Path(__file__).with_name("serving.py")),
-        artifacts={"network": str(folder / "model.pt2"), "preprocessing": str(folder / "preprocessing.json")},
-        signature=ModelSignature(Schema([ColSpec(TYPES[kind], name) for name, kind in kinds.items()]), Schema(outputs)),
-        input_example=pd.DataFrame({name: pd.Series(example[name], dtype=DTYPES[kinds[name]]) for name in kinds}),
+        artifacts={
+            "network": str(folder / "model.pt2"),
+            "preprocessing": str(folder / "preprocessing.json"),
+            "reading": str(folder / "recipe.py"),
+        },
+        signature=ModelSignature(Schema([ColSpec(type, name) for name, type in types.items()]), Schema(outputs)),
+        input_example=pd.DataFrame({name: pd.Series(example[name], dtype=DTYPES[types[name]]) for name in types}),
         # What serving.py imports. A local version such as +cpu is in no index.
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "torch", "numpy", "pandas")],
     )
+
+
+def type_of(column: dict[str, object]) -> str:
+    """The type of a column in the model's signature.
+
+    MLflow makes False of a gap in a column of booleans, so one whose cells had gaps is `string`, which lets true,
+    false and gaps through as they are.
+    """
+    if column["kind"] == "boolean" and column["has_gaps"]:
+        return "string"
+    if column["kind"] == "date" and column["date_format"] is None:
+        return "datetime"
+    return TYPES[column["kind"]]
 
 
 def log_model(client: MlflowClient, experiment_id: str, run_id: str, metrics: dict[str, float], folder: Path) -> str:
