@@ -4,14 +4,16 @@ import csv
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import pandas as pd
 import pyarrow as pa
 from pandas.api import types
 from pyarrow import ArrowException
+from pyarrow import csv as arrow_csv
 
 from shrinkage.errors import InputError
 
@@ -73,20 +75,29 @@ def read_csv(path: Path) -> list[tuple[Column, pd.Series]]:
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"  # whatever the file is called
     open_file = gzip.open if is_gzip else open
+    has_quotes = False
     with open_file(path, "rb") as blocks:
         while block := blocks.read(BLOCK):
+            has_quotes = has_quotes or b'"' in block
             if b"\0" in block:
                 raise InputError(
                     f"data.path={shown(path)}: cannot be read, since it has NUL bytes, as spreadsheets, UTF-16 and "
                     "damaged files do; save it as CSV in UTF-8"
                 )
     with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
-        cells = read_cells(path, lines)
+        rows = read_rows(path, lines)
+        names = next(rows)
+        count = sum(1 for _ in rows) if has_quotes else None
+    with open_file(path, "rb") as content:
+        cells = split_fast(content, names)
+    if cells is None or count not in (None, len(cells)):
+        with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
+            cells = read_cells(read_rows(path, lines))
     return [read_written(cells[name]) for name in cells]
 
 
-def read_cells(path: Path, lines: TextIO) -> pd.DataFrame:
-    """The cells of a CSV as they are written, all of them text; blank lines are skipped.
+def read_rows(path: Path, lines: TextIO) -> Iterator[list[str]]:
+    """The names of a CSV's columns, and then the cells of each row; blank lines are skipped.
 
     Raises InputError for rows of other lengths than the header's, names that stand twice and quotes that stay open.
     """
@@ -97,24 +108,45 @@ def read_cells(path: Path, lines: TextIO) -> pd.DataFrame:
         if header is None:
             raise InputError(f"data.path={shown(path)}: the file is empty; it needs a header and rows")
         names = named(path, (name or f"Unnamed: {number}" for number, name in enumerate(header)))
-        tables: list[pa.Table] = []
-        block: list[list[str]] = []
+        yield names
         for row in rows:
             if len(row) != len(names):
                 raise InputError(
                     f"data.path={shown(path)}: line {reader.line_num} has {len(row)} cell{'s' * (len(row) != 1)} and "
                     f"the header has {len(names)}; mend the line, with quotes around a cell that has a comma in it"
                 )
-            block.append(row)
-            if len(block) == ROWS:
-                tables.append(as_table(names, block))
-                block.clear()
-        tables.append(as_table(names, block))
+            yield row
     except csv.Error as error:
         raise InputError(
             f"data.path={shown(path)}: line {reader.line_num} cannot be read ({error}); close each quote, and write a "
             "quote inside of quotes twice"
         ) from None
+
+
+def split_fast(content: BinaryIO, names: list[str]) -> pd.DataFrame | None:
+    """The cells of a CSV by Arrow, some ten times as fast as by `csv`; None where Arrow finds other columns or fails.
+
+    Arrow says nothing of text after a quote, or of a quote that stays open: a file with quotes is checked beforehand.
+    """
+    try:
+        table = arrow_csv.read_csv(
+            content,
+            arrow_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=0),
+            arrow_csv.ParseOptions(newlines_in_values=True),
+            arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False),
+        )
+    except (ArrowException, ValueError):
+        return None
+    header = [cell.as_py() or f"Unnamed: {number}" for number, (cell, *_) in enumerate(table.slice(0, 1).columns)]
+    return table.slice(1).to_pandas() if header == names else None
+
+
+def read_cells(rows: Iterator[list[str]]) -> pd.DataFrame:
+    """The cells of rows, the first of which has the columns' names; all of them text."""
+    names = next(rows)
+    tables = [as_table(names, [])]
+    while block := list(islice(rows, ROWS)):
+        tables.append(as_table(names, block))
     return pa.concat_tables(tables).to_pandas()
 
 

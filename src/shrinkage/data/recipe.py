@@ -23,7 +23,7 @@ GAPS = frozenset(  # the words for no value: those of pandas
 )
 GAP = "missing"  # the level of a gap in a text column whose gaps are filled
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
-WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+WHOLE = r"[+-]?[0-9]+"
 BOOLEANS = {"true": True, "false": False}
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?", re.ASCII)  # which pandas' ISO8601 reads; it reads years alone, too
 FORMATS = tuple(
@@ -276,7 +276,8 @@ def read_written(cells: pd.Series) -> tuple[Column, pd.Series]:
         numbers = parse_numbers(cells[~gaps].str.strip())
     if numbers is None:
         return read_words(name, cells.mask(gaps))
-    if not gaps.any() and np.abs(numbers).max() < 2**53 and cells.str.strip().str.fullmatch(WHOLE).all():
+    whole = not gaps.any() and bool((numbers == np.floor(numbers)).all()) and np.abs(numbers).max() < 2**53
+    if whole and cells.str.strip().str.fullmatch(WHOLE).all():  # 1.0 is pandas' float
         return Column(name, "integer"), pd.Series(numbers.astype(np.int64), name=name)
     values = np.full(len(cells), np.nan)
     values[~gaps] = numbers
