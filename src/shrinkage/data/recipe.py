@@ -132,8 +132,8 @@ class Column:
         if part == "month":
             return moments.strftime("%m").to_numpy(dtype=object)
         if part == "weekday":
-            return np.array(WEEKDAYS, dtype=object)[moments.weekday]
-        angle = 2 * np.pi * (moments.dayofyear.to_numpy(dtype=np.float64) - 1) / 365.25
+            return np.array(WEEKDAYS, dtype=object)[moments.day_of_week]
+        angle = 2 * np.pi * (moments.day_of_year.to_numpy(dtype=np.float64) - 1) / 365.25
         return np.sin(angle) if part == "dayofyear_sin" else np.cos(angle)
 
 
