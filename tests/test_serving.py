@@ -134,7 +134,7 @@ def write_switches(path: Path) -> pd.DataFrame:
 
 def test_booleans_with_gaps_are_booleans_whose_gaps_are_the_training_share(tmp_path: Path) -> None:
     frame = write_switches(tmp_path / "switches.csv")
-    data = table(tmp_path / "switches.csv", "data.missing=mean", "data.standardize=false")
+    data = table(tmp_path / "switches.csv", "data.missing=mean", "data.standardize=false", "data.task=regression")
     assert data.feature_names == ("flag", "x")
     trained = frame.flag.iloc[data.rows["train"]]
     share = (trained == "true").sum() / (trained != "").sum()
@@ -236,7 +236,7 @@ def test_coefficients_times_raw_values_are_the_prediction_under_each_encoding(tm
 
 def test_mlflows_commands_take_the_example_that_is_printed(tmp_path: Path) -> None:
     frame = write_switches(tmp_path / "switches.csv")
-    data = table(tmp_path / "switches.csv", "data.missing=mean")
+    data = table(tmp_path / "switches.csv", "data.missing=mean", "data.task=regression")
     model, _ = served(data, tmp_path)
     expected = model.predict(frame.iloc[data.rows["train"][:5]].astype({"x": float})).prediction
     environment = os.environ | {"PYTHONPATH": "", "MLFLOW_DISABLE_TELEMETRY": "true"}
