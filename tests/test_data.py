@@ -285,9 +285,11 @@ CELL = st.text(st.sampled_from(list('ab 1,";\n\r\té')), max_size=4)
 )
 def test_arrow_splits_a_csv_as_pythons_csv_does(tmp_path_factory, rows: list[list[str]], end: str) -> None:
     path = tmp_path_factory.mktemp("csv") / "rows.csv"
-    quoting = csv.QUOTE_ALL if {"\n", "\r"} & set("".join(sum(rows, []))) else csv.QUOTE_MINIMAL
+    has_lines = any({"\n", "\r"} & set(cell) for row in rows for cell in row)
+    quoting = csv.QUOTE_ALL if has_lines else csv.QUOTE_MINIMAL
+    header = [f"c{number}" for number in range(len(rows[0]))]
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator=end, quoting=quoting).writerows([[f"c{number}" for number in range(len(rows[0]))], *rows])
+        csv.writer(file, lineterminator=end, quoting=quoting).writerows([header, *rows])
     with path.open(encoding="utf-8", newline="") as lines:
         expected = read_cells(read_rows(path, lines))
     with path.open("rb") as content:
