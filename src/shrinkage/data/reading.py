@@ -38,7 +38,7 @@ def read_file(path: Path) -> tuple[pd.DataFrame, dict[str, Column]]:
                 f"data.path={shown(path)}: it is no file on a disk; give the path of a CSV or Parquet file"
             )
         is_parquet = path.is_dir() or path.suffix.lower() in SUFFIXES
-        found = read_parquet(path) if is_parquet else read_csv(path)
+        cells = read_parquet(path) if is_parquet else read_csv(path)
     except InputError:
         raise
     except FileNotFoundError:
@@ -51,13 +51,14 @@ def read_file(path: Path) -> tuple[pd.DataFrame, dict[str, Column]]:
         raise InputError(
             f"data.path={shown(path)}: cannot be read ({shown(reason)}); it must be CSV (UTF-8), gzipped CSV or Parquet"
         ) from None
+    found = [(read_typed if is_parquet else read_written)(cells[name]) for name in cells]
     frame = pd.DataFrame({column.name: values for column, values in found})
     if frame.empty:
         raise InputError(f"data.path={shown(path)}: there is a header and no row; it needs rows")
     return frame, {column.name: column for column, _ in found}
 
 
-def read_parquet(path: Path) -> list[tuple[Column, pd.Series]]:
+def read_parquet(path: Path) -> pd.DataFrame:
     try:
         table = ParquetRows(path)
         check_memory(len(table), len(table.schema), "data=stream reads it a batch at a time", copies=1)
@@ -67,11 +68,11 @@ def read_parquet(path: Path) -> list[tuple[Column, pd.Series]]:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     frame.columns = named(path, map(str, frame.columns))
     decimals = [name for name in frame if types.infer_dtype(frame[name]) == "decimal"]
-    frame = frame.astype(dict.fromkeys(decimals, "float64"))
-    return [read_typed(frame[name]) for name in frame]
+    return frame.astype(dict.fromkeys(decimals, "float64"))
 
 
-def read_csv(path: Path) -> list[tuple[Column, pd.Series]]:
+def read_csv(path: Path) -> pd.DataFrame:
+    """The cells of a CSV as they are written, all of them text."""
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"  # whatever the file is called
     open_file = gzip.open if is_gzip else open
@@ -93,7 +94,7 @@ def read_csv(path: Path) -> list[tuple[Column, pd.Series]]:
     if cells is None or count not in (None, len(cells)):
         with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
             cells = read_cells(read_rows(path, lines))
-    return [read_written(cells[name]) for name in cells]
+    return cells
 
 
 def read_rows(path: Path, lines: TextIO) -> Iterator[list[str]]:
@@ -138,7 +139,8 @@ def split_fast(content: BinaryIO, names: list[str]) -> pd.DataFrame | None:
     except (ArrowException, ValueError):
         return None
     header = [cell.as_py() or f"Unnamed: {number}" for number, (cell, *_) in enumerate(table.slice(0, 1).columns)]
-    return table.slice(1).to_pandas() if header == names else None
+    is_sure = header == names and len(names) > 1  # of one column, a line of blanks is a row to Arrow
+    return table.slice(1).to_pandas() if is_sure else None
 
 
 def read_cells(rows: Iterator[list[str]]) -> pd.DataFrame:
