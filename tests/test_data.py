@@ -219,7 +219,7 @@ def test_a_category_unseen_in_training_is_no_category(tmp_path: Path) -> None:
         ("x,y\n1,2\n", [], r"1 row for .* at least 2 must be left"),
         ("x,y\n1,2\n2,2\n3,2\n", [], r"data.target=y: it is 2 in every row"),
         ("x,z\n1,2\n2,3\n", [], r"data.target=y: .* has no such column, it has x, z"),
-        ("x,Y2\n1,2\n2,3\n", ["data.target=Y"], r"did you mean Y2\?"),
+        ("x,Y2\n1,2\n2,3\n", ["data.target=Y"], r"did you mean data.target=Y2\?"),
         ("y\n1\n2\n3\n", [], r"no column is left"),
         ("x,y\n1,2\ninf,3\n3,4\n", [], r"column 'x' is infinite in 1 of 3 rows"),
         ("x,y\n1,2\n,3\n3,4\n", [], r"'x' in 1; use data.missing=drop"),
