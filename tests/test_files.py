@@ -135,7 +135,7 @@ def test_uneven_lines_are_refused_with_ways_out(path: Path) -> None:
     with pytest.raises(InputError, match=r"header has 2.*begin the header with a name more"):
         read_file(path, CsvFormat(separator=" "))
     for said, message in (
-        ({"separator": "; "}, "data.separator=; : must be one of auto, comma, semicolon"),
+        ({"separator": "; "}, "data.separator='; ': must be one of auto, comma, semicolon"),
         ({"decimal": "dot"}, "data.decimal=dot: must be one of auto, point, comma"),
         ({"decimal": "comma", "thousands": "comma"}, "the signs must differ"),
     ):
