@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shrinkage.data.base import DataModule, ShuffledBatches
-from shrinkage.data.reading import read_cells, read_rows, split_fast
+from shrinkage.data.reading import Layout, read_cells, read_rows, split_fast
 from shrinkage.data.recipe import GAPS, read_written
 from shrinkage.errors import InputError
 from shrinkage.training import build
@@ -291,9 +291,9 @@ def test_arrow_splits_a_csv_as_pythons_csv_does(tmp_path_factory, rows: list[lis
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator=end, quoting=quoting).writerows([header, *rows])
     with path.open(encoding="utf-8", newline="") as lines:
-        expected = read_cells(read_rows(path, lines))
+        expected = read_cells(read_rows(path, lines, Layout(","), []))
     with path.open("rb") as content:
-        found = split_fast(content, list(expected))
+        found = split_fast(content, list(expected), Layout(","))
     if found is not None and ('"' not in path.read_text(encoding="utf-8") or len(found) == len(expected)):
         pd.testing.assert_frame_equal(found, expected)
 
