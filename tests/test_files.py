@@ -81,6 +81,7 @@ def test_semicolons_decimal_commas_and_a_remark(path: Path) -> None:
         ('x,y\n"1,234,567",2\n"12",3\n', [1234567, 12]),
         ("x;y\n1,234;28,7\n2,5;3\n", [1.234, 2.5]),
         ("x\ty\n1 234,5\t1\n12\t2\n", [1234.5, 12]),
+        ("x;y\n1,234;1\n0,500;2\n", [1.234, 0.5]),  # no thousand begins with 0
         ("x|y\n1'234.5|1\n12|2\n", [1234.5, 12]),
         ("x;y\n1.5;2,5\n2.25;3\n", [1.5, 2.25]),  # each column is without doubt by itself
         ("#x,y\n1,2\n3,4\n", [1, 3]),

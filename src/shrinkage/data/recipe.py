@@ -404,7 +404,7 @@ def tidied(text: str) -> str:
 @lru_cache
 def pattern(decimal: str, thousands: str) -> re.Pattern:
     """What a number looks like that has such signs; groups of three digits, where there is a sign between them."""
-    groups = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
+    groups = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
     point = re.escape(decimal)
     return re.compile(
         rf"[+-]?(?:(?:{groups}\d+)(?:{point}\d*)?|{point}\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?",
