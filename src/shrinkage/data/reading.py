@@ -97,7 +97,7 @@ def read_file(path: Path, csv_format: CsvFormat) -> Contents:
                 f"data.path={shown(path)}: data.separator, data.decimal, data.thousands and data.comment say how a CSV "
                 "is written, and this is Parquet; leave them out"
             )
-        contents = read_parquet(path) if is_parquet else read_csv(path, csv_format)
+        contents = as_contents(read_parquet(path)) if is_parquet else read_csv(path, csv_format)
     except InputError:
         raise
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def read_file(path: Path, csv_format: CsvFormat) -> Contents:
     return contents
 
 
-def read_parquet(path: Path) -> Contents:
+def read_parquet(path: Path) -> pd.DataFrame:
     try:
         table = ParquetRows(path)
         check_memory(len(table), len(table.schema), "data=stream reads it a batch at a time", copies=1)
@@ -125,9 +125,13 @@ def read_parquet(path: Path) -> Contents:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     frame.columns = named(path, map(str, frame.columns))
     decimals = [name for name in frame if types.infer_dtype(frame[name]) == "decimal"]
-    frame = frame.astype(dict.fromkeys(decimals, "float64"))
-    found = [read_typed(frame[name]) for name in frame]
-    texts = {name: frame[name] for name in frame if types.infer_dtype(frame[name], skipna=True) == "string"}
+    return frame.astype(dict.fromkeys(decimals, "float64"))
+
+
+def as_contents(cells: pd.DataFrame) -> Contents:
+    """The values and the rules of columns that have types of their own."""
+    found = [read_typed(cells[name]) for name in cells]
+    texts = {name: cells[name] for name in cells if types.infer_dtype(cells[name], skipna=True) == "string"}
     return Contents(
         pd.DataFrame({column.name: values for column, values in found}),
         {column.name: column for column, _ in found},
@@ -364,10 +368,7 @@ def split_fast(content: BinaryIO, names: list[str], layout: Layout) -> pd.DataFr
     """The cells of a CSV by Arrow, some ten times as fast as by `csv`; None where Arrow finds other columns or fails.
 
     Arrow says nothing of text after a quote, or of a quote that stays open: a file with quotes is checked beforehand.
-    And of one column it keeps lines of blanks.
     """
-    if len(names) == 1:
-        return None
     try:
         table = arrow_csv.read_csv(
             content,
@@ -378,7 +379,8 @@ def split_fast(content: BinaryIO, names: list[str], layout: Layout) -> pd.DataFr
     except (ArrowException, ValueError):
         return None
     header = [cell.as_py() or f"Unnamed: {number}" for number, (cell, *_) in enumerate(table.slice(0, 1).columns)]
-    return table.slice(1).to_pandas() if header == names else None
+    is_sure = header == names and len(names) > 1  # of one column, a line of blanks is a row to Arrow
+    return table.slice(1).to_pandas() if is_sure else None
 
 
 def read_cells(rows: Iterator[list[str]]) -> pd.DataFrame:
