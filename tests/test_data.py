@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shrinkage.data.base import DataModule, ShuffledBatches
-from shrinkage.data.reading import read_cells, read_rows, split_fast
+from shrinkage.data.reading import Layout, read_cells, read_rows, split_fast
 from shrinkage.data.recipe import GAPS, read_written
 from shrinkage.errors import InputError
 from shrinkage.training import build
@@ -291,9 +291,9 @@ def test_arrow_splits_a_csv_as_pythons_csv_does(tmp_path_factory, rows: list[lis
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator=end, quoting=quoting).writerows([header, *rows])
     with path.open(encoding="utf-8", newline="") as lines:
-        expected = read_cells(read_rows(path, lines))
+        expected = read_cells(read_rows(path, lines, Layout(","), []))
     with path.open("rb") as content:
-        found = split_fast(content, list(expected))
+        found = split_fast(content, list(expected), Layout(","))
     if found is not None and ('"' not in path.read_text(encoding="utf-8") or len(found) == len(expected)):
         pd.testing.assert_frame_equal(found, expected)
 
@@ -344,11 +344,11 @@ def test_kinds_of_columns(cells: list[str], kind: str) -> None:
         ("x,y\n1,2\n", [], r"1 row for .* at least 2 must be left"),
         ("x,y\n1,2\n2,2\n3,2\n", [], r"data.target=y: it is 2 in every row"),
         ("x,z\n1,2\n2,3\n", [], r"data.target=y: .* has no such column, it has x, z"),
-        ("x,Y2\n1,2\n2,3\n", ["data.target=Y"], r"did you mean Y2\?"),
+        ("x,Y2\n1,2\n2,3\n", ["data.target=Y"], r"did you mean data.target=Y2\?"),
         ("y\n1\n2\n3\n", [], r"no column is left"),
         ("x,y\n1,2\ninf,3\n3,4\n", [], r"column 'x' is infinite in 1 of 3 rows"),
         ("x,y\n1,2\n,3\n3,4\n", [], r"'x' in 1; use data.missing=drop"),
-        ("x,y\n1,a\n2,b\n3,a\n4,a\n5,a\n6,a\n", [], r"class 'b' has 1 row"),
+        ("x,y\n1,a\n2,b\n3,a\n4,a\n5,a\n6,a\n", [], r"class 'b' \(1 row\): every class needs at least 3 rows"),
         ("x,y\n1,a\n2,b\n3,a\n", ["data.task=regression"], r"regression needs numbers"),
         ("x,y\n1,2\n2,3\n", ["data.missing=zero"], r"data.missing=zero: must be one of"),
         ("x,y\n1,2\n2,3\n", ["data.val=0.9"], r"together under 1"),

@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import config
-from hypothesis import given, reject
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import PredefinedSplit
 
 from shrinkage.data.base import DataModule
-from shrinkage.data.splits import Rows, Split
+from shrinkage.data.splits import Rows, Split, read_folds, read_parts
 from shrinkage.errors import InputError
 from shrinkage.workshop import make
+
+UNSPLIT = {"val": 0.2, "test": 0.2, "seed": 0, "folds": None, "fold": 0, "repeat": 0, "refit": False}
 
 
 @st.composite
@@ -148,15 +151,176 @@ def test_preprocessing_is_learned_in_each_fold(visits: Path) -> None:
         (["data.folds=5", "data.fold=5"], "numbered from 0 to 4"),
         (["data.folds=5", "data.repeat=-1"], "data.repeat=-1"),
         (["data.folds=500"], "there are 160 rows to deal out; use data.folds=160"),
-        (["data.group=patients"], "did you mean patient"),
+        (["data.group=patients"], r"did you mean data.group=patient\?"),
         (["data.group=patient", "data.time=day"], "leave the other one out"),
         (["data.group=patient", "data.folds=30"], "groups to deal out"),
         (["data.time=day", "data.folds=3", "data.repeat=1"], "cannot be dealt anew"),
-        (["data.time=y"], "it is the target"),
-        (["data.target=late", "data.time=day", "data.task=classification"], "is in no training row"),
+        (["data.time=y"], "data.target and data.time are both y"),
+        (
+            ["data.target=late", "data.time=day", "data.task=classification"],
+            r"class 'True' \(48 rows\) is in no training",
+        ),
+        (["data.group=patient", "data.fold_column=patient"], "are both patient: a column has one use"),
+        (["data.split=patient"], r"data.split=patient: '\d+' in \d+ of 200 rows is no part; the values must be train"),
+        (
+            ["data.fold_column=patient"],
+            r"data.folds=null: data.fold_column has 20 folds; use data.folds=20, and 'data.f",
+        ),
+        (["data.fold_column=patient", "data.folds=20", "data.repeat=1"], "are dealt already; use 0"),
+        (["data.fold_column=patient", "data.folds=20", "data.seed=1"], "no row is drawn"),
+        (["data.fold_column=patient", "data.folds=20", "data.time=day"], "both say which rows validate"),
     ],
 )
 def test_what_cannot_be_split_is_refused(overrides: list[str], message: str, visits: Path) -> None:
     drop = [f"data.drop=[{','.join({'late', 'patient', 'day'} - {o.partition('=')[2] for o in overrides})}]"]
     with pytest.raises(InputError, match=message):
         loaded(visits, *drop, *overrides)
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_the_users_folds_are_those_of_glmnets_foldid(data: st.DataObject) -> None:
+    folds = data.draw(st.integers(2, 6))
+    ids = np.array([*range(1, folds + 1), *data.draw(st.lists(st.integers(1, folds), min_size=3, max_size=30))])
+    named = data.draw(st.sampled_from([lambda k: k, lambda k: 10.0 * k, lambda k: f"part {k}"]))
+    numbers, note = read_folds(pd.Series([named(k) for k in ids], name="foldid"))
+    assert f"has {folds} folds" in note
+    rows = Rows(np.arange(len(ids), dtype=float), folds=numbers)
+    for fold, (train, val) in enumerate(PredefinedSplit(ids).split()):
+        parts = Split(**UNSPLIT | {"folds": folds, "fold": fold}).parts(rows)
+        assert set(parts) == {"train", "val"}  # a share for testing would tear what the user put together
+        np.testing.assert_array_equal(parts["train"], train)
+        np.testing.assert_array_equal(parts["val"], val)
+    refit = Split(**UNSPLIT | {"folds": folds, "refit": True}).parts(rows)
+    assert set(refit) == {"train"} and len(refit["train"]) == len(ids)
+
+
+@given(st.lists(st.sampled_from(["train", "val", "test"]), min_size=4, max_size=60), st.booleans())
+@settings(deadline=None)
+def test_the_users_parts_are_kept(words: list[str], refit: bool) -> None:
+    words = ["train", "train", *words]
+    others = {"train": "Training", "val": "DEV", "test": " testing"}
+    said, _ = read_parts(pd.Series([word if place % 2 else others[word] for place, word in enumerate(words)], name="s"))
+    assert list(said) == words
+    rows = Rows(np.arange(len(words), dtype=float), parts=said)
+    where = {part: np.flatnonzero(said == part) for part in ("train", "val", "test")}
+    if len(where["val"]) == 0:
+        if len(where["train"]) - np.ceil(0.2 * len(where["train"])) < 2:
+            return
+        found = Split(**UNSPLIT).parts(rows)
+        np.testing.assert_array_equal(np.sort([*found["train"], *found["val"]]), where["train"])
+        assert len(found["val"]) == np.ceil(0.2 * len(where["train"]))  # a share of the rows that train
+    else:
+        found = Split(**UNSPLIT | {"refit": refit}).parts(rows)
+        trains = np.sort([*where["train"], *where["val"]]) if refit else where["train"]
+        np.testing.assert_array_equal(np.sort(found["train"]), trains)
+        assert refit or np.array_equal(found["val"], where["val"])
+    np.testing.assert_array_equal(found.get("test", []), where["test"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("train", ["T", "F", "T"], ["train", "test", "train"]),  # as in the prostate data of ESL
+        ("train", [True, False, True], ["train", "test", "train"]),
+        ("is_test", [0, 1, 0], ["train", "test", "train"]),
+        ("Validation", [0.0, 1.0, 0.0], ["train", "val", "train"]),
+        ("part", ["train", "valid", "test"], ["train", "val", "test"]),
+    ],
+)
+def test_words_for_parts(name: str, values: list, expected: list[str]) -> None:
+    assert list(read_parts(pd.Series(values, name=name))[0]) == expected
+
+
+def test_words_that_are_no_parts() -> None:
+    for name, values, message in (
+        ("part", [1, 0, 1], "'1' in 2 of 3 rows is no part"),
+        ("part", ["val", "test"], "no row of it is for training"),
+        ("train", [False, False], "no row of it is for training"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_parts(pd.Series(values, name=name))
+    with pytest.raises(InputError, match="it has 1 value, and there must be two folds"):
+        read_folds(pd.Series([3, 3], name="foldid"))
+
+
+def test_folds_are_dealt_among_the_users_training_rows() -> None:
+    said = np.array(["train"] * 20 + ["test"] * 5, dtype=object)
+    plain = Rows(np.arange(25.0), parts=said)
+    found = [Split(**UNSPLIT | {"folds": 5, "fold": fold}).parts(plain) for fold in range(5)]
+    np.testing.assert_array_equal(np.sort(np.concatenate([parts["val"] for parts in found])), np.arange(20))
+    assert all("test" not in parts for parts in found)
+    refit = Split(**UNSPLIT | {"folds": 5, "refit": True}).parts(plain)
+    np.testing.assert_array_equal(refit["test"], np.arange(20, 25))
+    numbers = np.array([*np.arange(20) % 4, *[-1] * 5])
+    both = Rows(np.arange(25.0), parts=said, folds=numbers)
+    parts = Split(**UNSPLIT | {"folds": 4, "fold": 1}).parts(both)
+    np.testing.assert_array_equal(parts["val"], np.arange(1, 20, 4))
+
+
+@pytest.mark.parametrize(
+    ("rows", "changed", "message"),
+    [
+        ({"parts": ["train", "train", "val", "test"]}, {"folds": 2}, "use data.folds=null data.fold=0"),
+        ({"parts": ["train", "train", "val", "test"]}, {"seed": 1}, "data.split decides for each; use data.seed=0"),
+        ({"parts": ["train", "train", "val", "test"], "groups": [0, 1, 1, 2]}, {}, "1 of 3 groups have rows in more"),
+        ({"parts": ["train", "train", "val"], "times": [0, 1, 2]}, {}, "data.split and data.time: both say"),
+        (
+            {"parts": ["train", "train", "val"], "folds": [0, 1, 0]},
+            {"folds": 2},
+            "data.split and data.fold_column: both",
+        ),
+        ({"folds": [0, 1, -1, 0]}, {"folds": 2}, "1 of 4 rows have no fold"),
+        ({"folds": [0, 1, 2, 0]}, {"folds": 5}, r"data.folds=5: data.fold_column has 3 folds; use data.folds=3, and"),
+        ({"folds": [0, 1, 2, 0], "groups": [0, 1, 2, 0]}, {"folds": 3}, "data.fold_column and data.group"),
+        ({"groups": [0, 0, 1, 1]}, {}, "2 groups for 3 parts, each of which needs its own; use data.test=0"),
+        ({"groups": [0, 0, 0, 0]}, {"folds": 2, "test": 0}, "there is 1 group to deal out"),
+        ({"groups": [0, 0, 1, 1, 2, 2]}, {"folds": 3}, "there are 2 groups to deal out; use data.folds=2"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(rows: dict, changed: dict, message: str) -> None:
+    count = len(next(iter(rows.values())))
+    with pytest.raises(InputError, match=message):
+        Split(**UNSPLIT | changed).parts(Rows(np.arange(float(count)), **{key: np.array(v) for key, v in rows.items()}))
+
+
+@given(st.integers(2, 8), st.integers(0, 3))
+@settings(deadline=None)
+def test_as_many_folds_as_groups(folds: int, seed: int) -> None:
+    """The folds are then the groups, and without a test part none is kept from them."""
+    groups = np.random.default_rng(seed).permutation(np.arange(5 * folds) % folds)
+    split = UNSPLIT | {"test": 0, "folds": folds, "seed": seed}
+    held = [
+        Split(**split | {"fold": fold}).parts(Rows(np.arange(5.0 * folds), groups=groups))["val"]
+        for fold in range(folds)
+    ]
+    assert sorted(set(groups[val]).pop() for val in held if len(set(groups[val])) == 1) == list(range(folds))
+
+
+def test_rare_classes_are_listed_and_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "birds.csv"
+    kinds = ["wren"] * 40 + ["robin"] * 40 + ["owl"] * 2 + ["kite"] + ["rook"] * 6
+    pd.DataFrame({"x": np.arange(len(kinds)), "kind": kinds}).to_csv(path, index=False)
+    with pytest.raises(
+        InputError, match=r"classes 'kite' \(1 row\), 'owl' \(2 rows\): every class needs at least 3 rows"
+    ):
+        loaded(path, target="kind")
+    with pytest.raises(
+        InputError, match=r"classes 'kite' .*, 'owl' .*: .* at least 6 rows, one for each of the 5 folds and"
+    ):
+        loaded(path, "data.folds=5", target="kind")
+    data = loaded(path, "data.folds=5", "data.drop_classes=rare", target="kind")
+    assert data.class_names == ("robin", "rook", "wren")
+    assert "data.drop_classes=rare left out 3 of 89 rows: classes 'kite' (1 row), 'owl' (2 rows)" in data.notes[0]
+    data = loaded(path, "data.drop_classes=rare", target="kind")
+    assert sum(len(part) for part in data.parts.values()) == 86
+    assert {int(code) for part in data.parts.values() for code in part.y} == {0, 1, 2}
+    with pytest.raises(InputError, match=r"data.drop_classes=rare: data.target=x is a number"):
+        loaded(path, "data.drop_classes=rare", target="x")
+    with pytest.raises(InputError, match=r"no two classes are left"):
+        loaded(
+            path,
+            "data.drop_classes=rare",
+            "data.folds=45",
+            target="kind",
+        )

@@ -4,6 +4,7 @@ import re
 import shlex
 
 LENGTH = 60
+WORDS = ("true", "false", "null", "nan", "inf")  # which Hydra takes for values of their own
 
 
 def quoted(value: object, length: int = LENGTH) -> str:
@@ -19,11 +20,22 @@ def shown(value: object, length: int = 5 * LENGTH) -> str:
     return text if plain else quoted(text, length)
 
 
+def override(key: str, value: str) -> str:
+    """The override that gives a key a text, as it is typed in a shell."""
+    return shlex.quote(f"{key}={hydras(value)}")
+
+
 def dropping(column: str) -> str:
     """The override that leaves a column out, as it is typed in a shell."""
-    if re.fullmatch(r"[^\W\d][\w.-]*", column) and column.lower() not in ("true", "false", "null", "nan", "inf"):
-        return f"data.drop=[{column}]"
     if not column.isprintable() or len(column) > LENGTH:
         return "data.drop"
-    escaped = column.replace("\\", "\\\\").replace('"', '\\"')
-    return shlex.quote(f'data.drop=["{escaped}"]')
+    word = hydras(column)
+    return f"data.drop=[{column}]" if word == column else shlex.quote(f"data.drop=[{word}]")
+
+
+def hydras(text: str) -> str:
+    """A text as Hydra's grammar reads it back: in quotes, unless it is a plain word."""
+    if re.fullmatch(r"[A-Za-z_][\w.-]*", text, re.ASCII) and text.lower() not in WORDS:
+        return text
+    # A backslash is itself, but before a quote.
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text) + '"'

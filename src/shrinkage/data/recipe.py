@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ GAPS = frozenset(  # the words for no value: those of pandas
 GAP = "missing"  # the level of a gap in a text column whose gaps are filled
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
 WHOLE = r"[+-]?[0-9]+"
+SIGNS = str.maketrans({"\u00a0": " ", "\u202f": " ", "’": "'"})  # other characters for a sign between thousands
 BOOLEANS = {"true": True, "false": False}
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?", re.ASCII)  # which pandas' ISO8601 reads; it reads years alone, too
 FORMATS = tuple(
@@ -49,8 +51,10 @@ class Column:
 
     kind: number, integer, boolean, date or text. has_gaps: whether the file had gaps in it. gap: what stands for a
     missing value; without one a missing value is refused. date_format: how dates are written, `ISO8601` or as
-    `strptime` has it; None for dates that are no text. start: the first training day, in days since 1970. levels: the
-    values that training rows have, of a text column under "", of a date under the part (`month`, `weekday`).
+    `strptime` has it; None for dates that are no text. decimal and thousands: the signs in numbers that are text, as
+    `as_plain` reads them. tidy: whether texts are read as `tidied` has them. start: the first training day, in days
+    since 1970. levels: the values that training rows have, of a text column under "", of a date under the part
+    (`month`, `weekday`).
     """
 
     name: str
@@ -58,6 +62,9 @@ class Column:
     has_gaps: bool = False
     gap: float | str | None = None
     date_format: str | None = None
+    decimal: str = "."
+    thousands: str = ""
+    tidy: bool = False
     start: float = 0.0
     levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -70,7 +77,7 @@ class Column:
             return self.read_text(cells)
         if self.kind == "date":
             return self.read_dates(cells)
-        read = read_boolean if self.kind == "boolean" else read_number
+        read = read_boolean if self.kind == "boolean" else partial(read_number, signs=(self.decimal, self.thousands))
         if types.is_numeric_dtype(cells) and (self.kind != "boolean" or types.is_bool_dtype(cells)):
             return cells.to_numpy(dtype=np.float64, na_value=np.nan)
         try:
@@ -80,7 +87,7 @@ class Column:
 
     def read_text(self, cells: pd.Series) -> np.ndarray:
         levels = self.levels.get("", ())
-        return read_each(cells, lambda cell: spell(cell, levels))
+        return read_each(cells, lambda cell: tidied(spell(cell, levels)) if self.tidy else spell(cell, levels))
 
     def read_dates(self, cells: pd.Series) -> np.ndarray:
         try:
@@ -389,11 +396,36 @@ def is_gap(cell: object) -> bool:
     return isinstance(cell, str) and cell.strip() in GAPS
 
 
-def read_number(cell: object) -> float:
-    if isinstance(cell, str) and not NUMBER.fullmatch(cell.strip()):
+def tidied(text: str) -> str:
+    """A text without blanks at its ends, each run of blanks in it as one, in small letters."""
+    return " ".join(text.split()).casefold()
+
+
+@lru_cache
+def pattern(decimal: str, thousands: str) -> re.Pattern:
+    """What a number looks like that has such signs; groups of three digits, where there is a sign between them."""
+    groups = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
+    point = re.escape(decimal)
+    return re.compile(
+        rf"[+-]?(?:(?:{groups}\d+)(?:{point}\d*)?|{point}\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?",
+        re.ASCII | re.IGNORECASE,
+    )
+
+
+def as_plain(text: str, decimal: str, thousands: str) -> str | None:
+    """A number with such signs as 1234.5 is written, with no sign between thousands; None where it is no number."""
+    text = text.strip().translate(SIGNS)
+    if not pattern(decimal, thousands).fullmatch(text):
+        return None
+    return (text.replace(thousands, "") if thousands else text).replace(decimal, ".")
+
+
+def read_number(cell: object, signs: tuple[str, str] = (".", "")) -> float:
+    plain = as_plain(cell, *signs) if isinstance(cell, str) else cell
+    if plain is None:
         raise ValueError(f"{cell!r} is no number")
     try:
-        return float(cell)
+        return float(plain)
     except (TypeError, ValueError):
         raise ValueError(f"{cell!r} is no number") from None
 

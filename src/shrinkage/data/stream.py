@@ -49,7 +49,7 @@ class StreamedTable(TableFile):
     stackable = False
 
     def __init__(self, *, buffer: int, missing: str, **table: object) -> None:
-        super().__init__(missing=missing, **table)
+        super().__init__(missing=missing, drop_classes=None, **table)
         if missing != "error":
             raise InputError(
                 f"data.missing={missing}: a stream leaves no row out and fills nothing in; mend the rows, or use "
@@ -64,13 +64,13 @@ class StreamedTable(TableFile):
         if not len(self.table):
             raise InputError(f"data.path={shown(self.path)}: there is no row in it; it needs rows")
         columns = named(self.path, self.table.schema.names)
-        self.check_roles(columns)
-        apart = {self.target, self.group, self.time, *self.drop}
+        self.find_roles(columns)
+        apart = {self.target, *self.roles.values(), *self.drop}
         self.columns = [column for column in columns if column not in apart]
         if not self.columns:
             raise InputError(f"data.path={shown(self.path)}: no column is left beside the target to learn from")
-        target, groups, times = self.roles()
-        rows = self.split.parts(Rows(target, self.class_names, groups, times))
+        placed = self.placed()
+        target, rows = placed.target, self.split.parts(placed)
         self.part_of = np.full(len(target), len(PARTS), dtype=np.uint8)
         for name, index in rows.items():
             self.part_of[index] = PARTS.index(name)
@@ -82,7 +82,7 @@ class StreamedTable(TableFile):
                     "data.target"
                 )
         counts = {name: len(index) for name, index in rows.items()}
-        del rows, groups, times
+        del rows, placed
         self.prepare(target)
         self.values = target
         if self.classes is None and self.standardize:
@@ -95,19 +95,17 @@ class StreamedTable(TableFile):
             for name, count in counts.items()
         }
 
-    def roles(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Target, groups and times of all rows; sets the classes."""
-        wanted = [column for column in (self.target, self.group, self.time) if column is not None]
-        frame = self.table.read(wanted)
-        for column in wanted:
-            if frame[column].isna().any():
-                raise InputError(
-                    f"column {quoted(column)} is missing in {frame[column].isna().sum()} of {len(frame)} rows, and a "
-                    "stream fills nothing in; mend the rows"
-                )
+    def placed(self) -> Rows:
+        """Target and what places each row, of all rows; sets the classes."""
+        frame = self.table.read([self.target, *self.roles.values()])
+        gaps = frame[self.target].isna().sum()
+        if gaps:
+            raise InputError(
+                f"column {quoted(self.target)} is missing in {gaps} of {len(frame)} rows, and a stream fills nothing "
+                "in; mend the rows"
+            )
         self.check_values(frame)
-        groups = None if self.group is None else pd.factorize(frame[self.group])[0]
-        times = None if self.time is None else self.times(frame[self.time])
+        decided = self.decided(self.set_aside(frame))
         target = frame[self.target]
         values, self.class_names = self.target_of(target)
         self.classes = len(self.class_names) or None
@@ -118,7 +116,7 @@ class StreamedTable(TableFile):
             )
         if self.classes is None:
             check_range("the target", values)
-        return values, groups, times
+        return Rows(values, self.class_names, **decided)
 
     def prepare(self, target: np.ndarray) -> None:
         """The recipe of the features, learned from the training rows; looks at every value on the way."""

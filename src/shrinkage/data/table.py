@@ -4,6 +4,7 @@ import difflib
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +13,36 @@ from pandas.api import types
 
 from shrinkage.errors import InputError
 
-from .quoting import LENGTH, dropping, quoted, shown
-from .reading import read_file
-from .recipe import ENCODINGS, GAP, NUMBER, PARTS, Column
+from .base import Part
+from .quoting import LENGTH, dropping, override, quoted, shown
+from .reading import Contents, CsvFormat, read_file
+from .recipe import ENCODINGS, GAP, NUMBER, PARTS, Column, tidied
+from .splits import Rows, as_word, read_folds, read_parts
 from .tabular import Table, TabularData
 
 LISTED = 20  # the most columns that a message names
+DIAGNOSES = 3  # the most that an error tells beside what is wrong
 FEW = 10  # a target of so many distinct whole numbers, or fewer, is read as classes
-# What a person takes for a number: 1,234.50 and 1.234,50 and 1 234 and 12 % and $5.
-ALMOST = re.compile(r"[+-]?[$€£]?\s*\d[\d.,'’\s]*(e[+-]?\d+)?\s*[%$€£]?", re.ASCII | re.IGNORECASE)
+# What a person takes for a number: 1,234.50 and 12 % and $5 and 27 kg and (27) and <27.
+ALMOST = re.compile(r"[(<>~≈≤≥]?\s*[+-]?[$€£¥]?\s*[+-]?\d[\d.,'’\s]*(e[+-]?\d+)?\s*([%‰$€£¥°]|[^\W\d_]{1,5}[²³]?)?\)?")
+# What a person takes for a date, and which is none of the ways to write one that are read.
+ALMOST_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(\s.*)?", re.ASCII)
 
 
 class TableFile(TabularData):
     """A CSV (UTF-8, plain or gzipped) or Parquet file with a header, read as `read_file` says.
 
     target: the column to predict. task: `regression`, `classification`, or `auto`: text, booleans, two distinct
-    values or at most ten distinct whole numbers are classes. drop: columns to leave out. group and time: columns that
-    say which rows belong together and which are later; no features. max_categories: the most
-    values a text column may have. missing: `error`; `drop` leaves out the rows; `mean` puts the training part's mean
-    into columns of numbers, booleans and dates, and makes a category of its own in text ones. encoding: which levels of
-    a text column are features, as `recipe.plan` says. unseen: what becomes of levels that no training row has, as
-    `Recipe` says. dates: `error` refuses columns of dates; or a list of what a date is made into, of `year`, `month`,
-    `weekday`, `dayofyear` and `trend`.
+    values or at most ten distinct whole numbers are classes. drop: columns to leave out. group, time, split and
+    fold_column: columns that say which rows belong together, which are later, and each row's part (`read_parts`) or
+    fold (`read_folds`); no features. drop_classes: `rare` leaves out the rows of classes that have too few of them to
+    be split; None refuses them. max_categories: the most values a text column may have. missing: `error`; `drop`
+    leaves out the rows; `mean` puts the training part's mean into columns of numbers, booleans and dates, and makes a
+    category of its own in text ones. encoding: which levels of a text column are features, as `recipe.plan` says.
+    unseen: what becomes of levels that no training row has, as `Recipe` says. dates: `error` refuses columns of dates;
+    or a list of what a date is made into, of `year`, `month`, `weekday`, `dayofyear` and `trend`. missing_target:
+    `error`, or `drop` leaves out the rows that have no target, whatever becomes of other gaps. tidy: whether texts that
+    differ only in case and blanks are one. separator, decimal, thousands, comment: as `CsvFormat` says.
     """
 
     def __init__(
@@ -46,13 +55,23 @@ class TableFile(TabularData):
         drop: Sequence[str],
         group: str | None,
         time: str | None,
+        split: str | None,
+        fold_column: str | None,
+        drop_classes: str | None,
         max_categories: int,
         encoding: str,
         unseen: str,
         dates: str | Sequence[str],
-        **split: object,
+        missing_target: str = "error",
+        tidy: bool = False,
+        separator: str = "auto",
+        decimal: str = "auto",
+        thousands: str = "auto",
+        comment: str = "auto",
+        **settings: object,
     ) -> None:
-        super().__init__(**split)
+        super().__init__(**settings)
+        self.csv_format = CsvFormat(separator, decimal, thousands, comment)
         for name, value, example in (("path", path, "houses.csv"), ("target", target, "price")):
             if value is None:
                 raise InputError(
@@ -63,6 +82,7 @@ class TableFile(TabularData):
             ("missing", missing, ("error", "drop", "mean")),
             ("encoding", encoding, ENCODINGS),
             ("unseen", unseen, ("zero", "error")),
+            ("missing_target", missing_target, ("error", "drop")),
         ):
             if value not in choices:
                 raise InputError(f"data.{name}={shown(value)}: must be one of {', '.join(choices)}; use {choices[0]}")
@@ -72,37 +92,49 @@ class TableFile(TabularData):
         self.date_parts = read_date_parts(dates)
         if type(max_categories) is not int or max_categories < 1:
             raise InputError(f"data.max_categories={shown(max_categories)}: must be a whole number ≥ 1; use 100")
+        if drop_classes not in (None, "rare"):
+            raise InputError(f"data.drop_classes={shown(drop_classes)}: must be rare, or null for none; use rare")
         if group is not None and time is not None:
             raise InputError("data.group and data.time: rows are kept together by one of them; leave the other one out")
         self.path, self.target, self.task, self.missing = Path(str(path)), str(target), task, missing
         self.title = self.path.name
         self.drop, self.max_categories = list(map(str, drop)), max_categories
+        named = {"group": group, "time": time, "split": split, "fold_column": fold_column}
+        self.roles = {key: str(column) for key, column in named.items() if column is not None}
+        self.drop_classes = drop_classes
         self.encoding, self.unseen = encoding, unseen
-        self.group, self.time = (None if column is None else str(column) for column in (group, time))
+        self.missing_target, self.tidy = missing_target, tidy
+        self.diagnoses: list[str] = []  # what is odd in the file, which an error that follows may come from
+
+    def make_parts(self) -> dict[str, Part]:
+        try:
+            return super().make_parts()
+        except InputError as error:
+            if not self.diagnoses:
+                raise
+            more = f" (and {len(self.diagnoses) - DIAGNOSES} notes more)" if len(self.diagnoses) > DIAGNOSES else ""
+            raise InputError(f"{error}. Note: {' '.join(self.diagnoses[:DIAGNOSES])}{more}") from None
 
     def load(self) -> Table:
-        frame, columns = read_file(self.path)
-        self.check_roles(list(frame))
-        if self.target in self.drop:
-            raise InputError(f"data.target={shown(self.target)}: it is in data.drop too; take it out of one of them")
+        contents = read_file(self.path, self.csv_format)
+        frame, columns = contents.frame, contents.columns
+        self.notes += contents.notes
+        self.find_roles(list(frame))
         frame = frame.drop(columns=self.drop)
-        for key in ("group", "time"):
-            column = getattr(self, key)
-            if column is not None and column not in frame.drop(columns=self.target):
-                raise InputError(f"data.{key}={shown(column)}: it is the target, or dropped; choose another column")
+        for name in frame:
+            if name in contents.doubts:
+                raise InputError(f"{contents.doubts[name]}, or leave it out with {dropping(name)}")
         self.check_values(frame)
-        for key in ("group", "time"):
-            column = getattr(self, key)
-            if column is not None and frame[column].isna().any():
-                raise InputError(
-                    f"data.{key}={shown(column)}: it is missing in {frame[column].isna().sum()} of {len(frame)} rows, "
-                    "and no row can be placed without it; mend the rows, or choose another column"
-                )
-        frame = self.without_missing(frame)
-        groups = None if self.group is None else pd.factorize(frame.pop(self.group))[0]
-        times = None if self.time is None else self.times(frame.pop(self.time))
-        for column in frame:
-            self.note_almost_numbers(frame[column])
+        aside = self.set_aside(frame)
+        frame = self.with_target(frame.drop(columns=aside.columns), contents)
+        frame = self.without_missing(frame, contents)
+        decided = self.decided(aside.loc[frame.index])
+        frame = frame.reset_index(drop=True)
+        if self.tidy:
+            texts = [name for name in frame if columns[name].kind == "text"]
+            columns = columns | {name: replace(columns[name], tidy=True) for name in texts}
+            frame = frame.assign(**{name: frame[name].map(tidied, na_action="ignore") for name in texts})
+        self.diagnose(frame, contents)
         target = frame.pop(self.target)
         if frame.columns.empty:
             raise InputError(
@@ -118,26 +150,106 @@ class TableFile(TabularData):
                 f"data.target={shown(self.target)}: it is {shown(target.iloc[0])} in every row, there is nothing to "
                 "learn; choose another column"
             )
-        self.check_features(frame, columns)
         values, names = self.target_of(target)
-        fills = self.missing == "mean"
+        rows = Rows(values, names, **decided)
+        if self.drop_classes is not None:
+            rows, kept = self.without_rare(rows)
+            frame = frame[kept].reset_index(drop=True)
+        self.check_features(frame, columns)
         return Table(
-            *(frame, values, names, groups, times, columns, fills), self.encoding, self.date_parts, self.unseen
+            frame,
+            **vars(rows),
+            columns=columns,
+            fills=self.missing == "mean",
+            encoding=self.encoding,
+            date_parts=self.date_parts,
+            unseen=self.unseen,
         )
 
-    def check_roles(self, columns: list[str]) -> None:
-        """Raises InputError for the first column that is named and not there."""
-        roles = {"target": [self.target], "drop": self.drop, "group": [self.group], "time": [self.time]}
-        for key, named in roles.items():
-            for column in named:
-                if column is not None and column not in columns:
-                    raise InputError(self.not_a_column(key, column, columns))
+    def find_roles(self, columns: list[str]) -> None:
+        """Find the columns that the settings name, by their names, or else by their names without blanks at the ends.
+
+        Raises InputError for the first that is named and not there, or named twice.
+        """
+        named = [("target", self.target), *(("drop", column) for column in self.drop), *self.roles.items()]
+        found: dict[str, str] = {}
+        for key, column in named:
+            name = self.find_column(key, column, columns)
+            if found.setdefault(name, key) != key:
+                raise InputError(
+                    f"data.{found[name]} and data.{key} are both {shown(name)}: a column has one use; choose "
+                    "another for one of them"
+                )
+        self.target = self.find_column("target", self.target, columns)
+        self.drop = [self.find_column("drop", column, columns) for column in self.drop]
+        self.roles = {key: self.find_column(key, column, columns) for key, column in self.roles.items()}
+
+    def find_column(self, key: str, column: str, columns: list[str]) -> str:
+        """The column of this name, or the one of this name but for blanks at its ends."""
+        if column in columns:
+            return column
+        close = [name for name in columns if name.strip() == column.strip()]
+        if len(close) == 1:
+            return close[0]
+        raise InputError(self.not_a_column(key, column, columns))
+
+    def set_aside(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The columns that place rows and are no features. Raises InputError where a row cannot be placed."""
+        for key, column in self.roles.items():
+            gaps = frame[column].isna().sum()
+            if gaps and key != "fold_column":  # a test row needs no fold
+                raise InputError(
+                    f"data.{key}={shown(column)}: it is missing in {gaps} of {len(frame)} rows, and no row can be "
+                    "placed without it; mend the rows, or choose another column"
+                )
+        return frame[list(self.roles.values())]
+
+    def decided(self, aside: pd.DataFrame) -> dict[str, np.ndarray]:
+        """What the columns that place rows say, as `Rows` takes it."""
+        columns = {key: aside[column] for key, column in self.roles.items()}
+        found: dict[str, np.ndarray] = {}
+        if "group" in columns:
+            found["groups"] = pd.factorize(columns["group"])[0]
+        if "time" in columns:
+            found["times"] = self.times(columns["time"])
+        if "split" in columns:
+            found["parts"], note = read_parts(columns["split"])
+            self.notes.append(note)
+        if "fold_column" in columns:
+            trains = found["parts"] == "train" if "parts" in found else slice(None)
+            found["folds"] = np.full(len(aside), -1)
+            found["folds"][trains], note = read_folds(columns["fold_column"][trains])
+            self.notes.append(note)
+        return found
+
+    def without_rare(self, rows: Rows) -> tuple[Rows, np.ndarray]:
+        """The rows of the classes that have enough of them to be split, and which of all rows they are."""
+        if not rows.class_names:
+            raise InputError(
+                f"data.drop_classes={self.drop_classes}: data.target={shown(self.target)} is a number and has no "
+                "classes; use data.drop_classes=null, or data.task=classification"
+            )
+        rare = self.split.rare(rows)
+        kept = ~np.isin(rows.target, rare)
+        if len(rows.class_names) - len(rare) < 2:
+            raise InputError(
+                f"data.drop_classes={self.drop_classes}: {self.split.named_classes(rare, rows)} have fewer than "
+                f"{self.split.needed(rows)} rows, and no two classes are left; bring more rows"
+            )
+        if len(rare):
+            self.notes.append(
+                f"data.drop_classes={self.drop_classes} left out {(~kept).sum()} of {len(kept)} rows: "
+                f"{self.split.named_classes(rare, rows)}, with fewer than the {self.split.needed(rows)} needed."
+            )
+        return rows.only(kept), kept
 
     def target_of(self, target: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
         """Its numbers, or the codes and names of its classes."""
         if self.is_classification(target):
             codes, names = pd.factorize(target, sort=True)
-            return codes.astype(np.int64), tuple(map(str, names))
+            return codes.astype(np.int64), tuple(map(as_word, names)) if types.is_float_dtype(target) else tuple(
+                map(str, names)
+            )
         if not types.is_numeric_dtype(target):
             raise InputError(
                 f"data.target={shown(self.target)} data.task=regression: the column has text, such as "
@@ -158,26 +270,29 @@ class TableFile(TabularData):
                 except ValueError:
                     moments = pd.to_datetime(column, utc=True)
                     self.notes.append(
-                        f"data.time={shown(self.time)}: {quoted(column.iloc[0])} is read as "
+                        f"data.time={shown(column.name)}: {quoted(column.iloc[0])} is read as "
                         f"{moments.iloc[0]:%Y-%m-%d}; dates written as 2026-01-31 cannot be mistaken."
                     )
             if moments.isna().any():
                 raise ValueError(f"{quoted(column[moments.isna()].iloc[0])} is no time")
         except (ValueError, TypeError, OverflowError, UserWarning) as error:
             raise InputError(
-                f"data.time={shown(self.time)}: the column can be read neither as numbers nor as dates "
+                f"data.time={shown(column.name)}: the column can be read neither as numbers nor as dates "
                 f"({shown(error)}); write dates as 2026-01-31"
             ) from None
         return moments.astype("int64").to_numpy()
 
     def not_a_column(self, key: str, column: str, columns: list[str]) -> str:
-        close = difflib.get_close_matches(column, columns, n=1)
+        close = difflib.get_close_matches(column, columns, n=1) or [
+            name for name in columns if name.strip().casefold() == column.strip().casefold()
+        ]
         names = [shown(name, LENGTH) for name in columns[:LISTED]]
         listed = ", ".join(names) + (f", … ({len(columns)} in all)" if len(columns) > LISTED else "")
-        way_out = f"did you mean {shown(close[0])}?" if close else "choose one of them"
-        for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-            if len(columns) == 1 and separator in columns[0]:
-                way_out = f"its cells are separated by {word}, write the file with commas"
+        way_out = "choose one of them"
+        if close:
+            way_out = f"did you mean {dropping(close[0]) if key == 'drop' else override(f'data.{key}', close[0])}?"
+        if len(columns) == 1 and not columns[0].isidentifier():
+            way_out = "if its cells are separated by another sign, say it, as in data.separator=tab"
         return f"data.{key}={shown(column)}: {shown(self.path)} has no such column, it has {listed}; {way_out}"
 
     def check_values(self, frame: pd.DataFrame) -> None:
@@ -196,29 +311,96 @@ class TableFile(TabularData):
                     f"leave it out with {dropping(name)}"
                 )
 
-    def note_almost_numbers(self, column: pd.Series) -> None:
-        """A note on text that a person may take for numbers."""
-        if types.is_numeric_dtype(column):
-            return
-        texts = [str(value).strip() for value in column.dropna().unique()]
-        others = [text for text in texts if not NUMBER.fullmatch(text)]
-        if others and 2 * sum(1 for text in texts if ALMOST.fullmatch(text) or NUMBER.fullmatch(text)) > len(texts):
-            self.notes.append(
-                f"column {quoted(column.name)} is read as text, each value a category, since {quoted(others[0])} is no "
-                "number; numbers are written as 1234.5."
-            )
+    def diagnose(self, frame: pd.DataFrame, contents: Contents) -> None:
+        """Notes on what a person may have meant otherwise, all of which an error that follows tells, too."""
+        found = []
+        for name, column in frame.items():
+            if name in contents.codes and contents.columns[name].kind == "integer":
+                found.append(
+                    f"column {quoted(name)} has {quoted(contents.codes[name])} and is read as numbers, without the "
+                    f"first 0; if these are codes, {dropping(name)} leaves them out."
+                )
+            if contents.columns[name].kind == "text":
+                found += self.diagnose_text(column)
+        self.diagnoses += found
+        self.notes += found
 
-    def without_missing(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def diagnose_text(self, column: pd.Series) -> list[str]:
+        """What is odd in a column of text."""
+        name, counts = str(column.name), column.dropna().astype(str).value_counts()
+        kind = "classes" if name == self.target else "categories"
+        texts = [text.strip() for text in counts.index]
+        if not texts:
+            return []
+        found = []
+        others = [place for place, text in enumerate(texts) if not NUMBER.fullmatch(text)]
+        almost = sum(1 for text in texts if NUMBER.fullmatch(text) or ALMOST.fullmatch(text))
+        dates = sum(1 for text in texts if ALMOST_DATE.fullmatch(text))
+        if 2 * dates > len(texts):
+            found.append(
+                f"column {quoted(name)} has what may be dates, such as {quoted(texts[0])}, but cannot be read as such "
+                f"in one way alone, and is read as text, its values as {kind}; dates are written as 2026-01-31."
+            )
+        elif others and 2 * almost > len(texts):
+            rows = int(counts.iloc[others].sum())
+            found.append(
+                f"column {quoted(name)} is read as text, its values as {kind}, since {quoted(texts[others[0]])} "
+                f"{'and others, ' * (len(others) > 1)}in {rows} of {len(column)} rows {'are' if rows > 1 else 'is'} no "
+                "number; numbers are written as 1234.5, and a gap is an empty cell."
+            )
+        elif name != self.target and len(column) > FEW and 2 * len(texts) > len(column):
+            found.append(
+                f"column {quoted(name)} has {len(texts)} different texts in {len(column)} rows, each a category, as "
+                f"names and numbers of rows do; {dropping(name)} leaves it out."
+            )
+        alike: dict[str, list[str]] = {}
+        for text in counts.index:
+            alike.setdefault(tidied(text), []).append(text)
+        joined = next((spellings for spellings in alike.values() if len(spellings) > 1), None)
+        if joined:
+            count = sum(len(spellings) > 1 for spellings in alike.values())
+            found.append(
+                f"column {quoted(name)} has {', '.join(map(quoted, joined[:LISTED]))} as {kind} of their own"
+                f"{f', and {count - 1} more such' * (count > 1)}; data.tidy=true joins those that differ only in case "
+                "and blanks."
+            )
+        return found
+
+    def with_target(self, frame: pd.DataFrame, contents: Contents) -> pd.DataFrame:
+        """The rows that have a target. Raises InputError where there are others, and they are not to be left out."""
+        gaps = frame[self.target].isna()
+        if not gaps.any() or self.missing == "drop":
+            return frame
+        if self.missing_target == "error":
+            if frame.drop(columns=self.target).isna().any(axis=None) and self.missing == "error":
+                return frame  # all gaps are told together
+            raise InputError(
+                f"data.target={shown(self.target)} is missing in {gaps.sum()} of {len(frame)} rows"
+                f"{describe_words(contents, self.target, frame)}: a target cannot be filled in; use "
+                "data.missing_target=drop to leave these rows out"
+            )
+        kept = frame[~gaps]
+        if kept.empty:
+            raise InputError(f"data.target={shown(self.target)} has no value at all; choose another column")
+        self.notes.append(f"data.missing_target=drop left out {gaps.sum()} of {len(frame)} rows.")
+        return kept
+
+    def without_missing(self, frame: pd.DataFrame, contents: Contents) -> pd.DataFrame:
         missing = frame.isna().sum()
         missing = missing[missing > 0]
         if missing.empty:
             return frame
         if self.missing == "error":
-            columns = ", ".join(f"{quoted(column)} in {count}" for column, count in missing[:LISTED].items())
+            columns = ", ".join(
+                f"{quoted(column)} in {count}{describe_words(contents, column, frame)}"
+                for column, count in missing[:LISTED].items()
+            )
             columns += f", … ({len(missing)} columns in all)" if len(missing) > LISTED else ""
+            others = " data.missing_target=drop" * (self.target in missing)
             raise InputError(
                 f"missing values (of {len(frame)} rows): {columns}; use data.missing=drop to leave the rows out, "
-                "or data.missing=mean to fill them from the training part"
+                f"or data.missing=mean{others} to fill them from the training part"
+                f"{' and leave out the rows without a target' * bool(others)}, where a gap in text is a category"
             )
         if self.missing == "drop":
             kept = frame.dropna()
@@ -228,12 +410,7 @@ class TableFile(TabularData):
                     "or leave the emptiest columns out with data.drop"
                 )
             self.notes.append(f"data.missing=drop left out {len(frame) - len(kept)} of {len(frame)} rows.")
-            return kept.reset_index(drop=True)
-        if self.target in missing:
-            raise InputError(
-                f"data.target={shown(self.target)} is missing in {missing[self.target]} of {len(frame)} rows: a target "
-                "cannot be filled in; use data.missing=drop"
-            )
+            return kept
         return frame
 
     def check_features(self, frame: pd.DataFrame, columns: Mapping[str, Column]) -> None:
@@ -293,3 +470,10 @@ def read_date_parts(dates: object) -> tuple[str, ...]:
             f"data.dates=[{','.join(PARTS)}]"
         )
     return parts
+
+
+def describe_words(contents: Contents, column: str, frame: pd.DataFrame) -> str:
+    """Which of a column's gaps are words, and how many: ` (1,775 × 'None')`; nothing where none is."""
+    words = contents.gap_words.get(column, pd.Series(dtype=object))
+    counts = words[words.index.isin(frame.index)].value_counts()
+    return f" ({', '.join(f'{count:,} × {quoted(word)}' for word, count in counts.items())})" if len(counts) else ""

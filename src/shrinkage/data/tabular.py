@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from shrinkage.errors import InputError
 
 from .base import EXAMPLE_ROWS, DataModule, Part
+from .leaks import find_leaks
 from .memory import check_memory
 from .quoting import dropping, quoted
 from .recipe import GAP, Column, Feature, Recipe, describe_unseen, find_levels, plan, read_typed
@@ -25,8 +26,8 @@ LARGEST = 1e150  # whose square is a number
 class Table:
     """features: the columns as pandas has them; target [n], floats, or class codes where class_names are given.
 
-    groups [n] and times [n], where the rows have any, are what `Rows` says. columns: the rules by which features were
-    read, where they are not told by their types. fills: whether gaps are filled in, and not refused. encoding and
+    groups, times, parts and folds, where the rows have any, are what `Rows` says. columns: the rules by which features
+    were read, where they are not told by their types. fills: whether gaps are filled in, and not refused. encoding and
     date_parts: what `recipe.plan` makes features by; unseen: what `Recipe` says.
     """
 
@@ -35,11 +36,18 @@ class Table:
     class_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
+    parts: np.ndarray | None = None
+    folds: np.ndarray | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
     fills: bool = False
     encoding: str = "auto"
     date_parts: Sequence[str] = ()
     unseen: str = "zero"
+
+    @property
+    def rows(self) -> Rows:
+        """What a split must respect."""
+        return Rows(self.target, self.class_names, self.groups, self.times, self.parts, self.folds)
 
 
 class TabularData(DataModule):
@@ -76,7 +84,7 @@ class TabularData(DataModule):
         table = self.load()
         self.class_names = table.class_names
         self.classes = len(table.class_names) or None
-        rows = self.rows = self.split.parts(Rows(table.target, table.class_names, table.groups, table.times))
+        rows = self.rows = self.split.parts(table.rows)
         if self.classes is None:
             check_range("the target", table.target)
             if np.ptp(table.target[rows["train"]]) == 0:
@@ -96,6 +104,12 @@ class TabularData(DataModule):
         texts = {column.name for column in columns if column.kind == "text"}
         seen = {name: filled[name] if name in texts else numbers for name, numbers in values.items()}
         self.digest = digest(pd.DataFrame(seen), table.target)
+        known = {name: found[rows["train"]] for name, found in filled.items()}
+        for name, how in find_leaks(known, table.target[rows["train"]], self.classes).items():
+            self.notes.append(
+                f"column {quoted(name)} alone nearly determines the target ({how}): if it is not known where the model "
+                f"is to predict, leave it out with {dropping(name)}."
+            )
         # Learned from the training rows alone, so that nothing of the other parts leaks into them.
         columns = [learn_levels(column, filled[column.name][rows["train"]], table.date_parts) for column in columns]
         recipe = replace(plan(columns, table.encoding, table.date_parts), unseen=table.unseen)
