@@ -1,5 +1,6 @@
 """Every choice of conf/data keeps the promises of its base class; the user's own file is read rightly or refused."""
 
+import csv
 import gzip
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import choices, config, in_openmls_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from shrinkage.data.base import DataModule, ShuffledBatches
+from shrinkage.data.reading import Layout, read_cells, read_rows, split_fast
+from shrinkage.data.recipe import GAPS, read_written
 from shrinkage.errors import InputError
 from shrinkage.training import build
 from shrinkage.workshop import make
@@ -204,11 +209,131 @@ def test_missing_values(houses: Path, tmp_path: Path) -> None:
 
 
 def test_a_category_unseen_in_training_is_no_category(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"x": np.arange(50.0), "c": ["a"] * 49 + ["rare"], "y": np.arange(50.0) ** 2})
+    frame = pd.DataFrame({"x": np.arange(50.0), "c": ["a"] * 24 + ["b"] * 25 + ["rare"], "y": np.arange(50.0) ** 2})
     path = tmp_path / "rare.csv"
     frame.to_csv(path, index=False)
     seen = {seed: table(path, "y", f"data.seed={seed}") for seed in range(12)}
-    assert {"c_rare" in data.feature_names for data in seen.values()} == {True, False}
+    assert {data.feature_names for data in seen.values()} == {("x", "c_b"), ("x", "c_a", "c_b", "c_rare")}
+    for seed, data in seen.items():
+        unseen = [
+            note
+            for note in data.notes
+            if "column 'c' has values in 1 row that no training row had: 'rare' in 1" in note
+        ]
+        assert len(unseen) == ("c_rare" not in data.feature_names)
+        if unseen:
+            with pytest.raises(InputError, match=r"'rare' in 1; use data.unseen=zero"):
+                table(path, "y", f"data.seed={seed}", "data.unseen=error")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "features"),
+    [
+        ("auto", ("x", "sex_m", "town_A", "town_B", "town_C")),
+        ("reference", ("x", "sex_m", "town_B", "town_C")),
+        ("all", ("x", "sex_f", "sex_m", "town_A", "town_B", "town_C")),
+    ],
+)
+def test_levels_that_are_features(tmp_path: Path, encoding: str, features: tuple[str, ...]) -> None:
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"sex": draw.choice(["f", "m"], 80), "x": draw.normal(size=80), "town": draw.choice(list("ABC"), 80)}
+    )
+    frame.assign(y=draw.normal(size=80)).to_csv(tmp_path / "rows.csv", index=False)
+    data = table(tmp_path / "rows.csv", "y", f"data.encoding={encoding}", "data.standardize=false")
+    assert data.feature_names == features
+    expected = [frame[name] if name == "x" else frame[name[:-2]] == name[-1] for name in features]
+    for part, rows in data.rows.items():
+        np.testing.assert_array_equal(data.parts[part].x, np.column_stack(expected)[rows])
+    with pytest.raises(InputError, match=r"data.encoding=both: must be one of auto, reference, all; use auto"):
+        table(tmp_path / "rows.csv", "y", "data.encoding=both")
+
+
+@pytest.mark.parametrize("written", ["%Y-%m-%d", "%d.%m.%Y", "%Y/%m/%d", "%b %d, %Y", "%Y-%m-%dT%H:%M:%S", None])
+def test_dates_become_what_is_asked_for(tmp_path: Path, written: str | None) -> None:
+    draw = np.random.default_rng(0)
+    days = pd.Series(pd.Timestamp("2023-02-27") + pd.to_timedelta(draw.permutation(900)[:200], unit="D"))
+    frame = pd.DataFrame({"day": days.dt.strftime(written) if written else days, "y": draw.normal(size=200)})
+    path = tmp_path / ("rows.csv" if written else "rows.parquet")
+    frame.to_csv(path, index=False) if written else frame.to_parquet(path)
+    cure = (
+        r"'day' has dates, such as 202.*data.dates=\[year,month,weekday,dayofyear,trend\].*data.time.*data.drop=\[day\]"
+    )
+    with pytest.raises(InputError, match=cure):
+        table(path, "y")
+    data = table(path, "y", "data.dates=[year,month,weekday,dayofyear,trend]", "data.standardize=false")
+    angle = 2 * np.pi * (days.dt.day_of_year - 1) / 365.25
+    expected = {"day_year": days.dt.year, "day_dayofyear_sin": np.sin(angle), "day_dayofyear_cos": np.cos(angle)}
+    expected |= {f"day_month_{month:02}": days.dt.month == month for month in range(1, 13)}
+    expected |= {f"day_weekday_{name}": days.dt.day_name() == name for name in days.dt.day_name().unique()}
+    expected["day_trend"] = (days - days[data.rows["train"]].min()).dt.days
+    assert set(data.feature_names) == set(expected)
+    for part, rows in data.rows.items():
+        for number, name in enumerate(data.feature_names):
+            np.testing.assert_allclose(data.parts[part].x[:, number], expected[name].iloc[rows], rtol=1e-12, atol=1e-12)
+    with pytest.raises(InputError, match=r"data.dates=\['hour'\]: must be error, or a list of some of year, month"):
+        table(path, "y", "data.dates=[hour]")
+
+
+CELL = st.text(st.sampled_from(list('ab 1,";\n\r\té')), max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.integers(1, 3).flatmap(lambda n: st.lists(st.lists(CELL, min_size=n, max_size=n), min_size=1, max_size=6)),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_arrow_splits_a_csv_as_pythons_csv_does(tmp_path_factory, rows: list[list[str]], end: str) -> None:
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    has_lines = any({"\n", "\r"} & set(cell) for row in rows for cell in row)
+    quoting = csv.QUOTE_ALL if has_lines else csv.QUOTE_MINIMAL
+    header = [f"c{number}" for number in range(len(rows[0]))]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator=end, quoting=quoting).writerows([header, *rows])
+    with path.open(encoding="utf-8", newline="") as lines:
+        expected = read_cells(read_rows(path, lines, Layout(","), []))
+    with path.open("rb") as content:
+        found = split_fast(content, list(expected), Layout(","))
+    if found is not None and ('"' not in path.read_text(encoding="utf-8") or len(found) == len(expected)):
+        pd.testing.assert_frame_equal(found, expected)
+
+
+@given(numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.none(), min_size=1).filter(any))
+def test_numbers_are_those_that_were_written(numbers: list[float | None]) -> None:
+    for gap in ("", "NA", " None "):
+        cells = pd.Series([gap if number is None else repr(number) for number in numbers], dtype="str", name="x")
+        column, values = read_written(cells)
+        np.testing.assert_array_equal(values, np.array(numbers, dtype=float))
+        np.testing.assert_array_equal(column.read(cells), values)
+        padded, again = read_written(pd.Series([f" {cell}" for cell in cells], dtype="str", name="x"))
+        assert padded == column and again.equals(values)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "2"], "integer"),
+        (["1", "2.0"], "number"),
+        (["1", ""], "number"),
+        (["1", "inf"], "number"),
+        (["1", "1_000"], "text"),
+        (["1", "NAN"], "text"),
+        (["9007199254740993", "1"], "number"),
+        (["true", "FALSE"], "boolean"),
+        (["true", "NA"], "boolean"),
+        (["true", "1"], "text"),
+        (["2026-01-31", "null"], "date"),
+        (["2026-01-31", "2026-02-31"], "text"),
+        (["31.01.2026", "01.02.2026"], "date"),
+        (["01/02/2026", "31/02/2026"], "text"),
+        (["31/01/2026", "01/02/2026"], "date"),
+        (["None", "x"], "text"),
+    ],
+)
+def test_kinds_of_columns(cells: list[str], kind: str) -> None:
+    column, values = read_written(pd.Series(cells, dtype="str", name="x"))
+    assert column.kind == kind
+    assert values.isna().tolist() == [cell.strip() in GAPS for cell in cells]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +344,7 @@ def test_a_category_unseen_in_training_is_no_category(tmp_path: Path) -> None:
         ("x,y\n1,2\n", [], r"1 row for .* at least 2 must be left"),
         ("x,y\n1,2\n2,2\n3,2\n", [], r"data.target=y: it is 2 in every row"),
         ("x,z\n1,2\n2,3\n", [], r"data.target=y: .* has no such column, it has x, z"),
-        ("x,Y2\n1,2\n2,3\n", ["data.target=Y"], r"did you mean Y2\?"),
+        ("x,Y2\n1,2\n2,3\n", ["data.target=Y"], r"did you mean data.target=Y2\?"),
         ("y\n1\n2\n3\n", [], r"no column is left"),
         ("x,y\n1,2\ninf,3\n3,4\n", [], r"column 'x' is infinite in 1 of 3 rows"),
         ("x,y\n1,2\n,3\n3,4\n", [], r"'x' in 1; use data.missing=drop"),

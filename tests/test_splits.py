@@ -151,7 +151,7 @@ def test_preprocessing_is_learned_in_each_fold(visits: Path) -> None:
         (["data.folds=5", "data.fold=5"], "numbered from 0 to 4"),
         (["data.folds=5", "data.repeat=-1"], "data.repeat=-1"),
         (["data.folds=500"], "there are 160 rows to deal out; use data.folds=160"),
-        (["data.group=patients"], "did you mean patient"),
+        (["data.group=patients"], r"did you mean data.group=patient\?"),
         (["data.group=patient", "data.time=day"], "leave the other one out"),
         (["data.group=patient", "data.folds=30"], "groups to deal out"),
         (["data.time=day", "data.folds=3", "data.repeat=1"], "cannot be dealt anew"),

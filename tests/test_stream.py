@@ -67,6 +67,20 @@ def test_parts_are_those_in_memory(target: str, split: tuple[str, ...], tmp_path
     assert_streams(loaded("stream", folder, target, *split), memory)
 
 
+@pytest.mark.parametrize("encoding", ["auto", "reference", "all"])
+def test_dates_and_levels_are_those_in_memory(encoding: str, tmp_path: Path) -> None:
+    rows = frame(400)
+    days = pd.Timestamp("2024-03-01 06:00") + pd.to_timedelta(np.arange(400), unit="D")
+    rows = rows.assign(day=days, shipped=days.strftime("%d.%m.%Y"), sex=np.where(rows["flag"], "f", "m"))
+    rows.loc[7, "town"] = "rare"
+    path = written(rows, tmp_path / "rows", 3, 50)
+    common = (f"data.encoding={encoding}", "data.dates=[year,month,weekday,dayofyear,trend]", "data.max_categories=400")
+    for seed in range(4):
+        memory, stream = (loaded(data, path, "y", *common, f"data.seed={seed}") for data in ("table", "stream"))
+        assert_streams(stream, memory)
+        assert stream.notes == memory.notes
+
+
 def assert_streams(stream: DataModule, memory: DataModule) -> None:
     assert stream.digest == memory.digest and stream.tags == memory.tags
     assert (stream.classes, stream.class_names, stream.feature_names) == (

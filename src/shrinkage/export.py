@@ -22,8 +22,8 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
     """Write what `tracking/serving.py` predicts with, from rows as the user has them; returns the folder.
 
     model.pt2: the network in evaluation mode, of any number of rows (`torch.export`). preprocessing.json: what comes
-    before and after it. recipe.py: the program that reads cells by it. example.json: a few raw rows. Nothing in them is
-    a pickle.
+    before and after it. recipe.py: the program that reads cells by it. example.json: a few raw rows as MLflow's
+    server takes them. Nothing in them is a pickle.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dtype = next(model.parameters()).dtype
@@ -33,8 +33,9 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
     write_json(folder / "preprocessing.json", preprocessing(datamodule, dtype))
     shutil.copyfile(recipe.__file__, folder / "recipe.py")
     example, columns = datamodule.example(), datamodule.recipe().columns
-    rows = {column.name: [as_json(value, column.kind) for value in example[column.name]] for column in columns}
-    write_json(folder / "example.json", rows)
+    rows = zip(*([as_json(value, column.kind) for value in example[column.name]] for column in columns), strict=True)
+    split = {"columns": [column.name for column in columns], "data": list(map(list, rows))}
+    write_json(folder / "example.json", {"dataframe_split": split})
     return folder
 
 

@@ -243,7 +243,7 @@ class Record:
                 if self.sweep is None:
                     print(f"\n{self.status}. {self.client.where(self.journal)}")
                     if model.get("registered"):
-                        print(self.client.how_to_predict(model["registered"]))
+                        print(self.client.how_to_predict(model["registered"], self.place.folder))
         except TrackingError as error:
             if finished:
                 self.status, self.error = "FAILED", str(error)

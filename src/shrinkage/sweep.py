@@ -264,7 +264,7 @@ class Sweep(Callback):
         words += f"; the test rows, seen once: {tests}" if tests else "; there is no test part"
         if "model.registered" in result["tags"]:
             self.journal.tags({"model.registered": result["tags"]["model.registered"]})
-            words += "\n" + self.client.how_to_predict(result["tags"]["model.registered"])
+            words += "\n" + self.client.how_to_predict(result["tags"]["model.registered"], folder)
         return words
 
     def show_progress(self) -> None:

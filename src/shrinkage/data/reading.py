@@ -4,16 +4,17 @@ import csv
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import pandas as pd
 import pyarrow as pa
 from pandas.api import types
 from pyarrow import ArrowException
+from pyarrow import csv as arrow_csv
 
 from shrinkage.errors import InputError
 
@@ -96,7 +97,7 @@ def read_file(path: Path, csv_format: CsvFormat) -> Contents:
                 f"data.path={shown(path)}: data.separator, data.decimal, data.thousands and data.comment say how a CSV "
                 "is written, and this is Parquet; leave them out"
             )
-        contents = read_parquet(path) if is_parquet else read_csv(path, csv_format)
+        contents = as_contents(read_parquet(path)) if is_parquet else read_csv(path, csv_format)
     except InputError:
         raise
     except FileNotFoundError:
@@ -114,7 +115,7 @@ def read_file(path: Path, csv_format: CsvFormat) -> Contents:
     return contents
 
 
-def read_parquet(path: Path) -> Contents:
+def read_parquet(path: Path) -> pd.DataFrame:
     try:
         table = ParquetRows(path)
         check_memory(len(table), len(table.schema), "data=stream reads it a batch at a time", copies=1)
@@ -124,9 +125,13 @@ def read_parquet(path: Path) -> Contents:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     frame.columns = named(path, map(str, frame.columns))
     decimals = [name for name in frame if types.infer_dtype(frame[name]) == "decimal"]
-    frame = frame.astype(dict.fromkeys(decimals, "float64"))
-    found = [read_typed(frame[name]) for name in frame]
-    texts = {name: frame[name] for name in frame if types.infer_dtype(frame[name], skipna=True) == "string"}
+    return frame.astype(dict.fromkeys(decimals, "float64"))
+
+
+def as_contents(cells: pd.DataFrame) -> Contents:
+    """The values and the rules of columns that have types of their own."""
+    found = [read_typed(cells[name]) for name in cells]
+    texts = {name: cells[name] for name in cells if types.infer_dtype(cells[name], skipna=True) == "string"}
     return Contents(
         pd.DataFrame({column.name: values for column, values in found}),
         {column.name: column for column, _ in found},
@@ -138,8 +143,10 @@ def read_csv(path: Path, csv_format: CsvFormat) -> Contents:
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"  # whatever the file is called
     open_file = gzip.open if is_gzip else open
+    has_quotes = False
     with open_file(path, "rb") as blocks:
         while block := blocks.read(BLOCK):
+            has_quotes = has_quotes or b'"' in block
             if b"\0" in block:
                 raise InputError(
                     f"data.path={shown(path)}: cannot be read, since it has NUL bytes, as spreadsheets, UTF-16 and "
@@ -147,8 +154,19 @@ def read_csv(path: Path, csv_format: CsvFormat) -> Contents:
                 )
     with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
         layout = find_layout(path, list(islice(lines, HEAD)), csv_format)
+    remarks: list[int] = []
     with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
-        cells, left_out = read_cells(path, lines, layout)
+        rows = read_rows(path, lines, layout, remarks)
+        names = next(rows)
+        count = sum(1 for _ in rows) if has_quotes else None
+    cells = None
+    if not layout.comment:
+        with open_file(path, "rb") as content:
+            cells = split_fast(content, names, layout)
+    if cells is None or count not in (None, len(cells)):
+        remarks.clear()
+        with open_file(path, "rt", encoding="utf-8-sig", newline="") as lines:
+            cells = read_cells(read_rows(path, lines, layout, remarks))
     found = {name: read_written(cells[name]) for name in cells}
     plain = [name for name, (column, _) in found.items() if column.kind in ("integer", "number")]
     numerals = find_numerals(cells, plain, csv_format)
@@ -156,7 +174,7 @@ def read_csv(path: Path, csv_format: CsvFormat) -> Contents:
         if notation != PLAIN and (notation is not None or name in plain):
             found[name] = read_column(cells[name], notation)
     columns = {name: column for name, (column, _) in found.items()}
-    note = describe_format(csv_format, layout, left_out, columns)
+    note = describe_format(csv_format, layout, len(remarks), columns)
     codes = {name: cells[name][cells[name].str.fullmatch(r"\s*0\d+\s*")] for name in plain}
     return Contents(
         pd.DataFrame({name: values for name, (_, values) in found.items()}),
@@ -234,13 +252,13 @@ def has_number(row: Sequence[str]) -> bool:
     return any(NUMBER.fullmatch(cell.strip()) for cell in row)
 
 
-def read_cells(path: Path, lines: TextIO, layout: Layout) -> tuple[pd.DataFrame, int]:
-    """The cells of a CSV as they are written, all of them text, and how many lines are left out.
+def read_rows(path: Path, lines: TextIO, layout: Layout, remarks: list[int]) -> Iterator[list[str]]:
+    """The names of a CSV's columns, and then the cells of each row; blank lines are skipped.
 
-    Blank lines are skipped. Raises InputError for rows of other lengths than the header's, names that stand twice and
-    quotes that stay open.
+    The numbers of lines that are left out as remarks are added to `remarks`. Raises InputError for rows of other
+    lengths than the header's, names that stand twice and quotes that stay open.
     """
-    left_out = sum(bool(line.strip()) for line in islice(lines, layout.first))
+    remarks += [number for number, line in enumerate(islice(lines, layout.first), start=1) if line.strip()]
     reader = csv.reader(lines, delimiter=layout.separator, strict=True)
     rows = (row for row in reader if len(row) > 1 or row == [""] or "".join(row).strip(" \t"))
     try:
@@ -248,26 +266,20 @@ def read_cells(path: Path, lines: TextIO, layout: Layout) -> tuple[pd.DataFrame,
         if header is None:
             raise InputError(f"data.path={shown(path)}: the file is empty; it needs a header and rows")
         names = named(path, (name or f"Unnamed: {number}" for number, name in enumerate(header)))
-        tables: list[pa.Table] = []
-        block: list[list[str]] = []
+        yield names
         for row in rows:
             is_even = len(row) == len(names)
             if layout.comment and row[0].startswith(layout.comment) and (layout.is_said or not is_even):
-                left_out += 1
+                remarks.append(reader.line_num)
                 continue
             if not is_even:
                 raise InputError(describe_uneven(path, layout, layout.first + reader.line_num, row, names))
-            block.append(row)
-            if len(block) == ROWS:
-                tables.append(as_table(names, block))
-                block.clear()
-        tables.append(as_table(names, block))
+            yield row
     except csv.Error as error:
         raise InputError(
             f"data.path={shown(path)}: line {layout.first + reader.line_num} cannot be read ({error}); close each "
             "quote, and write a quote inside of quotes twice"
         ) from None
-    return pa.concat_tables(tables).to_pandas(), left_out
 
 
 def describe_uneven(path: Path, layout: Layout, line: int, row: Sequence[str], names: Sequence[str]) -> str:
@@ -350,6 +362,34 @@ def find_gap_words(columns: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
         if len(words):
             found[name] = words
     return found
+
+
+def split_fast(content: BinaryIO, names: list[str], layout: Layout) -> pd.DataFrame | None:
+    """The cells of a CSV by Arrow, some ten times as fast as by `csv`; None where Arrow finds other columns or fails.
+
+    Arrow says nothing of text after a quote, or of a quote that stays open: a file with quotes is checked beforehand.
+    """
+    try:
+        table = arrow_csv.read_csv(
+            content,
+            arrow_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=0),
+            arrow_csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True),
+            arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False),
+        )
+    except (ArrowException, ValueError):
+        return None
+    header = [cell.as_py() or f"Unnamed: {number}" for number, (cell, *_) in enumerate(table.slice(0, 1).columns)]
+    is_sure = header == names and len(names) > 1  # of one column, a line of blanks is a row to Arrow
+    return table.slice(1).to_pandas() if is_sure else None
+
+
+def read_cells(rows: Iterator[list[str]]) -> pd.DataFrame:
+    """The cells of rows, the first of which has the columns' names; all of them text."""
+    names = next(rows)
+    tables = [as_table(names, [])]
+    while block := list(islice(rows, ROWS)):
+        tables.append(as_table(names, block))
+    return pa.concat_tables(tables).to_pandas()
 
 
 def as_table(names: list[str], rows: list[list[str]]) -> pa.Table:

@@ -24,7 +24,7 @@ GAPS = frozenset(  # the words for no value: those of pandas
 )
 GAP = "missing"  # the level of a gap in a text column whose gaps are filled
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
-WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+WHOLE = r"[+-]?[0-9]+"
 SIGNS = str.maketrans({"\u00a0": " ", "\u202f": " ", "’": "'"})  # other characters for a sign between thousands
 BOOLEANS = {"true": True, "false": False}
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?", re.ASCII)  # which pandas' ISO8601 reads; it reads years alone, too
@@ -139,8 +139,8 @@ class Column:
         if part == "month":
             return moments.strftime("%m").to_numpy(dtype=object)
         if part == "weekday":
-            return np.array(WEEKDAYS, dtype=object)[moments.weekday]
-        angle = 2 * np.pi * (moments.dayofyear.to_numpy(dtype=np.float64) - 1) / 365.25
+            return np.array(WEEKDAYS, dtype=object)[moments.day_of_week]
+        angle = 2 * np.pi * (moments.day_of_year.to_numpy(dtype=np.float64) - 1) / 365.25
         return np.sin(angle) if part == "dayofyear_sin" else np.cos(angle)
 
 
@@ -283,7 +283,8 @@ def read_written(cells: pd.Series) -> tuple[Column, pd.Series]:
         numbers = parse_numbers(cells[~gaps].str.strip())
     if numbers is None:
         return read_words(name, cells.mask(gaps))
-    if not gaps.any() and np.abs(numbers).max() < 2**53 and cells.str.strip().str.fullmatch(WHOLE).all():
+    whole = not gaps.any() and bool((numbers == np.floor(numbers)).all()) and np.abs(numbers).max() < 2**53
+    if whole and cells.str.strip().str.fullmatch(WHOLE).all():  # 1.0 is pandas' float
         return Column(name, "integer"), pd.Series(numbers.astype(np.int64), name=name)
     values = np.full(len(cells), np.nan)
     values[~gaps] = numbers
@@ -403,7 +404,7 @@ def tidied(text: str) -> str:
 @lru_cache
 def pattern(decimal: str, thousands: str) -> re.Pattern:
     """What a number looks like that has such signs; groups of three digits, where there is a sign between them."""
-    groups = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
+    groups = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
     point = re.escape(decimal)
     return re.compile(
         rf"[+-]?(?:(?:{groups}\d+)(?:{point}\d*)?|{point}\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?",

@@ -55,6 +55,7 @@ class TabularData(DataModule):
 
     standardize: (x − mean)/standard deviation of the training part, in every feature, those of categories too, and
     in a regression target; a constant column is only centred. The standard deviation is that of the population (1/n).
+    After `setup`: rows, the indices of each part's rows.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class TabularData(DataModule):
         table = self.load()
         self.class_names = table.class_names
         self.classes = len(table.class_names) or None
-        rows = self.split.parts(table.rows)
+        rows = self.rows = self.split.parts(table.rows)
         if self.classes is None:
             check_range("the target", table.target)
             if np.ptp(table.target[rows["train"]]) == 0:

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import queue
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -287,9 +288,15 @@ class Client:
         command = "mlflow ui" if self.is_beside else f"mlflow ui --backend-store-uri {self.uri}"
         return f"Run {answer['run_id']} in {self.uri}\nTo look at it: {command}, then http://127.0.0.1:5000/{page}"
 
-    def how_to_predict(self, model: str) -> str:
-        """What to do with a registered model."""
-        command = f"mlflow models predict --env-manager local -m {model} -t csv -i rows.csv"
+    def how_to_predict(self, model: str, folder: Path) -> str:
+        """What to do with a registered model, whose example rows a run has written to its folder.
+
+        The rows are JSON: of a CSV `mlflow models predict` guesses anew what each column is.
+        """
+        example = folder / "model" / "example.json"
+        if example.is_relative_to(Path.cwd()):
+            example = example.relative_to(Path.cwd())
+        command = f"mlflow models predict --env-manager local -m {model} -t json -i {shlex.quote(str(example))}"
         return f"The model is {model}: " + ("" if self.is_beside else f"MLFLOW_TRACKING_URI={self.uri} ") + command
 
     @property

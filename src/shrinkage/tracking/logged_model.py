@@ -21,7 +21,8 @@ DTYPES = {"double": "float64", "long": "int64", "boolean": "bool", "string": "ob
 def save(folder: Path, path: Path, model: Model) -> None:
     """What `export.write_model` has written, as an MLflow model. Its code is `serving.py`, its data are artifacts."""
     description = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
-    example = json.loads((folder / "example.json").read_text(encoding="utf-8"))
+    example = json.loads((folder / "example.json").read_text(encoding="utf-8"))["dataframe_split"]
+    rows = pd.DataFrame(example["data"], columns=example["columns"], dtype=object)
     types = {column["name"]: type_of(column) for column in description["columns"]}
     outputs = [ColSpec("string" if description["classes"] else "double", "prediction")]
     outputs += [ColSpec("double", f"probability_{name}") for name in description["classes"]]
@@ -35,7 +36,7 @@ def save(folder: Path, path: Path, model: Model) -> None:
             "reading": str(folder / "recipe.py"),
         },
         signature=ModelSignature(Schema([ColSpec(type, name) for name, type in types.items()]), Schema(outputs)),
-        input_example=pd.DataFrame({name: pd.Series(example[name], dtype=DTYPES[types[name]]) for name in types}),
+        input_example=rows.astype({name: DTYPES[type] for name, type in types.items()}),
         # What serving.py imports. A local version such as +cpu is in no index.
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "torch", "numpy", "pandas")],
     )
