@@ -229,7 +229,7 @@ def test_a_lane_whose_objective_grows_without_bounds_fails_or_is_polished_from_z
         if polish:
             assert_equal(lane, alone(each), 1e-10)
         else:
-            with pytest.raises(InputError, match="has grown to .* diverged; .* use optimizer.lr=0.01") as caught:
+            with pytest.raises(InputError, match=r"has grown to .* diverged; .* use optimizer.lr=0.01") as caught:
                 alone(each)
             assert str(lane.error) == str(caught.value) and lane.last is None
 

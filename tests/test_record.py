@@ -96,7 +96,7 @@ def test_nothing_is_left_behind(l1_run: tuple[subprocess.CompletedProcess, Path]
 def test_under_early_stopping_the_last_values_are_those_of_the_weights_that_are_kept(
     tmp_path: Path, store: Path
 ) -> None:
-    overrides = ["data.num_train=10", "model.init=torch", "lambd=0", "optimizer.lr=0.003", "early_stopping.patience=3"]
+    overrides = ["data.num_train=10", "model.init=torch", "lambd=0", "optimizer.lr=0.01", "early_stopping.patience=3"]
     done = tracked_here(*overrides, "trainer.max_epochs=300", cwd=tmp_path, store=store)
     assert done.returncode == 0, done.stderr
     (run,) = runs(store)

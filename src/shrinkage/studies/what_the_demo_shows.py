@@ -33,6 +33,7 @@ NEEDED = {
     "choices.penalty": "l2",
     "choices.optimizer": "sgd",
     "optimizer.momentum": 0,
+    "polish": 0,
     "model.bias": True,
     "penalty.scope": "weights",
     "trainer.gradient_clip_val": None,
