@@ -365,7 +365,7 @@ def certifier(
 def note_on_columns(datamodule: DataModule) -> list[str]:
     """A note that names the columns which others make up in the training rows, where there are any."""
     features = datamodule.recipe().features
-    origins = [(feature.column, getattr(feature, "part", "")) if feature.category else None for feature in features]
+    origins = [(feature.column, feature.part) if feature.category else None for feature in features]
     found = combinations(datamodule.parts["train"].x, origins)
     if not found:
         return []
