@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from conftest import config
 
-from shrinkage.training import build
+from shrinkage.training.run import build
 
 
 def share(*overrides: str) -> tuple[float, float]:

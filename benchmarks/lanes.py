@@ -39,9 +39,9 @@ def measure(problem: str, lanes: int, threads: int, accelerator: str) -> None:
     """One row, in a process of its own; lanes = 0 is one run trained alone."""
     import torch
 
-    from shrinkage.lanes_training import build_lanes
-    from shrinkage.training import build
-    from shrinkage.workshop import Workshop
+    from shrinkage.training.run import build
+    from shrinkage.training.together import build_lanes
+    from shrinkage.training.workshop import Workshop
 
     cfg = config(problem, threads, accelerator)
     with tempfile.TemporaryDirectory() as folder:

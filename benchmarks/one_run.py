@@ -38,7 +38,7 @@ def print_times(times: dict[str, list[float]], title: str) -> dict[str, float]:
 
 def import_costs(top: int) -> list[tuple[float, str]]:
     """The packages whose own modules take longest to import, in seconds, for all that a run imports."""
-    code = "import shrinkage.fit, shrinkage.training"
+    code = "import shrinkage.fit, shrinkage.training.run"
     done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
     costs: dict[str, float] = {}
     for line in done.stderr.splitlines()[1:]:

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from shrinkage.ranks import free_port
+from shrinkage.training.ranks import free_port
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("server, PostgreSQL", "server, SQLite", "no server, SQLite")

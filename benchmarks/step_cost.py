@@ -21,9 +21,9 @@ import torch
 from conftest import config
 from torch.utils.data import DataLoader
 
-from shrinkage import objective
 from shrinkage.data.base import Part
-from shrinkage.training import Training, build
+from shrinkage.training import objective
+from shrinkage.training.run import Training, build
 
 PROBLEMS = {
     "MLP 64-256-10, batch 256": ["data=digits", "model=mlp", "model.widths=[256]", "data.batch_size=256"],

@@ -47,7 +47,7 @@ sys.path.insert(0, sys.argv[4])
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from conftest import config
-from shrinkage.training import build
+from shrinkage.training.run import build
 import shrinkage.data.stream
 overrides = ["data=stream", f"data.path={sys.argv[1]}", "data.target=y", "data.batch_size=4096", "optimizer.lr=0.01"]
 cfg = config(*overrides, "trainer.max_epochs=1", "threads=1")

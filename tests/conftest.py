@@ -33,9 +33,9 @@ from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
-from shrinkage.membership import Membership
+from shrinkage.runs.membership import Membership
 from shrinkage.tracking import client as clients
-from shrinkage.training import Training
+from shrinkage.training.run import Training
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import runs, train_here, train_py
 
-from shrinkage.membership import Membership
+from shrinkage.runs.membership import Membership
 from shrinkage.tracking.journal import KEPT, Journal
 
 RUN = ("data=diabetes", "penalty=l1", "lambd=0.1", "trainer.max_epochs=3")

@@ -24,7 +24,7 @@ import pytest
 from conftest import train_py, wait_for
 from mlflow.tracking import MlflowClient
 
-from shrinkage.ranks import free_port
+from shrinkage.training.ranks import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page

@@ -11,12 +11,13 @@ from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
 from torch import nn
 from torch.optim import SGD
 
-from shrinkage import objective
-from shrinkage.certificate import Problem
-from shrinkage.certify import Certifier
+from shrinkage.optimum.certifier import Certifier
+from shrinkage.optimum.exact import memory_of_the_start, optimum
+from shrinkage.optimum.problem import Problem
 from shrinkage.penalties.l2 import L2
-from shrinkage.reference import memory_of_the_start, optimum
-from shrinkage.tasks import Regression, task_for
+from shrinkage.tasks.auto import task_for
+from shrinkage.tasks.regression import Regression
+from shrinkage.training import objective
 
 STRENGTH = st.one_of(st.just(0.0), st.floats(-3, 0.5).map(lambda exponent: 10**exponent))
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import config
 from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
 
-from shrinkage.reference import lambda_max
-from shrinkage.training import Training, build
+from shrinkage.optimum.exact import lambda_max
+from shrinkage.training.run import Training, build
 
 EXACT = ("data.batch_size=null", "trainer.precision=64-true", "optimizer.momentum=0.9")
 

@@ -13,8 +13,8 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 
-from shrinkage import config
-from shrinkage.compose import Composer, resolve
+from shrinkage.runs import yaml_text
+from shrinkage.sweeps.compose import Composer, resolve
 
 
 @pytest.fixture
@@ -74,5 +74,5 @@ def test_yaml_is_read_back_as_it_was(loader: ConfigLoaderImpl) -> None:
         whole,
         OmegaConf.create({"a": "1e-3", "b": "on", "c": "1", "d": None, "e": ["x: y", "${f}"], "f": 1e-9}),
     ):
-        read = OmegaConf.create(config.yaml_text(tree))
+        read = OmegaConf.create(yaml_text.yaml_text(tree))
         assert OmegaConf.to_yaml(read) == OmegaConf.to_yaml(tree)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import BayesianRidge, ElasticNet, Lasso, LogisticRegression, Ridge
 
-from shrinkage.conventions import CONVENTIONS, ELASTIC_NET, L1, L2, Convention, Setting, conventions, here
-from shrinkage.reference import optimum
+from shrinkage.optimum.conventions import CONVENTIONS, ELASTIC_NET, L1, L2, Convention, Setting, conventions, here
+from shrinkage.optimum.exact import optimum
 
 N, P, LAMBD, RHO, MOMENTUM = 60, 5, 0.07, 0.3, 0.6
 RANDOM = np.random.default_rng(0)
@@ -360,7 +360,7 @@ def test_there_and_back(convention: Convention, lambd: float) -> None:
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "shrinkage.conventions", *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "shrinkage.optimum.conventions", *arguments], capture_output=True, text=True, timeout=60
     )
 
 

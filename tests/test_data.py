@@ -17,8 +17,8 @@ from shrinkage.data.base import DataModule, ShuffledBatches
 from shrinkage.data.reading import Layout, read_cells, read_rows, split_fast
 from shrinkage.data.recipe import GAPS, read_written
 from shrinkage.errors import InputError
-from shrinkage.training import build
-from shrinkage.workshop import make
+from shrinkage.training.run import build
+from shrinkage.training.workshop import make
 
 
 @pytest.fixture(scope="session")

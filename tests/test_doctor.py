@@ -22,14 +22,15 @@ from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from mlflow.tracking import MlflowClient
 from sqlalchemy import create_engine
 
-from shrinkage import doctor
-from shrinkage.process import SILENT_MILLISECONDS, Process
+from shrinkage.doctor import __main__ as doctor
+from shrinkage.doctor import checks, sqlite
+from shrinkage.doctor.findings import Level, guarded
+from shrinkage.doctor.schema import migrations, revisions
+from shrinkage.doctor.sqlite import is_wal
+from shrinkage.machine.clock import now
+from shrinkage.machine.process import SILENT_MILLISECONDS, Process
 from shrinkage.tracking import sync
-from shrinkage.tracking.health import checks, sqlite
-from shrinkage.tracking.health.findings import Level, guarded
-from shrinkage.tracking.health.schema import migrations, revisions
-from shrinkage.tracking.health.sqlite import is_wal
-from shrinkage.tracking.journal import JOURNALS, now
+from shrinkage.tracking.journal import JOURNALS
 from shrinkage.tracking.location import ENVIRONMENT
 from shrinkage.tracking.store import open_store
 

@@ -10,14 +10,14 @@ from conftest import config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shrinkage.dynamics import Dynamics, angle, equilibrium
 from shrinkage.errors import InputError
-from shrinkage.lanes import CannotShare
-from shrinkage.lanes_training import lanes_that_fit
 from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
-from shrinkage.training import Training, build
-from shrinkage.workshop import Workshop
+from shrinkage.training.dynamics import Dynamics, angle, equilibrium
+from shrinkage.training.lanes import CannotShare
+from shrinkage.training.run import Training, build
+from shrinkage.training.together import lanes_that_fit
+from shrinkage.training.workshop import Workshop
 
 
 def trained(folder: Path, *overrides: str) -> Training:

@@ -27,10 +27,10 @@ from shrinkage.data.recipe import Recipe
 from shrinkage.data.splits import Rows
 from shrinkage.data.table import TableFile
 from shrinkage.errors import InputError
-from shrinkage.export import coefficients, preprocessing, write_model
+from shrinkage.runs.export import coefficients, preprocessing, write_model
 from shrinkage.tracking.client import Client
 from shrinkage.tracking.logger import JournalLogger
-from shrinkage.training import Training, build
+from shrinkage.training.run import Training, build
 
 pytestmark = pytest.mark.xdist_group("export")  # one training for all of them
 

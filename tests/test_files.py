@@ -21,7 +21,7 @@ from shrinkage.data.quoting import dropping, override
 from shrinkage.data.reading import CsvFormat, read_file
 from shrinkage.data.recipe import Column, Recipe, Refused
 from shrinkage.errors import InputError
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 
 def table(path: Path, target: str, *overrides: str) -> DataModule:

@@ -13,12 +13,12 @@ from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig
 from torch.distributed import get_backend
 
-from shrinkage.lanes import Lane
-from shrinkage.lanes_training import build_lanes, lanes_that_fit
-from shrinkage.ranks import Ranks, free_port
 from shrinkage.studies.base import varied
-from shrinkage.training import Training, build
-from shrinkage.workshop import Workshop
+from shrinkage.training.lanes import Lane
+from shrinkage.training.ranks import Ranks, free_port
+from shrinkage.training.run import Training, build
+from shrinkage.training.together import build_lanes, lanes_that_fit
+from shrinkage.training.workshop import Workshop
 
 pytestmark = [
     pytest.mark.xdist_group("gpu"),

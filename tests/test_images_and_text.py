@@ -13,8 +13,8 @@ from PIL import Image
 
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
-from shrinkage.training import build
-from shrinkage.workshop import make
+from shrinkage.training.run import build
+from shrinkage.training.workshop import make
 
 
 def loaded(*overrides: str) -> DataModule:

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shrinkage import disk
 from shrinkage.errors import InputError
-from shrinkage.process import Process
-from shrinkage.tracking import journal as journals
+from shrinkage.machine import clock, disk
+from shrinkage.machine.process import Process
 from shrinkage.tracking.journal import Journal, Reader, Story
 
 
@@ -135,7 +134,7 @@ def test_a_run_that_goes_on_tells_nothing_twice(tmp_path: Path) -> None:
 
 def test_a_process_is_dead_only_where_that_is_certain() -> None:
     this = Process.this()
-    long_ago, just_now = 0, journals.now()
+    long_ago, just_now = 0, clock.now()
     assert not this.is_dead(long_ago)
     assert Process(this.host, this.pid, this.boot, "another start").is_dead(just_now)
     assert Process(this.host, 2**22 + 1, this.boot, "1").is_dead(just_now)
@@ -145,7 +144,7 @@ def test_a_process_is_dead_only_where_that_is_certain() -> None:
 
 
 def test_secrets_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shrinkage import secrets
+    from shrinkage.machine import secrets
 
     monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
     monkeypatch.setenv("TOKEN_FILE", "/run/secrets/token")

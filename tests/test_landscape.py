@@ -8,7 +8,7 @@ import torch
 from conftest import config
 
 from shrinkage.report.landscape import minimum_of_the_loss, values
-from shrinkage.training import Training, build
+from shrinkage.training.run import Training, build
 
 
 def trained(folder: Path, *overrides: str) -> Training:

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 from torch import nn
 
-from shrinkage.config import thinned
 from shrinkage.errors import InputError
-from shrinkage.lanes import CannotShare, Lane
-from shrinkage.lanes_training import build_lanes, lanes_that_fit
 from shrinkage.studies.base import varied
-from shrinkage.training import Training, best_metrics, build
-from shrinkage.workshop import Workshop, make
+from shrinkage.training.lanes import CannotShare, Lane, thinned
+from shrinkage.training.run import Training, best_metrics, build
+from shrinkage.training.together import build_lanes, lanes_that_fit
+from shrinkage.training.workshop import Workshop, make
 
 OPTIMIZERS = {
     "sgd": ["optimizer=sgd", "optimizer.lr=0.02"],

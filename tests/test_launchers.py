@@ -21,7 +21,7 @@ import pytest
 from conftest import ROOT, ROUNDS, results, runs, start_train_py, train_py, wait_for
 
 from shrinkage.errors import InputError
-from shrinkage.ranks import free_port
+from shrinkage.training.ranks import free_port
 
 MISSING = [name for name in ("joblib", "ray", "submitit") if find_spec(name) is None]
 pytestmark = [
@@ -259,7 +259,7 @@ def test_a_cluster_that_is_not_there_is_refused_in_one_line(
 
 
 def test_a_node_that_does_not_see_the_sweeps_folder_is_named(tmp_path: Path) -> None:
-    from shrinkage import cluster
+    from shrinkage.sweeps import cluster
 
     with (
         cluster.joined(None, tmp_path, {}),

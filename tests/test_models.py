@@ -7,9 +7,9 @@ import torch
 from conftest import choices, config, gradients
 
 from shrinkage.errors import InputError
-from shrinkage.objective import split_parameters
-from shrinkage.training import build
-from shrinkage.workshop import make
+from shrinkage.training.objective import split_parameters
+from shrinkage.training.run import build
+from shrinkage.training.workshop import make
 
 each = pytest.mark.parametrize("name", choices("model"))
 # What models may read: rows of numbers, images, text; and data that have such.

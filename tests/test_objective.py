@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from shrinkage import objective
 from shrinkage.errors import InputError
 from shrinkage.penalties.elastic_net import ElasticNet
 from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
-from shrinkage.training import Training, build
+from shrinkage.training import objective
+from shrinkage.training.run import Training, build
 
 FULL_BATCH = ("data.batch_size=null", "trainer.precision=64-true")
 

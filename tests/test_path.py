@@ -10,10 +10,10 @@ from sklearn.metrics import log_loss
 
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
-from shrinkage.path import geometric, path
-from shrinkage.reference import optimum
+from shrinkage.optimum.exact import optimum
 from shrinkage.report.choice import choose
-from shrinkage.workshop import make
+from shrinkage.sweeps.path import geometric, path
+from shrinkage.training.workshop import make
 
 
 def along(*overrides: str, num: int = 5, ratio: float | None = None, largest: float | None = None, zero: bool = False):

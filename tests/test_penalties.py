@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import minimize
 
-from shrinkage import objective
 from shrinkage.errors import InputError
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.elastic_net import ElasticNet
@@ -21,7 +20,8 @@ from shrinkage.penalties.l_half import LHalf
 from shrinkage.penalties.mcp import MCP
 from shrinkage.penalties.nuclear import Nuclear
 from shrinkage.penalties.scad import SCAD
-from shrinkage.workshop import make
+from shrinkage.training import objective
+from shrinkage.training.workshop import make
 
 PENALTIES = {name: make(config(f"penalty={name}").penalty) for name in choices("penalty")}
 each = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from conftest import config
 
-from shrinkage.export import coefficients
-from shrinkage.training import Training, build
+from shrinkage.runs.export import coefficients
+from shrinkage.training.run import Training, build
 
 TO_THE_OPTIMUM = ("trainer.precision=64-true", "trainer.max_epochs=1", "polish=100000", "trainer.until_gap=1e-14")
 

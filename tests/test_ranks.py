@@ -9,11 +9,11 @@ import torch
 from conftest import config, runs, train_py
 
 from shrinkage import config as typed
-from shrinkage import ranks as processes
 from shrinkage.data.base import Share
 from shrinkage.errors import InputError
-from shrinkage.ranks import check_devices, ranks
-from shrinkage.training import Training, build
+from shrinkage.training import ranks as processes
+from shrinkage.training.ranks import check_devices, ranks
+from shrinkage.training.run import Training, build
 
 pytestmark = pytest.mark.xdist_group("ranks")
 

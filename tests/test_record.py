@@ -10,8 +10,9 @@ from conftest import ROOT, config, runs, tracked_here, train_py
 from mlflow.tracking import MlflowClient
 from sklearn.datasets import load_diabetes
 
+from shrinkage.boundary import Refused
 from shrinkage.data.splits import Rows, Split
-from shrinkage.fit import Refused, fit
+from shrinkage.fit import fit
 from shrinkage.tracking.client import Client
 from shrinkage.tracking.location import store_uri, without_password
 

@@ -11,12 +11,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Lasso
 
-from shrinkage.certificate import Problem
-from shrinkage.certify import Certifier
-from shrinkage.path import CONVERGED, path
-from shrinkage.redundancy import centred, combinations, sparsest
-from shrinkage.reference import optimum
-from shrinkage.tasks import task_for
+from shrinkage.optimum.certifier import Certifier
+from shrinkage.optimum.exact import optimum
+from shrinkage.optimum.problem import Problem
+from shrinkage.optimum.redundancy import centred, combinations, sparsest
+from shrinkage.sweeps.path import CONVERGED, path
+from shrinkage.tasks.auto import task_for
 
 
 @st.composite

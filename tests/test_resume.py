@@ -20,16 +20,18 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 from torch import Tensor
 
-from shrinkage import checkpoints, disk
 from shrinkage.errors import InputError
-from shrinkage.fit import fit_lanes
-from shrinkage.lanes import Lane
-from shrinkage.lanes_training import LanesTraining, build_lanes
-from shrinkage.membership import VARIABLE, Membership
-from shrinkage.record import ABOUT, Place, Record
+from shrinkage.fit_lanes import fit_lanes
+from shrinkage.machine import disk
+from shrinkage.runs.folder import ABOUT, Place
+from shrinkage.runs.membership import VARIABLE, Membership
+from shrinkage.runs.record import Record
 from shrinkage.studies.base import varied
-from shrinkage.training import Training, build
-from shrinkage.workshop import Workshop
+from shrinkage.training import checkpoints
+from shrinkage.training.lanes import Lane
+from shrinkage.training.run import Training, build
+from shrinkage.training.together import LanesTraining, build_lanes
+from shrinkage.training.workshop import Workshop
 
 
 @pytest.fixture(scope="module", autouse=True)

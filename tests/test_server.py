@@ -24,7 +24,7 @@ import pytest
 from conftest import ROOT, ROUNDS, train_py, wait_for
 from mlflow.tracking import MlflowClient
 
-from shrinkage.ranks import free_port
+from shrinkage.training.ranks import free_port
 
 pytestmark = [
     pytest.mark.xdist_group("server"),

@@ -26,10 +26,10 @@ from mlflow.types.schema import Schema
 
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
-from shrinkage.export import coefficients, write_model
 from shrinkage.models.linear import Linear
+from shrinkage.runs.export import coefficients, write_model
 from shrinkage.tracking.logged_model import save
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 
 def table(path: Path, *overrides: str) -> DataModule:

@@ -18,7 +18,7 @@ import pytest
 from conftest import results, runs, start_train_py, train_py, wait_for
 from mlflow.tracking import MlflowClient
 
-from shrinkage.ranks import free_port
+from shrinkage.training.ranks import free_port
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "scancel", "squeue", "sinfo")
 pytestmark = [

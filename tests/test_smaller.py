@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from shrinkage.errors import InputError
-from shrinkage.export import as_program
 from shrinkage.models.cnn import CNN
 from shrinkage.models.mlp import MLP
 from shrinkage.models.resnet import ResNet
+from shrinkage.models.smaller import factored, pruned, rank
 from shrinkage.report.findings import Findings, files
-from shrinkage.smaller import factored, pruned, rank
+from shrinkage.runs.export import as_program
 
 SAME = {"rtol": 0, "atol": 1e-12}
 seeds = st.integers(0, 2**31)

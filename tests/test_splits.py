@@ -13,7 +13,7 @@ from sklearn.model_selection import PredefinedSplit
 from shrinkage.data.base import DataModule
 from shrinkage.data.splits import Rows, Split, read_folds, read_parts
 from shrinkage.errors import InputError
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 UNSPLIT = {"val": 0.2, "test": 0.2, "seed": 0, "folds": None, "fold": 0, "repeat": 0, "refit": False}
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from shrinkage.data import memory
 from shrinkage.data.base import DataModule, Share
 from shrinkage.errors import InputError
-from shrinkage.training import build
-from shrinkage.workshop import make
+from shrinkage.training.run import build
+from shrinkage.training.workshop import make
 
 
 def frame(rows: int, seed: int = 0) -> pd.DataFrame:

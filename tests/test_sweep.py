@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from shrinkage.membership import RESULTS, Membership
-from shrinkage.sweep import show_failures
+from shrinkage.runs.membership import RESULTS, Membership
+from shrinkage.sweeps.callback import show_failures
 
 
 def family(store: Path) -> tuple[Run, list[Run]]:

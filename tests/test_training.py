@@ -11,9 +11,9 @@ from conftest import choices, config
 from sklearn.linear_model import Ridge
 
 from shrinkage.errors import InputError
-from shrinkage.module import grown
-from shrinkage.training import Training, build
-from shrinkage.workshop import make
+from shrinkage.training.module import grown
+from shrinkage.training.run import Training, build
+from shrinkage.training.workshop import make
 
 
 def trained(folder: Path, *overrides: str) -> Training:

@@ -11,8 +11,8 @@ from unittest import mock
 
 import pytest
 
-from shrinkage.process import Process
-from shrinkage.tracking import journal as journals
+from shrinkage.machine import clock
+from shrinkage.machine.process import Process
 from shrinkage.tracking import store as stores
 from shrinkage.tracking.delivery import Delivery
 from shrinkage.tracking.journal import Journal
@@ -61,7 +61,7 @@ def test_who_ends_a_dead_run_looks_whether_others_have_begun_to_deliver_it(tmp_p
     opened = open_store(f"sqlite:///{store}", "shrinkage", tmp_path / "mlartifacts")
     journal = Journal.new(tmp_path, "a run", {})
     Delivery(opened, journal.path, fresh=False).carry()
-    Delivery(opened, journal.path, fresh=True).end("KILLED", journals.now())
+    Delivery(opened, journal.path, fresh=True).end("KILLED", clock.now())
     (run,) = opened.client.search_runs([opened.experiment_id])
     assert run.info.status == "KILLED"
 

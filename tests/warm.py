@@ -20,15 +20,15 @@ from types import SimpleNamespace
 
 from forked import Writer, fork_writers
 
-import shrinkage.export
 import shrinkage.report.__main__
 import shrinkage.report.figures
 import shrinkage.report.page
+import shrinkage.runs.export
 import shrinkage.study
-import shrinkage.sweep
+import shrinkage.sweeps.callback
 import shrinkage.tracking.client
 import shrinkage.tracking.writer
-import shrinkage.training
+import shrinkage.training.run
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 

@@ -3,21 +3,19 @@
 Light on purpose: a typo is answered before PyTorch is imported.
 """
 
-import hashlib
-import json
 import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf._utils import OmegaConfDumper, get_yaml_loader
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import OmegaConfDumper
 from omegaconf.errors import OmegaConfBaseException
 
 from shrinkage.errors import InputError
+from shrinkage.runs.yaml_text import Dumper
 
 KEYS = {
     "data",
@@ -35,10 +33,6 @@ KEYS = {
     "refit",
     "export",
 }
-# What a command does with runs, and not what a run is: no run records it.
-COMMAND = ("resume", "rerun", "resume_sweep", "skip_finished", "on_error")
-# What does not change the numbers that a run comes to; threads change their rounding alone.
-WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "refit", "export", "choices", "dynamics")
 LARGEST = 2**63 - 1  # of whole numbers, to most of those that they are handed to
 # What the config of every run has: settings of their own, values, and what is true or false.
 BUILT = ("data", "model", "penalty", "optimizer", "schedule", "trainer")
@@ -67,13 +61,6 @@ BOOLEANS = (
 )
 CERTIFICATES = ("end", "epoch", "exact")
 GROUPS = ("data", "model", "penalty", "optimizer")
-# Overrides that a run's name has in words of its own, or that tell no two runs apart.
-TOLD = {
-    *GROUPS,
-    *("lambd", "seed", "experiment", "metric", "refit", "export", *COMMAND),
-    *("data.path", "data.target", "data.folds", "data.fold", "data.repeat", "data.refit"),
-    *("data.batch_size", "trainer.until_gap", "polish", "model.init", "model.sigma"),
-}
 
 
 def complete(cfg: DictConfig) -> dict:
@@ -257,44 +244,6 @@ def root_of(hydra: DictConfig) -> Path:
     return Path(found[0]).parent if found else Path.cwd()
 
 
-def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Every leaf of a resolved config by its dotted key; a list is one leaf, and so are patterns with their values."""
-    for key, value in node.items():
-        if isinstance(value, dict | DictConfig) and all(str(name).isidentifier() for name in value):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", list(value) if isinstance(value, ListConfig) else value
-
-
-def recorded(cfg: DictConfig) -> dict:
-    """The config as a run records it: without interpolations, and without what only the command is about."""
-    tree = OmegaConf.to_container(cfg, resolve=True)
-    return {key: value for key, value in tree.items() if key not in COMMAND}
-
-
-def fingerprint(resolved: dict) -> str:
-    """16 hexadecimal digits that two recorded configs share where they come to the same numbers."""
-    tree = {key: value for key, value in resolved.items() if key not in WITHOUT_EFFECT}
-    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def params(resolved: dict) -> dict[str, object]:
-    """What the run records as its params: the chosen names of the groups, and every leaf of the config."""
-    tree = {key: value for key, value in resolved.items() if key != "choices"}
-    return resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit(resolved)}
-
-
-def kind_of_lane(cfg: DictConfig) -> str:
-    """What runs must have in common to be trained together: all but λ, the seed and the penalty's own numbers."""
-    tree = OmegaConf.to_container(cfg, resolve=True)
-    del tree["lambd"], tree["seed"]
-    tree["penalty"] = {
-        key: "a number" if isinstance(value, int | float) and not isinstance(value, bool) else value
-        for key, value in tree["penalty"].items()
-    }
-    return json.dumps(tree, sort_keys=True, default=str)
-
-
 def exports(cfg: Mapping) -> bool:
     """Whether a run ends with a model to take away; where a sweep will refit, only the refitted one does."""
     return cfg["export"] is not None and cfg["refit"] is None
@@ -306,68 +255,5 @@ def step_unit(cfg: Mapping) -> str:
     return "step" if isinstance(steps, int) and steps > 0 else "epoch"
 
 
-def setting(overrides: list[str]) -> dict[str, str]:
-    """Overrides as keys and values: `+a.b=1` is {"a.b": "1"}."""
-    return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
-
-
-def thinned(count: int, points: int = 20) -> list[int]:
-    """Which of `count` moments a thinned curve keeps: so many, or all; the first, the last, dense at the beginning."""
-    chosen = [0] if count else []
-    while len(chosen) < min(points, count):
-        # The next of a geometric series from here to the last.
-        left, last = min(points, count) - len(chosen), max(chosen[-1], 1)
-        chosen.append(max(chosen[-1] + 1, round(last * ((count - 1) / last) ** (1 / left))))
-    return chosen
-
-
-def strength(lambd: float) -> dict[str, float]:
-    """λ as metrics, since params are text to MLflow, which neither sorts nor plots; no logarithm at λ = 0."""
-    return {"lambd": float(lambd)} | ({"log10_lambd": math.log10(lambd)} if lambd > 0 else {})
-
-
-class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
-    """OmegaConf's way of writing YAML, by the library in C: several times faster than `OmegaConf.to_yaml`."""
-
-
 # Quotes text that would be read back as a number.
 Dumper.add_representer(str, OmegaConfDumper.str_representer)
-
-
-def yaml_text(tree: object) -> str:
-    """A config, or a list, as YAML that OmegaConf reads back as it was; interpolations stay as they are."""
-    if OmegaConf.is_config(tree):
-        tree = OmegaConf.to_container(tree, resolve=False, enum_to_str=True)
-    return yaml.dump(tree, Dumper=Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
-
-
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """The same for reading; it knows 1e-06 for a number, as OmegaConf does."""
-
-
-Loader.yaml_implicit_resolvers = dict(get_yaml_loader().yaml_implicit_resolvers)
-
-
-def from_yaml(text: str) -> dict | list:
-    """What `yaml_text` has written."""
-    return yaml.load(text, Loader=Loader)
-
-
-def run_name(cfg: DictConfig, overrides: list[str]) -> str:
-    """What differs, readable: `l1 λ=3 seed=0`, the data and model where they were chosen, other overrides.
-
-    What the runs of a sweep differ in comes first: a row of MLflow's table shows some twenty characters.
-    """
-    choices = cfg.choices
-    chosen = setting(overrides)
-    strength = f"{cfg.lambd:g}" if isinstance(cfg.lambd, float) else cfg.lambd
-    words = [choices.penalty, f"λ={strength}"]
-    if "data.fold" in chosen or "data.repeat" in chosen:
-        words.append(f"fold={cfg.data.fold}" + (f" repeat={cfg.data.repeat}" if cfg.data.repeat else ""))
-    if cfg.data.get("refit"):
-        words.append("refit")
-    words += [f"seed={cfg.seed}", *(choices[group] for group in ("data", "model") if group in chosen)]
-    if cfg.study is not None:
-        words = [cfg.study._target_.split(".")[-2]]  # the study's file
-    words += [f"{key}={value}" for key, value in chosen.items() if key not in TOLD and not key.startswith("tracking")]
-    return " ".join(words)[:250]

@@ -11,3 +11,7 @@ class InputError(ValueError):
     def __init__(self, words: str) -> None:
         line = " ".join(words.splitlines())
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+
+
+class TrackingError(Exception):
+    """The store cannot be reached; what was recorded lies in the journal."""

@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import OverrideParseException
 
 from shrinkage.errors import InputError
-from shrinkage.secrets import masked
+from shrinkage.machine.secrets import masked
 
 PLAIN = re.compile(r"[\w/\\+.$%*@?|: -]", re.ASCII)  # what Hydra reads in a value without quotes
 SPECIAL = re.compile(r'["$`!\\]')  # what a shell changes between double quotes

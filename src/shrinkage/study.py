@@ -3,10 +3,11 @@
 from omegaconf import DictConfig
 
 from shrinkage import config
+from shrinkage.boundary import in_one_line
 from shrinkage.errors import InputError
-from shrinkage.fit import in_one_line
-from shrinkage.membership import Membership
-from shrinkage.record import Place, Record, recorded
+from shrinkage.runs.folder import Place
+from shrinkage.runs.membership import Membership
+from shrinkage.runs.record import Record, recorded
 
 
 def study(cfg: DictConfig) -> None:
@@ -26,7 +27,7 @@ def study(cfg: DictConfig) -> None:
                 from threadpoolctl import threadpool_limits
 
                 from shrinkage.report.findings import files, show
-                from shrinkage.workshop import make, quieten
+                from shrinkage.training.workshop import make, quieten
 
                 quieten()
                 asked = make(cfg.study)

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from conftest import ROUNDS, wait_for
 
-from shrinkage.ranks import free_port
+from shrinkage.training.ranks import free_port
 
 FULL = ROUNDS > 1
 # Tags that say where and when a run was, and not what it came to.

@@ -35,11 +35,11 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from shrinkage.config import leaves
 from shrinkage.data.splits import Rows
 from shrinkage.data.table import TableFile
 from shrinkage.errors import InputError
 from shrinkage.fit import fit
+from shrinkage.runs.identity import leaves
 
 SECONDS = 60  # after which an input is said to hang
 

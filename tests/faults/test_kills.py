@@ -20,8 +20,8 @@ pytestmark = pytest.mark.xdist_group("kills")
 # train.py, with a checkpoint as often as every half second.
 OFTEN = f"""
 import runpy, sys
-import shrinkage.checkpoints
-shrinkage.checkpoints.EVERY_SECONDS = 0.5
+import shrinkage.training.checkpoints
+shrinkage.training.checkpoints.EVERY_SECONDS = 0.5
 sys.argv[0] = "train.py"
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """

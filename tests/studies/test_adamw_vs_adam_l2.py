@@ -6,8 +6,8 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.studies.adamw_vs_adam_l2 import exponent
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
+from shrinkage_studies.adamw_vs_adam_l2 import exponent
 
 SHORT = ("experiment=adamw_vs_adam_l2", "trainer.max_steps=12", "study.seeds=2", "study.lrs=[0.003,0.01]")
 SHORT += ("study.steps=[0.001,0.01]", "study.lambds=[0.001,0.01]")

@@ -5,10 +5,10 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.reference import optimum
+from shrinkage.optimum.exact import optimum
 from shrinkage.studies.base import varied
-from shrinkage.studies.bayes import against_bayesian_ridge, expected_loss
-from shrinkage.workshop import Workshop, make
+from shrinkage.training.workshop import Workshop, make
+from shrinkage_studies.bayes import against_bayesian_ridge, expected_loss
 
 NOISY = ("experiment=bayes", "data.num_train=30", "data.num_inputs=20", "data.weight=0.1", "data.noise=0.5")
 

@@ -4,7 +4,7 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 SMALL = (
     "experiment=best_lambda",

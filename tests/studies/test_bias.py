@@ -5,8 +5,8 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.studies.bias import solved
-from shrinkage.workshop import Workshop, make
+from shrinkage.training.workshop import Workshop, make
+from shrinkage_studies.bias import solved
 
 FEW = ("experiment=bias", "study.lambds=[0.5,1000000]", "trainer.max_epochs=100", "data.num_val=100")
 

@@ -4,8 +4,8 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.studies.bugs import ALONE, POSTED, RESET, VAL, script
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
+from shrinkage_studies.bugs import ALONE, POSTED, RESET, VAL, script
 
 
 def test_the_post_plots_a_penalty_above_a_validation_loss_without_one() -> None:

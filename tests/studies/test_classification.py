@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
-from shrinkage.reference import optimum
-from shrinkage.studies.classification import Classification, l1, l2
+from shrinkage.optimum.exact import optimum
+from shrinkage_studies.classification import Classification, l1, l2
 
 REDUCED = ("study.splits=3", "study.labels=[5,10]", "study.lambdas=[0.000001,0.001,10]", "study.l1_lambdas=[0.001,0.1]")
 

@@ -4,7 +4,7 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 SHORT = ("experiment=equilibrium", "trainer.max_epochs=8", "study.seeds=1", "study.lambds={sgd:[0.05],adam:[4]}")
 

@@ -5,7 +5,7 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 
 def test_every_way_of_computing_the_norm_agrees_and_the_singular_values_shrink() -> None:

@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
-from shrinkage.reference import optimum
-from shrinkage.studies.l1_against_l2 import EQUAL, L1AgainstL2, equal_fit, loss
+from shrinkage.optimum.exact import optimum
+from shrinkage_studies.l1_against_l2 import EQUAL, L1AgainstL2, equal_fit, loss
 
 REDUCED = ("study.draws=4", "study.lambdas=[0.05,0.2,1]", "data.num_val=400", "trainer.max_epochs=200")
 

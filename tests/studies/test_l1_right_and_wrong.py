@@ -6,8 +6,8 @@ from conftest import config
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
-from shrinkage.studies.l1_right_and_wrong import drift
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
+from shrinkage_studies.l1_right_and_wrong import drift
 
 
 def test_the_wrong_sign_grows_as_derived_and_the_right_one_makes_exact_zeros() -> None:

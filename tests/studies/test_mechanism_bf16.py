@@ -4,8 +4,8 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.studies.mechanism_bf16 import is_finite
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
+from shrinkage_studies.mechanism_bf16 import is_finite
 
 SHORT = (
     "experiment=mechanism_bf16",

@@ -6,8 +6,8 @@ from conftest import config
 from torch import nn
 
 from shrinkage.errors import InputError
-from shrinkage.studies.mechanism_noise import jacobian
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
+from shrinkage_studies.mechanism_noise import jacobian
 
 SHORT = ("experiment=mechanism_noise", "trainer.max_epochs=4", "study.seeds=1", "study.lrs=[0.5]")
 SHORT += ("study.lambds=[0.01]",)

@@ -8,7 +8,7 @@ from conftest import config
 
 from shrinkage.errors import InputError
 from shrinkage.report.findings import files
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 SHORT = (
     "experiment=pruning",

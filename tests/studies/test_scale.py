@@ -4,7 +4,7 @@ import pytest
 from conftest import CONF, config
 from omegaconf import OmegaConf
 
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 LARGE = sorted(path.stem for path in (CONF / "scale/large").glob("*.yaml"))
 

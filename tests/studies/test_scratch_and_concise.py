@@ -5,7 +5,7 @@ from conftest import config
 
 from shrinkage.errors import InputError
 from shrinkage.report.findings import Findings
-from shrinkage.workshop import make
+from shrinkage.training.workshop import make
 
 pytestmark = pytest.mark.xdist_group("scratch_and_concise")  # one sweep, or training, for all of them
 

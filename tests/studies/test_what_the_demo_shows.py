@@ -4,8 +4,8 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.reference import memory_of_the_start
-from shrinkage.workshop import make
+from shrinkage.optimum.exact import memory_of_the_start
+from shrinkage.training.workshop import make
 
 
 def test_the_test_loss_is_that_of_the_minimiser_and_of_what_is_left_of_the_start() -> None:

@@ -12,7 +12,6 @@ Learning*, § 7.10. Where larger values of a metric are better, everything is mi
 """
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -20,11 +19,13 @@ import numpy as np
 import pandas as pd
 
 from shrinkage.errors import InputError
-from shrinkage.membership import AT_LAMBDA_MAX
+from shrinkage.runs.membership import AT_LAMBDA_MAX
 
-from .answer import FAR, NAMES, Answer, Comparison, Refit, Setting, listed, plus_minus, short, symbol
+from .answer import Answer, Refit, Setting, listed, short, symbol
 from .comparison import compared, generated, overlap
+from .edges import edge_of, edges, flat
 from .rounding import deviation, means, rounding
+from .words import about_error, findings, only_one, sentence, unconverged
 
 LARGER_IS_BETTER = ("r2", "accuracy")
 SPLIT = ("data.seed", "data.repeat", "data.fold")
@@ -33,11 +34,7 @@ ASIDE = ("tracking.", "hydra.", "progress", "threads", "certificate", "metric", 
 GROUPS = ("penalty", "model", "optimizer", "schedule")
 COLUMNS = ("train/loss", "val/loss", "weight/l1", "weight/l2", "weight/zeros")
 INFINITE = 1e300  # MLflow keeps ∞ as the largest float
-CLOSE = 0.01  # relative difference of means that are as good as one
 SHRINKS = 0.1  # relative difference of two ratios that are as good as one
-POINTS_A_DECADE = 5
-WITHOUT_FOLDS = "'data.seed=range(5)'"
-WITH_FOLDS = "data.folds=5 'data.fold=range(5)'"
 
 
 def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
@@ -383,27 +380,6 @@ def is_constant(rows: pd.DataFrame, axis: str) -> np.ndarray:
     return constant
 
 
-def edge_of(rows: pd.DataFrame, best: int, axis: str, larger: bool) -> str | None:
-    """Whether the best of a setting's sorted values ends its grid, so that a better one may lie beyond.
-
-    It does not where all values are equal, where the model is a constant already, at λ = 0 where the curve has become
-    flat before it, and at the largest λ where the weights only shrink and the curve is flat (`only_shrinks`).
-    """
-    value, mean, error = (rows[name].to_numpy() for name in ("value", "mean", "error"))
-    if len(value) < 2 or np.ptp(mean) <= rounding(mean[best], larger):
-        return None
-    if axis != "lambd":
-        bounded = value[best] in (0, 1)  # a share has no more
-        return None if bounded or 0 < best < len(value) - 1 else "upper" if best else "lower"
-    if is_constant(rows, axis)[best] or value[best] >= rows["lambda_max"].iloc[best]:
-        return None
-    if best == len(value) - 1:
-        return None if only_shrinks(rows) else "upper"
-    if best == 0:
-        return None if value[0] == 0 and flat(mean[:2], error[0]) else "lower"
-    return None
-
-
 def only_shrinks(rows: pd.DataFrame) -> bool:
     """Whether larger λ's than a setting's largest would come to nothing but the constant, which is as good.
 
@@ -417,150 +393,6 @@ def only_shrinks(rows: pd.DataFrame) -> bool:
     growth = value[1] / value[0]
     in_proportion = abs(norm[0] / norm[1] / growth - 1) <= SHRINKS
     return bool(in_proportion and flat(np.array([mean[1], mean[1] + (mean[0] - mean[1]) / (growth - 1)]), error[1]))
-
-
-def flat(means: np.ndarray, error: float) -> bool:
-    """Whether two means are as good as one. error: that of the first."""
-    return abs(means[1] - means[0]) <= max(np.nan_to_num(error), CLOSE * abs(means[0]))
-
-
-def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:
-    """The overrides of a geometric grid that has the best of the sorted values inside.
-
-    It goes three decades beyond the edge and one back, or back to the neighbour of the best where that is further; and
-    no further up than lambda_max, from which on every weight is zero on every split (NaN where it is not known).
-    """
-    positive = value[value > 0]
-    if edge == "lower":
-        end = positive[0]
-        back = positive[1] if value[0] > 0 and len(positive) > 1 else end
-        low, high = end / 1000, max(10 * end, back)
-    else:
-        end = positive[-1]
-        back = positive[-2] if len(positive) > 1 else end / 1000
-        low, high = min(end / 10, back), 1000 * end
-        if lambda_max > end:
-            high = min(high, 1.005 * lambda_max)  # with three digits not below it
-    points = round(POINTS_A_DECADE * math.log10(high / low)) + 1
-    grid = f"max={float(f'{high:.3g}'):g} ratio={low / high:.3g} num={points}".split() + ["zero=true"] * bool(
-        value[0] == 0
-    )
-    return " ".join(["hydra/sweeper=path", *(f"hydra.sweeper.{word}" for word in grid)])
-
-
-def only_one(settings: Sequence[Setting], runs: int, metric: str, axis: str) -> list[str]:
-    """Raises InputError where a single setting was tried at a single value; a warning where each of several was."""
-    first = settings[0]
-    if max(setting.values for setting in settings) > 1:
-        return []
-    if len(settings) == 1:
-        score = f"{metric} {plus_minus(first.mean, first.error)}, {runs} {'run' if runs == 1 else 'runs'}"
-        raise InputError(
-            f"one {symbol(axis)}, {short(first.min)}: nothing to choose ({score}); "
-            "try several: -m lambd=0.001,0.01,0.1,1 or -m hydra/sweeper=path"
-        )
-    return [f"each setting was tried at one {symbol(axis)} only, and not at its best; -m hydra/sweeper=path tries many"]
-
-
-def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[str]:
-    """A warning for each setting whose best value ends the grid, with the grid to try next; the winner's first."""
-    warnings = []
-    ending = [setting for setting in settings if setting.edge]
-    for setting in ending[:NAMES]:
-        rows = table[table["setting"] == setting.label]
-        value, lambda_max = rows["value"].to_numpy(), rows["lambda_max"].max(skipna=False)
-        end = "smallest" if setting.edge == "lower" else "largest"
-        if axis == "lambd":
-            overrides = [shlex.quote(f"{key}={chosen}") for key, chosen in setting.params.items()]
-            beyond = f"try the same with {' '.join([*overrides, next_grid(value, setting.edge, lambda_max)])}"
-        else:
-            beyond = f"try {'smaller' if setting.edge == 'lower' else 'larger'} ones"
-        warnings.append(
-            f"{setting.name}: the best {symbol(axis)}, {short(setting.min)}, is the {end} of {setting.values} tried, "
-            f"and a better one may lie {where(setting)}; {beyond}"
-        )
-    if len(ending) > NAMES:
-        warnings.append(f"the best {symbol(axis)} is at its grid's end in {len(ending) - NAMES} more settings")
-    return warnings
-
-
-def where(setting: Setting) -> str:
-    """In which direction from the best at its grid's end a better one may be."""
-    return "between it and the next" if setting.edge == "lower" and setting.min == 0 else "beyond"
-
-
-def unconverged(frame: pd.DataFrame, params: pd.DataFrame) -> list[str]:
-    far = frame["above"] > FAR
-    if not far.any():
-        return []
-    given = params["polish"][far.to_numpy()] if "polish" in params else []
-    polish = max((int(steps) for steps in given if steps.isdigit()), default=0)
-    further = "polish=20000 trainer.until_gap=1e-6 brings linear models to it"
-    if polish:
-        further = f"polish={5 * polish} goes further, or leave the smallest λ's out"
-    return [
-        f"{far.sum()} of {len(frame)} runs stopped more than {100 * FAR:g} % above their optimum, and values are "
-        f"compared by where training stopped: {further}"
-    ]
-
-
-def findings(winner: Setting, table: pd.DataFrame, axis: str, larger: bool) -> list[str]:
-    """What the winner's curve says besides its best value."""
-    if axis != "lambd" or winner.values == 1:
-        return []
-    notes = []
-    rows = table[table["setting"] == winner.label]
-    value, mean = rows["value"].to_numpy(), rows["mean"].to_numpy()
-    if np.ptp(mean) <= rounding(winner.mean, larger):
-        notes.append(f"{winner.name}: λ makes no difference to this metric")
-    elif winner.constant:
-        left = f"; λ_max differs by split, and there {1 - winner.zeros:.2g} of the weights were left" * (
-            winner.zeros < 1
-        )
-        notes.append(
-            f"{winner.name}: no feature helps here: at λ.min every weight of a model of all rows but the test rows is "
-            f"zero, and no larger λ would change that{left}"
-        )
-    elif winner.vanishing:
-        notes.append(
-            f"{winner.name}: the weights only shrink towards λ.min, the largest λ tried, where ‖w‖₂ is "
-            f"{short(rows['weight/l2'].iloc[-1])}: larger λ's would come to a constant, which is as good"
-        )
-    elif winner.min == 0 and winner.edge is None:
-        notes.append(f"{winner.name}: no penalty is as good as any: the best λ is 0, and towards it the curve is flat")
-    if (
-        winner.one_se is not None
-        and winner.one_se != winner.min
-        and winner.one_se == value[-1]
-        and not winner.constant_1se
-    ):
-        notes.append(f"{winner.name}: λ.1se is the largest λ tried; larger ones may be within the error as well")
-    return notes
-
-
-def about_error(frame: pd.DataFrame, params: pd.DataFrame, settings: Sequence[Setting]) -> list[str]:
-    """What the standard error is over, and what it leaves out."""
-    notes = []
-    more = WITHOUT_FOLDS if generated(params) else WITH_FOLDS
-    if max(setting.splits for setting in settings) == 1:
-        if math.isfinite(settings[0].error):
-            notes.append(
-                f"one split of the data: the error is over seeds and shows the noise of training only; {more} shows "
-                "that of the data"
-            )
-        else:
-            notes.append(f"one split and one seed: no error, and so no λ.1se; {more} gives one")
-    if "data.folds" in params and "data.fold" in params:
-        said = pd.to_numeric(params["data.folds"], errors="coerce").max()
-        found = params["data.fold"].nunique()
-        if found < said:
-            notes.append(f"{found} of {said:.0f} folds {'is' if found == 1 else 'are'} there")
-    uncertified = int(frame["above"].isna().sum())
-    if uncertified:
-        notes.append(
-            f"{uncertified} of {len(frame)} runs are not certified: how far from an optimum they stopped is not known"
-        )
-    return notes
 
 
 def refitted(runs: Sequence[dict], winner: Setting, axis: str) -> Refit | None:
@@ -577,60 +409,3 @@ def refitted(runs: Sequence[dict], winner: Setting, axis: str) -> Refit | None:
             if value in (winner.min, winner.one_se):
                 return Refit(value, zeros)
     return None
-
-
-def sentence(
-    settings: Sequence[Setting],
-    comparisons: Sequence[Comparison],
-    metric: str,
-    axis: str,
-    split: str,
-    refit: Refit | None,
-) -> str:
-    """What to take, what it scores and what that rests on, in one sentence."""
-    winner, of = settings[0], symbol(axis)
-    over = (
-        f" over {winner.splits} {split}s" if winner.splits > 1 else " over seeds" if math.isfinite(winner.error) else ""
-    )
-    at, score, besides = f"{of} = {short(winner.min)}", f"{metric} {plus_minus(winner.mean, winner.error)}{over}", ""
-    taken, zeros, constant = winner.min, winner.zeros, winner.constant
-    if winner.one_se is None:
-        besides = f", the best of {winner.values} values" * (winner.values > 1)
-    elif winner.values > 1 and winner.one_se == winner.min:
-        at += ", which is both λ.min and λ.1se"
-    elif winner.values > 1:
-        at = f"λ.1se = {short(winner.one_se)}"
-        besides = f"; the best, {plus_minus(winner.mean, winner.error).split()[0]}, is at λ.min = {short(winner.min)}"
-        score = f"{metric} {plus_minus(winner.mean_1se, winner.error_1se)}{over}"
-        taken, zeros, constant = winner.one_se, winner.zeros_1se, winner.constant_1se
-    it = "it"
-    if refit is not None and refit.value == taken and not math.isnan(refit.zeros):
-        it, zeros, constant = "the refitted model", refit.zeros, refit.zeros == 1
-    label = f"{winner.label} with " * bool(winner.label)
-    words = f"Take {label}{at} ({score}{besides})"
-    if constant and winner.constant:
-        words = f"No feature helps here: the model is a constant (its {score}), under {label}{at}"
-    elif winner.vanishing:
-        words = (
-            f"No feature helps here by more than the error: the model is next to a constant (its {score}), under "
-            f"{label}{at}"
-        )
-    elif constant:
-        words += ": every weight is zero there, so the features do not help by more than the error"
-    elif zeros > 0:
-        share = 100 * (1 - zeros)
-        words += f": {it} keeps {share:{'.0f' if share >= 1 else '.1g'}} % of the weights"
-    beaten = [named(settings, each.other) for each in comparisons if each.beats]
-    equal = [named(settings, each.other) for each in comparisons if not each.beats]
-    if beaten:
-        words += f"; at {of}.min {winner.name} beats {listed(beaten)}"
-    if equal:
-        words += f"; these {winner.splits} {split}s show no difference from {listed(equal)}"
-    if winner.edge:
-        end = "smallest" if winner.edge == "lower" else "largest"
-        words += f"; but {of}.min is the {end} tried, and a better one may lie {where(winner)}"
-    return f"{words}."
-
-
-def named(settings: Sequence[Setting], label: str) -> str:
-    return next(setting.name for setting in settings if setting.label == label)

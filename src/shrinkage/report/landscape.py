@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from shrinkage.certificate import Problem
-from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels
+from shrinkage.optimum.problem import Problem
+
+from .figures import BLUE, GREEN, GREY, ORANGE, empty_panels
 
 WORK = 300_000_000  # multiply-adds that a picture may take
 FINEST, COARSEST = 61, 15  # points along one side of a grid

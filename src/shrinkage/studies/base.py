@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
-from shrinkage.lanes import CannotShare, Lane
-from shrinkage.lanes_training import build_lanes, lanes_that_fit
 from shrinkage.report.findings import Findings
-from shrinkage.training import Training, build
-from shrinkage.workshop import Workshop
+from shrinkage.training.lanes import CannotShare, Lane
+from shrinkage.training.run import Training, build
+from shrinkage.training.together import build_lanes, lanes_that_fit
+from shrinkage.training.workshop import Workshop
 
 
 class Study(ABC):

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from shrinkage.secrets import masked, masked_values
+from shrinkage.machine.secrets import masked, masked_values
 
 from .store import JOURNAL, passes
 

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from shrinkage.errors import InputError
+from shrinkage.errors import InputError, TrackingError
 
 from .journal import JOURNALS, NOT_ADOPTED, Journal, Story
 from .location import ENVIRONMENT, run_page, runs_page, sqlite_path, without_password
@@ -304,10 +304,6 @@ class Client:
         """Whether MLflow finds the store by itself from where this process was started."""
         database = sqlite_path(self.uri)
         return database is not None and database.name == "mlflow.db" and database.parent.resolve() == Path.cwd()
-
-
-class TrackingError(Exception):
-    """The store cannot be reached; what was recorded lies in the journal."""
 
 
 def writer_environment() -> dict[str, str]:

@@ -36,18 +36,15 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from shrinkage import disk
 from shrinkage.errors import InputError
-from shrinkage.process import SILENT_MILLISECONDS, Process
-from shrinkage.secrets import masked, masked_values
+from shrinkage.machine import disk
+from shrinkage.machine.clock import now
+from shrinkage.machine.process import SILENT_MILLISECONDS, Process
+from shrinkage.machine.secrets import masked, masked_values
 
 JOURNALS, SUFFIX = "journals", ".journal"  # the folder of those that wait, beside the store; their names' end
 KEPT = f"run{SUFFIX}"  # its name in the run's own folder
 NOT_ADOPTED = "shrinkage.not_adopted"  # the tag of a run that says why it is not the one of MLFLOW_RUN_ID
-
-
-def now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Journal:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from shrinkage.secrets import masked
+from shrinkage.machine.secrets import masked
 
 # For MLflow, unless the user has chosen otherwise.
 ENVIRONMENT = {

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from shrinkage.errors import InputError
-from shrinkage.secrets import masked
+from shrinkage.machine.secrets import masked
 
 from .journal import JOURNALS
 from .location import sqlite_path, without_password

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shrinkage.errors import InputError
-from shrinkage.process import Process
-from shrinkage.secrets import masked
+from shrinkage.machine.process import Process
+from shrinkage.machine.secrets import masked
 
 from .journal import JOURNALS, KEPT, SUFFIX, Story
 from .location import ENVIRONMENT, home, store_uri

@@ -22,11 +22,11 @@ from pathlib import Path
 from mlflow.entities import RunTag
 
 from shrinkage.errors import InputError
-from shrinkage.secrets import masked
+from shrinkage.machine.clock import now
+from shrinkage.machine.secrets import masked
 
 from .adoption import refuse_at_start
 from .delivery import Delivery, Waiting
-from .journal import now
 from .store import Store, is_away, open_store, passes, reason
 from .sync import end_the_dead, orphans
 

@@ -1,0 +1,85 @@
+"""What the launchers have in common: how a sweep begins, and a job in another process."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from shrinkage.runs.folder import Place
+from shrinkage.sweeps.compose import Composer
+
+if TYPE_CHECKING:
+    pass
+
+log = logging.getLogger(__name__)
+
+
+class SweepLauncher(Launcher):
+    """Composes jobs by `Composer`; a subclass has them done."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.composer = Composer(self.hydra_context, self.config)
+        log.info("%d jobs by %s", len(job_overrides), self.config.hydra.runtime.choices["hydra/launcher"])
+        return self.launched(dict(enumerate(map(list, job_overrides), start=initial_job_idx)), folder)
+
+    @abstractmethod
+    def launched(self, numbered: dict[int, list[str]], folder: Path) -> Sequence[JobReturn]:
+        """What each job comes to, in their order. numbered: their overrides by their numbers. folder: the sweep's."""
+
+
+def run(context: HydraContext, config: DictConfig, task_function: TaskFunction, singletons: Mapping) -> JobReturn:
+    """One job, in a process of its own."""
+    setup_globals()
+    Singleton.set_state(singletons)
+    HydraConfig.instance().set_config(config)
+    return run_job(
+        hydra_context=context,
+        task_function=task_function,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def returned(result: JobReturn | Exception, overrides: list[str]) -> JobReturn:
+    """What a job came to; a failed one where its process died."""
+    if isinstance(result, JobReturn):
+        return result
+    failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+    failed.return_value = result
+    return failed
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that are trained together, by their numbers; None for a lane that no job asks for any more.
+
+    goes_on: whether they were before, and were interrupted.
+    """
+
+    numbers: Sequence[int | None]
+    cfgs: Sequence[DictConfig]
+    places: Sequence[Place]
+    goes_on: bool = False
+
+    def parts(self, most: int) -> "Iterator[Group]":
+        """Groups of so many at most; a training that goes on stays whole."""
+        for start in range(0, len(self.cfgs), len(self.cfgs) if self.goes_on else most):
+            own = slice(start, None if self.goes_on else start + most)
+            yield Group(self.numbers[own], self.cfgs[own], self.places[own], self.goes_on)

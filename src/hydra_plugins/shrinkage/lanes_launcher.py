@@ -1,0 +1,217 @@
+"""The launcher that trains the jobs of a sweep together: hydra/launcher=lanes
+
+Jobs whose configs are equal but for λ, seed and their penalty's own numbers become lanes of one training
+(`shrinkage.fit_lanes.fit_lanes`); every other job runs by itself, as Hydra's basic launcher would run it.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from hydra_plugins.shrinkage.jobs import Group, SweepLauncher
+from shrinkage import config as typed
+from shrinkage.errors import InputError
+from shrinkage.runs import identity, yaml_text
+from shrinkage.runs.folder import Place
+from shrinkage.runs.membership import Membership
+
+if TYPE_CHECKING:
+    from shrinkage.fit_lanes import Outcome
+    from shrinkage.training.lanes import CannotShare
+
+
+@dataclass(frozen=True)
+class Job:
+    """overrides: what it was started with. hydra: Hydra's part of its config. cfg: the rest, resolved."""
+
+    overrides: list[str]
+    hydra: DictConfig
+    cfg: DictConfig
+    place: Place
+
+
+class LanesLauncher(SweepLauncher):
+    """max_lanes: the most jobs that are trained at once, None for as many as fit into the memory.
+
+    engine: None trains in this process; `ray` makes tasks of a cluster of at most max_lanes jobs each, by default so
+    many that every core has one, and takes address, num_cpus and num_gpus as the launcher of that name does.
+    """
+
+    def __init__(
+        self, max_lanes: int | None, engine: str | None, address: str | None, num_cpus: float, num_gpus: float
+    ) -> None:
+        self.max_lanes, self.engine, self.address = max_lanes, engine, address
+        self.resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+
+    def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
+        with self.cluster(folder):
+            return self.all_of(numbered)
+
+    @contextmanager
+    def cluster(self, folder: Path) -> Iterator[None]:
+        """Joined, where the engine is one. Raises Refused."""
+        if self.engine is None:
+            yield
+            return
+
+        from shrinkage.boundary import in_one_line
+
+        with in_one_line():
+            if self.engine != "ray":
+                raise InputError(
+                    f"hydra.launcher.engine={self.engine}: must be null, for this process, or ray; use "
+                    "hydra.launcher.engine=null"
+                )
+            from hydra_plugins.shrinkage.ray_launcher import joined
+
+            with joined(self.address, folder, self.resources):
+                yield
+
+    def all_of(self, numbered: dict[int, list[str]]) -> list[JobReturn]:
+        ours = self.config.keys() >= typed.KEYS  # else the jobs are another application's
+        found = {number: self.lane(number, overrides) for number, overrides in numbered.items()} if ours else {}
+        jobs = {number: job for number, job in found.items() if job is not None}
+        outcomes: dict[int, Outcome] = {}
+        try:
+            self.train_together(jobs, outcomes)
+            alone = self.alone({n: overrides for n, overrides in numbered.items() if n not in outcomes})
+            return [self.finish(jobs[n], outcomes[n]) if n in outcomes else next(alone) for n in numbered]
+        except SystemExit:
+            for outcome in outcomes.values():  # of those that have ended the sweep hears all the same
+                outcome.settle()
+            raise
+
+    def lane(self, number: int, overrides: list[str]) -> Job | None:
+        """A job that may be a lane; None where no run can use it."""
+        hydra = self.composer.hydra(overrides, number)
+        try:
+            cfg = self.composer.resolved(overrides, hydra)
+            typed.check(cfg)
+        except (InputError, OmegaConfBaseException):
+            return None  # it runs by itself and says what is wrong
+        folder = Path(hydra.hydra.sweep.dir, hydra.hydra.sweep.subdir).absolute()
+        return Job(overrides, hydra, cfg, Place(typed.root_of(hydra.hydra), folder, list(hydra.hydra.overrides.task)))
+
+    def train_together(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
+        """Train the jobs that can share a training with others; adds what becomes of them, by their numbers."""
+        groups = self.interrupted(jobs)
+        taken = {number for group in groups for number in group.numbers}
+        kinds: dict[str, list[int]] = {}
+        for number in jobs.keys() - taken:
+            kinds.setdefault(identity.kind_of_lane(jobs[number].cfg), []).append(number)
+        shared = [sorted(numbers) for numbers in kinds.values() if len(numbers) > 1]
+        if len(kinds) > 1 and shared:
+            sizes = sorted({len(numbers) for numbers in shared})
+            between = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
+            print(
+                f"note: {len(jobs)} jobs train in {len(kinds)} groups of {between}, since they differ in more than λ, "
+                "seed and their penalty's numbers",
+                file=sys.stderr,
+            )
+        for numbers in shared:
+            cfgs, places = [jobs[number].cfg for number in numbers], [jobs[number].place for number in numbers]
+            groups.append(Group(numbers, cfgs, places))
+        if not groups:
+            return
+
+        from shrinkage.training.lanes import CannotShare
+
+        for group, found in self.trained(groups):
+            if isinstance(found, CannotShare):
+                print(f"note: {len(group.cfgs)} jobs are trained one by one: {found}", file=sys.stderr)
+            else:
+                ended = zip(group.numbers, found, strict=True)
+                outcomes |= {number: outcome for number, outcome in ended if number is not None}
+
+    def trained(self, groups: Sequence[Group]) -> Iterator[tuple[Group, "list[Outcome] | CannotShare"]]:
+        """What becomes of each group; with an engine in any order, and in as many parts as it has places for."""
+        if self.engine is not None:
+            from hydra_plugins.shrinkage.ray_launcher import train_groups
+
+            yield from train_groups(groups, self.max_lanes, self.resources)
+            return
+
+        from shrinkage.fit_lanes import fit_lanes
+        from shrinkage.training.lanes import CannotShare
+
+        for group in groups:
+            try:
+                yield group, fit_lanes(group.cfgs, group.places, self.max_lanes)
+            except CannotShare as reason:
+                yield group, reason
+
+    def interrupted(self, jobs: dict[int, Job]) -> list[Group]:
+        """Trainings of the sweep that were interrupted before it was begun again, each with the lanes that it had."""
+        sweep = Membership.of_this_job()
+        if sweep is None or sweep.times == 1 or not jobs:
+            return []
+
+        from shrinkage.runs import resume
+
+        numbers = {identity.fingerprint(identity.recorded(job.cfg)): number for number, job in jobs.items()}
+        first = next(iter(jobs.values()))
+        return [
+            Group(
+                [numbers.get(lane.fingerprint) for lane in lanes],
+                [lane.cfg(first.cfg) for lane in lanes],
+                [lane.place(first.place.root) for lane in lanes],
+                goes_on=True,
+            )
+            for lanes in resume.stacks(sweep.folder).values()
+            if any(lane.fingerprint in numbers for lane in lanes)
+        ]
+
+    def alone(self, numbered: dict[int, list[str]]) -> Iterator[JobReturn]:
+        """The jobs that share no training, one by one or, with an engine, side by side; in their order."""
+        if self.engine is not None and numbered:
+            from hydra_plugins.shrinkage.ray_launcher import run_each
+
+            yield from run_each(self.hydra_context, self.task_function, self.composer, numbered, self.resources)
+            return
+        for number, overrides in numbered.items():
+            returned = run_job(
+                hydra_context=self.hydra_context,
+                task_function=self.task_function,
+                config=self.composer.whole(overrides, number),
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+            yield returned
+
+    def finish(self, job: Job, outcome: "Outcome") -> JobReturn:
+        """What `run_job` leaves behind and returns, for a job that has been trained already.
+
+        `run_job` itself would spend more on copying configs than the training of a lane takes.
+        """
+        job.hydra.hydra.runtime.output_dir = str(job.place.folder)
+        returned = JobReturn(
+            overrides=job.place.overrides,
+            cfg=self.composer.task(job.overrides),
+            hydra_cfg=job.hydra,
+            working_dir=str(Path.cwd()),
+            task_name=job.hydra.hydra.job.name,
+        )
+        if job.hydra.hydra.output_subdir is not None:
+            folder = job.place.folder / job.hydra.hydra.output_subdir
+            folder.mkdir(parents=True, exist_ok=True)
+            files = {"config": returned.cfg, "hydra": returned.hydra_cfg, "overrides": returned.overrides}
+            for name, tree in files.items():
+                (folder / f"{name}.yaml").write_text(yaml_text.yaml_text(tree), encoding="utf-8")
+        callbacks, whole = self.hydra_context.callbacks, self.composer.whole(job.overrides, job.hydra.hydra.job.num)
+        callbacks.on_job_start(config=whole, task_function=self.task_function)
+        try:
+            returned.return_value = outcome.get()
+            returned.status = JobStatus.COMPLETED
+        except Exception as error:
+            returned.return_value = error
+            returned.status = JobStatus.FAILED
+        callbacks.on_job_end(config=whole, job_return=returned)
+        return returned

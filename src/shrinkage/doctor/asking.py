@@ -1,0 +1,42 @@
+"""Asking something that may not answer, and what it said in one line."""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from shrinkage.errors import InputError
+from shrinkage.machine.secrets import masked
+
+T = TypeVar("T")
+
+LONGEST = 300  # characters
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What the call returns. Raises what it raises, and TimeoutError where it takes longer; it is then left alone."""
+    answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((call(), None))
+        except Exception as error:
+            answers.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer for {seconds:.0f} s") from None
+    if error is not None:
+        raise error
+    return answer
+
+
+def words(error: Exception) -> str:
+    """An error in one line, without secrets, and without what libraries put around it."""
+    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    said = masked(said.split(" [SQL")[0].split(" (Background on")[0])[:LONGEST].rstrip(". ")
+    speaks_for_itself = isinstance(error, InputError | OSError | sqlite3.Error) and said
+    return said if speaks_for_itself else f"{type(error).__name__}: {said}"

@@ -1,0 +1,328 @@
+"""What there is to say of a store. Looking changes nothing and leaves no file behind.
+
+MLflow is imported where its tables or a server are asked about, and not before, so that all else is told where it
+cannot be imported.
+"""
+
+import json
+import os
+import shlex
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from rich.filesize import decimal
+
+from shrinkage.machine.clock import now
+from shrinkage.machine.process import SILENT_MILLISECONDS
+from shrinkage.tracking.journal import Story
+from shrinkage.tracking.location import sqlite_path
+
+from .asking import within, words
+from .files import folder_of, has_runs, is_migrated, migration, successor
+from .findings import Finding, Place, error, guarded, warning, well
+from .running import Running, running, running_by
+from .schema import ServerTables, SQLiteTables, Tables, schema
+from .sqlite import damage, has_content, is_locked, is_torn, is_wal, lock_holders, looking, named, write_locks
+
+ANSWER_SECONDS = 5.0  # for a server or a database to answer at all
+READ_SECONDS = 30.0  # to list the runs of a server
+MOST_NAMED = 5
+DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # modules: packages
+
+
+def import_error() -> str | None:
+    """Why MLflow cannot be imported."""
+    try:
+        import mlflow.tracking  # noqa: F401
+    except Exception as raised:  # whatever is wrong with it, or with what it imports
+        return words(raised)
+    return None
+
+
+def kind(uri: str) -> Literal["sqlite", "server", "database", "files", "unknown"]:
+    """server: MLflow's; database: one that MLflow uses without a server of its own; files: a path, or file:."""
+    match urlsplit(uri).scheme.partition("+")[0]:
+        case "http" | "https":
+            return "server"
+        case "postgresql" | "mysql" | "mssql":
+            return "database"
+        case "" | "file" if uri != "databricks":
+            return "files"
+    return "sqlite" if sqlite_path(uri) is not None else "unknown"
+
+
+def examine(place: Place, journals: Mapping[str, Story]) -> Iterator[Finding]:
+    """journals: those that are not in the store yet, by their ids."""
+    match kind(place.uri):
+        case "sqlite":
+            yield from sqlite_file(place, sqlite_path(place.uri), journals)
+        case "server":
+            yield from server(place, journals)
+        case "database":
+            yield from database(place, journals)
+        case "files":
+            yield from old_store(place)
+        case "unknown":
+            kinds = "sqlite:///…, postgresql://…, mysql://…, mssql://… and http(s)://…"
+            yield error("store", f"{place.shown} is no store that is known here; there are {kinds}", without(place))
+
+
+def without(place: Place) -> str:
+    """The command that leads to the default store."""
+    return "python -m shrinkage.doctor" if place.given else "unset MLFLOW_TRACKING_URI"
+
+
+# ---- SQLite files
+
+
+def sqlite_file(place: Place, path: Path, journals: Mapping[str, Story]) -> Iterator[Finding]:
+    found = guarded("store", state_of_file, place, path)
+    yield from found
+    if any(finding.level for finding in found) or not has_content(path):
+        return
+    locks = guarded("lock", lock, path)
+    yield from locks
+    yield from guarded("journal mode", journal_mode, place, path)
+    try:
+        with looking(path) as connection:
+            tables = SQLiteTables(connection)
+            tables.rows("SELECT 1 FROM sqlite_master")
+            yield from guarded("schema", schema_finding, place, tables)
+            yield from guarded("runs", runs_findings, place, lambda: running(tables), journals)
+    except sqlite3.OperationalError as raised:
+        if not any(finding.level for finding in locks):  # else the reason has been said
+            again = place.command("shrinkage.doctor")
+            yield error("store", f"{path} cannot be read at this moment ({raised})", again)
+
+
+def state_of_file(place: Place, path: Path) -> Iterator[Finding]:
+    """Whether a file can be read from its beginning to its end, and be written."""
+    if not path.exists():
+        yield well("store", f"{path}: none there yet; the first run makes it")
+    elif not path.is_file():
+        yield error("store", f"{path} is not a file", place.mend("store"))
+    elif not os.access(path, os.R_OK | os.W_OK):
+        what = "written" if os.access(path, os.R_OK) else "read"
+        yield error("store", f"{path} cannot be {what}: permission denied", mine(path))
+    elif not has_content(path):
+        yield well("store", f"{path}: empty; the first run makes its tables")
+    elif (reason := damage(path)) is not None:
+        copies = sorted(path.parent.glob(f"{path.name}.backup-*"))
+        there = f"; the last copy of it is {copies[-1].name}" if copies else ""
+        yield error("store", f"{path}: {reason}{there}", place.mend("store"))
+    elif is_torn(path):
+        seen = f"{path}: a process died in the middle of a write, which has to be taken back before it can be read"
+        yield warning("store", seen, place.mend("wal"))
+    else:
+        yield well("store", f"{path}: {decimal(path.stat().st_size)}")
+
+
+def mine(*paths: Path) -> str:
+    """The command that lets this user read and write there."""
+    ours = all(path.stat().st_uid == os.getuid() for path in paths)
+    return shlex.join([*(["chmod", "u+rwX"] if ours else ["sudo", "chown", str(os.getuid())]), *map(str, paths)])
+
+
+def lock(path: Path) -> Iterator[Finding]:
+    if not is_locked(path):
+        yield well("lock", "free")
+        return
+    holders = lock_holders(path)
+    seen = f"locked for writing by {named(holders)}, while all runs wait; it may be at work: wait for it, or stop it"
+    stop = shlex.join(["kill", *map(str, holders)]) if holders else shlex.join(["sudo", "lsof", str(path)])
+    yield warning("lock", seen, stop)
+
+
+def journal_mode(place: Place, path: Path) -> Iterator[Finding]:
+    if is_wal(path):
+        yield well("journal mode", "WAL: readers and a writer do not wait for one another")
+    else:
+        seen = "not WAL: readers and a writer wait for one another, and many runs at once for long"
+        yield warning("journal mode", seen, place.mend("wal"))
+
+
+# ---- MLflow's tables, and runs
+
+
+def schema_finding(place: Place, tables: Tables) -> Iterator[Finding]:
+    path = sqlite_path(place.uri)
+    # Before the tables are looked at, too: who makes them may be done right after.
+    making = write_locks(Path(f"{path}.lock")) if path is not None else set()
+    found = schema(tables)
+    match found.state:
+        case "current" | "none":
+            yield well("schema", found.seen)
+        case "newer":
+            yield error("schema", found.seen, "python -m pip install --upgrade mlflow")
+        case "older" if path is None:
+            seen = f"{found.seen}; back the database up first (pg_dump, mysqldump)"
+            yield error("schema", seen, upgrade_by_hand(place))
+        case "broken" if path is None:
+            seen = f"{found.seen}; it takes a new database, or a backup of this one"
+            yield error("schema", seen, new_database(place))
+        case _ if held := making | write_locks(Path(f"{path}.lock")):
+            numbers = ", ".join(map(str, held))
+            seen = f"just being made, or mended, by process {numbers}; look again when it is done"
+            yield warning("schema", seen, place.command("shrinkage.doctor"))
+        case "older":
+            yield error("schema", found.seen, place.mend("schema"))
+        case "broken":
+            yield error("schema", found.seen, place.mend("store"))
+
+
+def upgrade_by_hand(place: Place) -> str:
+    return shlex.join(["mlflow", "db", "upgrade", place.shown])
+
+
+def new_database(place: Place) -> str:
+    address, name = urlsplit(place.uri), f"shrinkage_{time.strftime('%Y%m%d')}"
+    host = ["-h", address.hostname or "localhost"]
+    if address.scheme.startswith("postgresql"):
+        return shlex.join(["createdb", *host, "-p", str(address.port or 5432), name])
+    return shlex.join(["mysqladmin", *host, "-P", str(address.port or 3306), "create", name])
+
+
+def runs_findings(place: Place, read: Callable[[], list[Running]], journals: Mapping[str, Story]) -> Iterator[Finding]:
+    """read: the runs that are RUNNING."""
+    states: dict[str, list[Running]] = {}
+    for run in read():
+        states.setdefault(run.state(journals), []).append(run)
+    if not states:
+        yield well("runs", "none is RUNNING")
+    if alive := states.get("alive"):
+        yield well("runs", f"going on here: {listed(alive)}")
+    elsewhere = states.get("elsewhere", [])
+    silent = [run for run in elsewhere if now() - run.heartbeat > SILENT_MILLISECONDS]
+    if going := [run for run in elsewhere if run not in silent]:
+        yield well("runs", f"going on on other hosts: {listed(going)}")
+    if dead := states.get("dead"):
+        yield warning("runs", f"RUNNING, and their process has died: {listed(dead)}", place.mend("runs"))
+    if late := states.get("waiting"):
+        seen = f"RUNNING, and their process has died; journals tell the end: {listed(late)}"
+        yield warning("runs", seen, place.command("shrinkage.tracking.sync"))
+    if unknown := silent + states.get("unknown", []):
+        seen = f"RUNNING, which nobody here can check; where you know that it has ended, say so: {listed(unknown)}"
+        yield warning("runs", seen, end_by_hand(place, unknown[:MOST_NAMED]))
+
+
+def listed(runs: list[Running]) -> str:
+    rest = len(runs) - MOST_NAMED
+    return "; ".join(run.told for run in runs[:MOST_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def end_by_hand(place: Place, runs: list[Running]) -> str:
+    # Double quotes, so that the shell's single ones stand around the whole.
+    client, ids = f"c = mlflow.MlflowClient({json.dumps(place.shown)})", json.dumps([run.run_id for run in runs])
+    return shlex.join(["python", "-c", f'import mlflow; {client}; [c.set_terminated(run, "KILLED") for run in {ids}]'])
+
+
+# ---- Servers
+
+
+def server(place: Place, journals: Mapping[str, Story]) -> Iterator[Finding]:
+    """MLflow's own."""
+    import mlflow
+    from mlflow.tracking import MlflowClient
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    def ask(what: str) -> tuple[int, str]:
+        host = get_default_host_creds(place.uri.rstrip("/"))
+        answer = http_request(host, what, "GET", max_retries=0, timeout=ANSWER_SECONDS, raise_on_status=False)
+        return answer.status_code, answer.text.strip()
+
+    look = shlex.join(["curl", "-i", "-m", f"{ANSWER_SECONDS:.0f}", f"{place.shown.rstrip('/')}/health"])
+    try:
+        (status, _), (_, version) = within(ANSWER_SECONDS, lambda: (ask("/health"), ask("/version")))
+    except Exception as raised:  # whatever a network may have to say
+        address = urlsplit(place.uri)
+        here = address.hostname in ("localhost", "127.0.0.1", "::1")
+        start = f"mlflow server --port {address.port or 80}"
+        yield error("store", f"{place.shown} does not answer ({at_bottom(raised)})", start if here else look)
+        return
+    if status != 200:
+        yield error("store", f"{place.shown} answers {status}, as MLflow's server does not where it is well", look)
+        return
+    yield well("store", f"{place.shown} answers: MLflow {version}; here is {mlflow.__version__}")
+    client = MlflowClient(tracking_uri=place.uri)
+    yield from guarded("runs", runs_findings, place, lambda: within(READ_SECONDS, lambda: running_by(client)), journals)
+
+
+def at_bottom(raised: BaseException) -> str:
+    """The error from which others came, which names the reason."""
+    while (under := raised.__cause__ or raised.__context__) is not None:
+        raised = under
+    return words(raised)
+
+
+def database(place: Place, journals: Mapping[str, Story]) -> Iterator[Finding]:
+    """PostgreSQL, MySQL and others, without MLflow's server before it."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    address = urlsplit(place.uri)
+    try:
+        engine = create_engine(place.uri, poolclass=NullPool)
+        connection = within(ANSWER_SECONDS, engine.connect)
+    except ModuleNotFoundError as raised:
+        install = shlex.join(["python", "-m", "pip", "install", DRIVERS.get(raised.name, raised.name)])
+        yield error("store", f"{place.shown}: its driver, {raised.name}, is not installed", install)
+        return
+    except Exception as raised:  # whatever a driver or a network may have to say
+        host, port = address.hostname or "localhost", address.port
+        if address.scheme.startswith("postgresql"):
+            look = shlex.join(["pg_isready", "-h", host, "-p", str(port or 5432)])
+        else:
+            look = shlex.join(["nc", "-zv", host, str(port or (3306 if address.scheme.startswith("mysql") else 1433))])
+        yield error("store", f"{place.shown} cannot be used ({words(raised)})", look)
+        return
+    with connection:
+        tables = ServerTables(connection)
+        version = ".".join(map(str, engine.dialect.server_version_info or ()))
+        yield well("store", f"{place.shown} answers: {engine.dialect.name} {version}")
+        yield from guarded("schema", schema_finding, place, tables)
+        yield from guarded("runs", runs_findings, place, lambda: running(tables), journals)
+
+
+# ---- MLflow's old file store
+
+
+def old_files(place: Place) -> Iterator[Finding]:
+    """What it has left beside the store and in this folder."""
+    for folder in dict.fromkeys([place.home / "mlruns", place.root.resolve() / "mlruns"]):
+        if not has_runs(folder):
+            continue
+        if is_migrated(folder):
+            seen = f"the runs of {folder} are in {successor(folder).name}, and their files stay where they are"
+            yield well("old files", seen)
+        else:
+            count = sum(1 for _ in folder.glob("*/*/meta.yaml"))
+            seen = f"{folder} has {count} runs as MLflow kept them in files, which it no longer reads"
+            yield warning("old files", seen, migration(folder))
+
+
+def old_store(place: Place) -> Iterator[Finding]:
+    """A tracking URI that is a folder of files, or the path of anything."""
+    folder = (place.root / folder_of(place.uri)).resolve()
+    if folder.is_file():
+        yield error("store", f"{place.shown} is a path, and not the address of a store", instead(place, folder))
+        return
+    seen = f"{place.shown}: MLflow no longer keeps runs in a folder of files"
+    if not has_runs(folder):
+        yield error("store", f"{seen}, and there are none", without(place))
+    elif not is_migrated(folder):
+        yield error("store", f"{seen}; they can be moved into a database", migration(folder))
+    else:
+        yield error("store", f"{seen}; they are in {successor(folder).name} now", instead(place, successor(folder)))
+
+
+def instead(place: Place, path: Path) -> str:
+    """The command that leads to a SQLite file."""
+    uri = f"sqlite:///{path}"
+    if place.given:
+        return shlex.join(["python", "-m", "shrinkage.doctor", "--store", uri])
+    return shlex.join(["export", f"MLFLOW_TRACKING_URI={uri}"])

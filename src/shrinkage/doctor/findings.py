@@ -1,0 +1,77 @@
+"""What a check comes to, and what it is about."""
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from shrinkage.machine.secrets import masked
+from shrinkage.tracking.location import home
+
+from .asking import words
+
+
+class Level(IntEnum):
+    """Of a finding; the largest is the exit code."""
+
+    WELL = 0
+    WARNING = 1
+    ERROR = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, what was seen, and the one command that mends it where it is not well."""
+
+    level: Level
+    subject: str
+    seen: str
+    command: str | None = None
+
+
+def well(subject: str, seen: str) -> Finding:
+    return Finding(Level.WELL, subject, seen)
+
+
+def warning(subject: str, seen: str, command: str) -> Finding:
+    return Finding(Level.WARNING, subject, seen, command)
+
+
+def error(subject: str, seen: str, command: str) -> Finding:
+    return Finding(Level.ERROR, subject, seen, command)
+
+
+def guarded(subject: str, check: Callable[..., Iterable[Finding]], *arguments: object) -> list[Finding]:
+    """A check's findings, with an error where it raises, so that the other checks are made all the same."""
+    findings = []
+    try:
+        for finding in check(*arguments):
+            findings.append(finding)
+    except Exception as raised:
+        findings.append(Finding(Level.ERROR, subject, f"could not be looked at ({words(raised)})"))
+    return findings
+
+
+@dataclass(frozen=True)
+class Place:
+    """The store that is looked at, and the folder in which commands are given. given: it was named by --store."""
+
+    uri: str
+    root: Path
+    given: bool
+
+    @property
+    def home(self) -> Path:
+        return home(self.uri, self.root)
+
+    @property
+    def shown(self) -> str:
+        return masked(self.uri)
+
+    def command(self, module: str, *arguments: str) -> str:
+        store = ("--store", self.shown) if self.given else ()
+        return shlex.join(["python", "-m", module, *arguments, *store])
+
+    def mend(self, name: str) -> str:
+        return self.command("shrinkage.doctor", "--mend", name)

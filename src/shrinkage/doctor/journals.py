@@ -1,0 +1,66 @@
+"""The journals that wait beside a store."""
+
+import contextlib
+import shlex
+from collections.abc import Iterator, Mapping
+
+from rich.filesize import decimal
+
+from shrinkage.errors import InputError
+from shrinkage.machine.clock import now
+from shrinkage.machine.process import SILENT_MILLISECONDS, Process
+from shrinkage.tracking.journal import JOURNALS, SUFFIX, Reader, Story
+from shrinkage.tracking.sync import is_orphan, waiting
+
+from .findings import Finding, Place, error, warning, well
+
+
+def stories(place: Place) -> dict[str, Story]:
+    """Those that can be read, by their ids."""
+    return {story.id: story for story in waiting(place.home) if isinstance(story, Story)}
+
+
+def journal_findings(place: Place, found: Mapping[str, Story]) -> Iterator[Finding]:
+    folder = place.home / JOURNALS
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
+    for path in paths:
+        try:
+            with contextlib.suppress(FileNotFoundError):  # it has just been delivered
+                Story.begun(path)
+        except InputError:
+            seen = f"{path}: its first line, which says what run it is, is damaged"
+            yield error("journals", seen, shlex.join(["mv", str(path), f"{path}.damaged"]))
+    dead = [story for story in found.values() if is_orphan(story)]
+    for store in dict.fromkeys(story.store for story in dead):
+        sync = place.command("shrinkage.tracking.sync")
+        if store != place.shown:
+            sync = shlex.join(["python", "-m", "shrinkage.tracking.sync", "--store", store])
+        meant = [story for story in dead if story.store == store]
+        yield warning("journals", f"not in {store} yet, and their processes have ended: {told(meant)}", sync)
+    others = [story for story in found.values() if story not in dead]
+    silent = [story for story in others if story.process.host != Process.this().host and is_silent(story)]
+    for host in dict.fromkeys(story.process.host for story in silent):
+        meant = [story for story in silent if story.process.host == host]
+        sync = shlex.join(["ssh", host, f"cd {shlex.quote(str(place.home))} && python -m shrinkage.tracking.sync"])
+        yield warning("journals", f"of another host, {host}, and not written to any more: {told(meant)}", sync)
+    if going := [story for story in others if story not in silent]:
+        yield well("journals", f"on their way into the store: {told(going)}")
+    elif not paths:
+        yield well("journals", f"none waits in {folder}")
+
+
+def is_silent(story: Story) -> bool:
+    return now() - story.heartbeat > SILENT_MILLISECONDS
+
+
+def told(stories: list[Story]) -> str:
+    """How many, how large, and how much of them cannot be brought in."""
+    size, damaged = 0, 0
+    for story in stories:
+        with contextlib.suppress(FileNotFoundError):
+            reader = Reader(story.path)
+            for _ in reader.events():
+                pass
+            size, damaged = size + reader.offset, damaged + reader.damaged
+    lines = f", {damaged} damaged line{'s' * (damaged > 1)} to be left out" if damaged else ""
+    return f"{len(stories)} ({decimal(size)}{lines})"

@@ -1,0 +1,96 @@
+"""TODO: what this file is."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from shrinkage import config
+
+if TYPE_CHECKING:
+    pass
+
+from omegaconf import OmegaConf, open_dict
+
+from shrinkage.errors import InputError
+from shrinkage.tracking.journal import KEPT, SUFFIX
+
+from . import yaml_text
+from .identity import FROM_COMMAND
+
+ABOUT = "run.json"  # in a run's folder: by which it is found again
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands: the folder of train.py, the run's own folder, and the overrides it was started with."""
+
+    root: Path
+    folder: Path
+    overrides: list[str]
+
+    @classmethod
+    def of_this_job(cls) -> "Place":
+        if not HydraConfig.initialized():
+            return cls(Path.cwd(), Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f}", [])
+        hydra = HydraConfig.get()
+        return cls(config.root_of(hydra), Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run as its folder tells of it. id: of its journal, None where it was not tracked. sweep: the folder of the
+    sweep that it belongs to."""
+
+    folder: Path
+    name: str
+    id: str | None
+    fingerprint: str
+    sweep: Path | None
+
+    @classmethod
+    def of(cls, folder: Path) -> "Earlier":
+        """Raises InputError where no run of ours has its folder there."""
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            sweep = about["sweep"]
+            return cls(folder, about["name"], about["id"], about["fingerprint"], None if sweep is None else Path(sweep))
+        except FileNotFoundError:
+            raise InputError(
+                f"{folder}: no run has left {ABOUT} there; give the folder, the id or the name of one"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / ABOUT}: it cannot be read ({error}); begin the run anew") from error
+
+    def journal(self, home: Path) -> Path | None:
+        """Where the run's record lies: among those that wait, or in its own folder. None where it was not tracked."""
+        paths = [home / "journals" / f"{self.id}{SUFFIX}", self.folder / KEPT]
+        found = [path for path in paths if self.id is not None and path.exists()]
+        return found[0] if found else None
+
+    @property
+    def recorded(self) -> dict:
+        """The config that it recorded."""
+        return yaml_text.from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8"))
+
+    def cfg(self, command: DictConfig) -> DictConfig:
+        """Its config, with what the command that resumes it decides."""
+        cfg = OmegaConf.create(self.recorded)
+        with open_dict(cfg):
+            for key in FROM_COMMAND:
+                cfg[key] = command[key]
+        return cfg
+
+    def place(self, root: Path) -> Place:
+        overrides = yaml_text.from_yaml((self.folder / "overrides.yaml").read_text(encoding="utf-8"))
+        return Place(root, self.folder, overrides)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where its training goes on; None from the beginning."""
+        path = self.folder / "checkpoints" / "last.ckpt"
+        return path if path.exists() else None

@@ -1,0 +1,94 @@
+"""TODO: what this file is."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from shrinkage.config import GROUPS, step_unit
+
+# What a command does with runs, and not what a run is: no run records it.
+COMMAND = ("resume", "rerun", "resume_sweep", "skip_finished", "on_error")
+# What does not change the numbers that a run comes to; threads change their rounding alone.
+WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "refit", "export", "choices", "dynamics")
+# Overrides that a run's name has in words of its own, or that tell no two runs apart.
+TOLD = {
+    *GROUPS,
+    *("lambd", "seed", "experiment", "metric", "refit", "export", *COMMAND),
+    *("data.path", "data.target", "data.folds", "data.fold", "data.repeat", "data.refit"),
+    *("data.batch_size", "trainer.until_gap", "polish", "model.init", "model.sigma"),
+}
+
+
+def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every leaf of a resolved config by its dotted key; a list is one leaf, and so are patterns with their values."""
+    for key, value in node.items():
+        if isinstance(value, dict | DictConfig) and all(str(name).isidentifier() for name in value):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, ListConfig) else value
+
+
+def recorded(cfg: DictConfig) -> dict:
+    """The config as a run records it: without interpolations, and without what only the command is about."""
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    return {key: value for key, value in tree.items() if key not in COMMAND}
+
+
+def fingerprint(resolved: dict) -> str:
+    """16 hexadecimal digits that two recorded configs share where they come to the same numbers."""
+    tree = {key: value for key, value in resolved.items() if key not in WITHOUT_EFFECT}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def params(resolved: dict) -> dict[str, object]:
+    """What the run records as its params: the chosen names of the groups, and every leaf of the config."""
+    tree = {key: value for key, value in resolved.items() if key != "choices"}
+    return resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit(resolved)}
+
+
+def kind_of_lane(cfg: DictConfig) -> str:
+    """What runs must have in common to be trained together: all but λ, the seed and the penalty's own numbers."""
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    del tree["lambd"], tree["seed"]
+    tree["penalty"] = {
+        key: "a number" if isinstance(value, int | float) and not isinstance(value, bool) else value
+        for key, value in tree["penalty"].items()
+    }
+    return json.dumps(tree, sort_keys=True, default=str)
+
+
+def setting(overrides: list[str]) -> dict[str, str]:
+    """Overrides as keys and values: `+a.b=1` is {"a.b": "1"}."""
+    return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
+
+
+def strength(lambd: float) -> dict[str, float]:
+    """λ as metrics, since params are text to MLflow, which neither sorts nor plots; no logarithm at λ = 0."""
+    return {"lambd": float(lambd)} | ({"log10_lambd": math.log10(lambd)} if lambd > 0 else {})
+
+
+def run_name(cfg: DictConfig, overrides: list[str]) -> str:
+    """What differs, readable: `l1 λ=3 seed=0`, the data and model where they were chosen, other overrides.
+
+    What the runs of a sweep differ in comes first: a row of MLflow's table shows some twenty characters.
+    """
+    choices = cfg.choices
+    chosen = setting(overrides)
+    strength = f"{cfg.lambd:g}" if isinstance(cfg.lambd, float) else cfg.lambd
+    words = [choices.penalty, f"λ={strength}"]
+    if "data.fold" in chosen or "data.repeat" in chosen:
+        words.append(f"fold={cfg.data.fold}" + (f" repeat={cfg.data.repeat}" if cfg.data.repeat else ""))
+    if cfg.data.get("refit"):
+        words.append("refit")
+    words += [f"seed={cfg.seed}", *(choices[group] for group in ("data", "model") if group in chosen)]
+    if cfg.study is not None:
+        words = [cfg.study._target_.split(".")[-2]]  # the study's file
+    words += [f"{key}={value}" for key, value in chosen.items() if key not in TOLD and not key.startswith("tracking")]
+    return " ".join(words)[:250]
+
+
+# What a run that goes on takes from the command that resumes it; all else is as it was.
+FROM_COMMAND = ("tracking", "progress", *COMMAND)

@@ -1,0 +1,258 @@
+"""The record of one run: what goes into its journal, and how it ends."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from shrinkage.errors import TrackingError
+from shrinkage.machine.clock import now
+from shrinkage.machine.disk import patiently
+from shrinkage.machine.secrets import masked, masked_tree, masked_values
+from shrinkage.tracking.client import Client, connect
+from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.location import home, store_uri
+
+from . import identity, yaml_text
+from .folder import ABOUT, Place
+from .membership import AT_LAMBDA_MAX, Membership
+from .provenance import run_tags
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from .folder import Earlier
+
+
+class Record:
+    """A run's journal from its beginning to its end. Where nothing is tracked, nothing is written."""
+
+    def __init__(
+        self, cfg: DictConfig, place: Place, sweep: Membership | None, earlier: "Earlier | None" = None
+    ) -> None:
+        self.cfg, self.place, self.sweep, self.earlier = cfg, place, sweep, earlier
+        self.name = identity.run_name(cfg, place.overrides) if earlier is None else earlier.name
+        self.client: Client | None = None
+        self.journal: Journal | None = None
+        self.metrics: dict[str, float] = {}
+        self.tags: dict[str, str] = {}
+        self.status, self.error = "RUNNING", None
+        self.settled = self.recorded = False
+
+    @cached_property
+    def resolved(self) -> dict:
+        """The config as it is recorded."""
+        return identity.recorded(self.cfg) if self.earlier is None else self.earlier.recorded
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        return masked_values(identity.params(self.resolved))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return identity.fingerprint(self.resolved) if self.earlier is None else self.earlier.fingerprint
+
+    @cached_property
+    def origin(self) -> dict[str, str]:
+        """Where the run comes from, as tags."""
+        return run_tags(self.place.root, self.place.overrides)
+
+    def connect(self, writer: int = 0) -> None:
+        """Start the writer process of this number, which is ready later."""
+        tracking = self.cfg.tracking
+        if tracking.enabled:
+            uri = store_uri(tracking.uri, self.place.root)
+            self.client = connect(uri, tracking.experiment, home(uri, self.place.root), writer, tracking.offline)
+
+    def begin(self, datasets: list[dict[str, object]]) -> None:
+        """From here on there is a run, with its params, tags, config and data."""
+        self.open()
+        if self.journal is not None:
+            self.journal.metrics(identity.strength(self.cfg.lambd), step=0)
+            for part in datasets:
+                self.journal.append("dataset", **part)
+        if self.sweep is not None and self.sweep.is_at_lambda_max(self.fingerprint):
+            self.tag({AT_LAMBDA_MAX: repr(float(self.cfg.lambd))})
+
+    def open(self) -> None:
+        if self.client is not None:
+            self.client.wait_until_ready()
+            path = None if self.earlier is None else self.earlier.journal(self.client.home)
+            adopt = None if self.sweep else os.environ.get("MLFLOW_RUN_ID") or None
+            if path is not None:
+                self.journal = self.client.resume(path, adopt)
+                self.journal.params(self.params)
+            else:
+                self.journal = self.client.begin(
+                    self.name,
+                    self.origin | {"config.hash": self.fingerprint},
+                    params=self.params,
+                    parent=self.sweep.parent if self.sweep else None,
+                    adopt=adopt,
+                    folder=self.place.folder,
+                )
+        self.keep_text("config.yaml", yaml_text.yaml_text(masked_tree(self.resolved)))
+        self.keep_text("overrides.yaml", yaml_text.yaml_text(masked_tree(self.place.overrides)))
+        sweep = self.sweep.folder if self.sweep else self.earlier.sweep if self.earlier else None
+        about = {
+            "id": None if self.journal is None else self.journal.id,
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "sweep": None if sweep is None else str(sweep),
+        }
+        path = self.place.folder / ABOUT
+        patiently(lambda: path.write_text(json.dumps(about), encoding="utf-8"), path)
+
+    def tag(self, tags: dict[str, str]) -> None:
+        self.tags |= tags
+        if self.journal is not None:
+            self.journal.tags(tags)
+
+    def curves(self, history: Iterable[tuple[int, int, dict[str, float]]]) -> None:
+        """Metrics as (step, milliseconds since 1970, metrics) that were not logged as they came."""
+        if self.journal is not None:
+            for step, time, metrics in history:
+                self.journal.metrics(metrics, step, time)
+
+    def complete(
+        self,
+        measured: dict[str, float],
+        test: dict[str, float],
+        last: dict[str, float],
+        logged: tuple[int, dict[str, float]],
+    ) -> None:
+        """Record what is known only at the end of training: the metrics of the weights that are kept, test | last.
+
+        measured: the metrics that every epoch has, of the weights that are kept. logged: the last step and its metrics,
+        which are logged already. Where early stopping has put earlier weights back, theirs become each curve's last.
+        """
+        self.metrics = measured | test | last | identity.strength(self.cfg.lambd)
+        step, already = logged
+        if self.journal is not None:
+            restored = {name: value for name, value in measured.items() if already.get(name) != value}
+            if restored:
+                # Later than what is logged: of the values at a curve's last step a store takes the latest.
+                self.journal.append("metrics", step=step, time=now() + 1, metrics=restored)
+            self.journal.metrics(test | last, step)
+
+    def keep_figure(self, figure: "Figure", file: str) -> None:
+        if self.journal is not None:
+            path = self.place.folder / file
+            patiently(lambda: figure.savefig(path), path)
+            self.keep(path, "figures")
+
+    def keep_course(self, history: Iterable[tuple[int, dict[str, float]]], coefficients: "DataFrame | None") -> None:
+        """Files of the run's folder that a sweep's report is drawn from; the coefficients are an artifact too."""
+        text = json.dumps(list(history))
+        path = self.place.folder / "history.json"
+        patiently(lambda: path.write_text(text, encoding="utf-8"), path)
+        if coefficients is not None:
+            path = self.place.folder / "coefficients.csv"
+            patiently(lambda: coefficients.to_csv(path, index=False), path)
+            self.keep(path)
+
+    def keep(self, path: Path, folder: str = "") -> None:
+        """A file that has been written, under a folder of the run's artifacts."""
+        if self.journal is not None:
+            self.journal.artifact(path, folder)
+
+    def fail(self, error: BaseException) -> None:
+        """Keep what went wrong; a job of a sweep that never began has a run for it all the same."""
+        self.error = masked(str(error))
+        if self.journal is None and self.sweep is not None and self.earlier is None:
+            self.connect()
+            if self.client is not None:
+                self.open()
+        if self.journal is not None:
+            self.journal.tags({"error": error})
+            self.keep_text("traceback.txt", masked("".join(traceback.format_exception(error))))
+
+    def keep_text(self, file: str, text: str) -> None:
+        path = self.place.folder / file
+        patiently(lambda: path.write_text(text, encoding="utf-8"), path)
+        self.keep(path)
+
+    def end(self, status: str) -> None:
+        """The run has ended; the writer carries it into the store while others train."""
+        self.status = status
+        if self.journal is not None:
+            for path in sorted((self.place.folder / "checkpoints").glob("*.ckpt")):
+                self.journal.artifact(path, "checkpoints")
+            self.client.end(self.journal, status)
+        self.report()
+
+    def report(self) -> None:
+        """Tell the sweep how this job stands; what is told later counts."""
+        above = self.sweep or (Membership.of(self.earlier.sweep) if self.earlier and self.earlier.sweep else None)
+        if above is not None:
+            above.report(
+                name=self.name,
+                status=self.status,
+                run_id=self.client.run_id(self.journal) if self.journal is not None else None,
+                folder=str(self.place.folder.resolve()),
+                fingerprint=self.fingerprint,
+                overrides=[masked(override) for override in self.place.overrides],
+                params=self.params,
+                metrics=self.metrics,
+                tags=self.tags,
+                error=self.error,
+            )
+
+    def settle(self) -> None:
+        """Wait until the store has all of it, say where it is, and tell the sweep.
+
+        Once. A store that is away is not waited for long: the journal has all, and goes into it later. Raises
+        TrackingError where the store did not take a finished run.
+        """
+        if self.settled:
+            return
+        self.settled = True
+        finished = self.status == "FINISHED"
+        try:
+            if self.journal is not None:
+                self.recorded = self.client.wait_for(self.journal)
+                model = self.client.models.get(self.journal.id, {})
+                self.tags |= {f"model.{key}": value for key, value in model.items() if value is not None}
+                if "error" in model and model["error"] is not None:
+                    print(f"shrinkage: the model was not kept: {model['error']}", file=sys.stderr)
+                if self.sweep is None:
+                    print(f"\n{self.status}. {self.client.where(self.journal)}")
+                    if model.get("registered"):
+                        print(self.client.how_to_predict(model["registered"], self.place.folder))
+        except TrackingError as error:
+            if finished:
+                self.status, self.error = "FAILED", str(error)
+                raise
+            print(f"shrinkage: {error}", file=sys.stderr)  # what stopped the run goes before
+        finally:
+            self.report()
+
+
+@contextmanager
+def recorded(records: Sequence[Record]) -> Iterator[None]:
+    """What happens inside ends every run that has not ended by itself: FINISHED, FAILED with the error, or KILLED."""
+
+    def end(status: str, error: BaseException | None = None) -> None:
+        for record in records:
+            if record.status == "RUNNING":
+                if error is not None:
+                    record.fail(error)
+                record.end(status)
+
+    try:
+        yield
+        end("FINISHED")
+    except SystemExit:
+        end("KILLED")
+        raise
+    except BaseException as error:
+        end("FAILED", error)
+        raise

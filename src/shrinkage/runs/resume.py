@@ -1,0 +1,164 @@
+"""Runs that were begun before, found again: by the store's id, by name, or by their folder."""
+
+import functools
+import json
+import shutil
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from shrinkage.errors import InputError
+from shrinkage.tracking.journal import Story
+from shrinkage.tracking.location import home, store_uri
+from shrinkage.tracking.sync import waiting
+
+from . import identity
+from .folder import ABOUT, Earlier, Place
+from .identity import FROM_COMMAND
+from .membership import SWEEP, Membership
+
+STACK = "lanes.json"
+
+
+def begun(command: DictConfig, place: Place, sweep: Membership | None) -> Earlier | None:
+    """The run that goes on in this process: that which `resume=` names, or a sweep's interrupted one of this config.
+
+    Of a sweep that is begun for the first time it is the one in the job's own folder, whose process has died: clusters
+    start a job again by themselves. None where it begins. Raises InputError where the one that is named cannot go on.
+    """
+    if sweep is None:
+        return None if command.resume is None else resumed(command, place.root)
+    if sweep.times == 1 and not (place.folder / ABOUT).exists():
+        return None
+    fingerprint = identity.fingerprint(identity.recorded(command))
+    if sweep.times > 1:
+        return sweep_jobs(sweep.folder).get(fingerprint)
+    with suppress(InputError):  # it died while it wrote this
+        earlier = Earlier.of(place.folder)
+        return earlier if earlier.fingerprint == fingerprint else None
+    return None
+
+
+def finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list[dict | None]:
+    """What each job told when it FINISHED, before the sweep, or the job in its folder, was begun again; None else.
+
+    jobs: their configs and folders. In a sweep that is begun again a job is known by its config alone.
+    """
+    if sweep.times > 1:
+        told = sweep.finished()
+        return [told.get(identity.fingerprint(identity.recorded(command))) for command, _ in jobs]
+    if not any((folder / ABOUT).exists() for _, folder in jobs):
+        return [None] * len(jobs)
+    here = {(each["fingerprint"], each["folder"]): each for each in sweep.results() if each["status"] == "FINISHED"}
+    return [
+        here.get((identity.fingerprint(identity.recorded(command)), str(folder.resolve()))) for command, folder in jobs
+    ]
+
+
+def refuse_values(overrides: Sequence[str], key: str) -> None:
+    """A run that is taken up again is what it was: raises InputError for other values."""
+    own = [line for line in overrides if line.lstrip("+~").partition("=")[0].split(".")[0] not in FROM_COMMAND]
+    if own:
+        raise InputError(f"{', '.join(own)}: {key}=… takes every value from what the run recorded; leave them out")
+
+
+def resumed(command: DictConfig, root: Path) -> Earlier:
+    """The run that `resume=` names. Raises InputError where there is none, or it has FINISHED."""
+    uri = store_uri(command.tracking.uri, root)
+    earlier = find(str(command.resume), uri, root)
+    path = earlier.journal(home(uri, root))
+    if path is not None and Story.of(path).status == "FINISHED":
+        raise InputError(f"resume={command.resume}: the run is FINISHED; rerun={command.resume} does it again")
+    if earlier.recorded["study"] is not None:
+        raise InputError(f"resume={command.resume}: a study has no checkpoints; start its experiment again")
+    return earlier
+
+
+def find(target: str, uri: str, root: Path) -> Earlier:
+    """The run of this folder, id or name; of several of one name the last."""
+    return Earlier.of(folder_of(target, uri, root))
+
+
+def folder_of(target: str, uri: str, root: Path) -> Path:
+    """Where the run or sweep of this folder, id or name has its folder."""
+    with suppress(OSError):  # a name may be too long for a folder's
+        if Path(target).is_dir():
+            return Path(target).resolve()
+    for story in reversed(waiting(home(uri, root))):
+        if isinstance(story, Story) and target in (story.id, story.name) and story.folder is not None:
+            return story.folder
+
+    from shrinkage.tracking import read
+
+    tags = read.one(read.open_to_read(uri), uri, target).data.tags
+    folder, host = tags.get("folder"), tags.get("process.host")
+    if not folder or not Path(folder).is_dir():
+        raise InputError(
+            f"{target}: its folder, {folder or 'which it has not recorded'}, is not on this machine"
+            + (f"; it was made on {host}" if host else "")
+        )
+    return Path(folder)
+
+
+@functools.cache
+def sweep_jobs(sweep: Path) -> dict[str, Earlier]:
+    """The runs that a sweep had begun in its folder when this process started, by the fingerprints of their configs."""
+    found = {}
+    for path in sweep.rglob(ABOUT):
+        try:
+            earlier = Earlier.of(path.parent)
+        except InputError:  # it died while it wrote this
+            continue
+        found[earlier.fingerprint] = earlier
+    return found
+
+
+def new_stack(sweep: Path, folders: Sequence[Path]) -> Path:
+    """A folder of the sweep's for the state of lanes that are trained together, whose runs have these folders."""
+    folder = sweep / "lanes" / uuid.uuid4().hex[:8]
+    folder.mkdir(parents=True)
+    (folder / STACK).write_text(json.dumps([str(path) for path in folders]), encoding="utf-8")
+    return folder
+
+
+def forget_stack(folder: Path) -> None:
+    """Its lanes have ended."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # others are still there
+        folder.parent.rmdir()
+
+
+def stacks(sweep: Path) -> dict[Path, list[Earlier]]:
+    """The lanes that were trained together in a sweep, by the folder that keeps their state."""
+    found = {}
+    for path in sorted((sweep / "lanes").glob(f"*/{STACK}")):
+        folders = [Path(folder) for folder in json.loads(path.read_text(encoding="utf-8"))]
+        if all((folder / ABOUT).exists() for folder in folders):  # else it died before the training began
+            found[path.parent] = [Earlier.of(folder) for folder in folders]
+    return found
+
+
+def sweep_folder(target: str, uri: str, root: Path) -> Path:
+    """The folder of the sweep of this folder, id or name. Raises InputError where it is none."""
+    folder = folder_of(target, uri, root)
+    if not (folder / SWEEP).exists():
+        raise InputError(
+            f"resume_sweep={target}: {folder} is no sweep's folder; give the id, name or folder of a sweep"
+        )
+    return folder
+
+
+def command(cfg: DictConfig) -> list[str]:
+    """By which a sweep is known again: its overrides, without those that change no number."""
+    own = (*identity.COMMAND, *identity.WITHOUT_EFFECT)
+    return [line for line in cfg.hydra.overrides.task if line.lstrip("+~").partition("=")[0].split(".")[0] not in own]
+
+
+def before(command: Sequence[str], folder: Path) -> Path | None:
+    """The folder of the last sweep with the same command, among those beside the one that would be made."""
+    found = [*folder.glob(SWEEP), *folder.parent.glob(f"*/{SWEEP}"), *folder.parent.parent.glob(f"*/*/{SWEEP}")]
+    same = [path for path in found if json.loads(path.read_text(encoding="utf-8")).get("command") == list(command)]
+    return max(same, key=lambda path: path.stat().st_mtime).parent if same else None

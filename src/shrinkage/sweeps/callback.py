@@ -1,0 +1,301 @@
+"""Around a sweep: the parent run that its jobs stand under, the progress, and the answer at its end."""
+
+import atexit
+import concurrent.futures.thread  # noqa: F401 it cannot be imported any more while the interpreter exits, and pandas does
+import contextlib
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from shrinkage.config import root_of
+from shrinkage.errors import InputError, TrackingError
+from shrinkage.machine.interrupt import SIGNALS, leave, left
+from shrinkage.machine.secrets import masked
+from shrinkage.runs import resume
+from shrinkage.runs.identity import COMMAND, setting
+from shrinkage.runs.membership import SWEEP, Membership
+from shrinkage.runs.provenance import run_tags
+from shrinkage.tracking.client import Client, connect
+from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
+from shrinkage.tracking.location import home, store_uri
+
+if TYPE_CHECKING:
+    from shrinkage.report.answer import Answer
+
+PATIENCE_SECONDS = 2.0
+REFIT = "refit"  # the folder of the refit, in the sweep's
+IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
+
+
+class Sweep(Callback):
+    """Hydra's callback for a multirun: makes the parent run before the first job and ends it after the last one.
+
+    Hydra does not call `on_multirun_end` where a job has failed, and nothing at all where the process is interrupted;
+    so the end hangs on the interpreter's exit too, and whichever comes first does it.
+    """
+
+    def __reduce__(self) -> tuple:
+        # Launchers send their callbacks to the workers, which need none of what this process holds.
+        return Sweep, ()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
+        self.started = time.monotonic()
+        self.config, self.root = config, root_of(config.hydra)
+        self.overrides = list(config.hydra.overrides.task)
+        self.name = " ".join(["sweep", *self.overrides])[:250]
+        self.client: Client | None = None
+        self.journal: Journal | None = None
+        self.ended = False
+        for signum in SIGNALS:
+            signal.signal(signum, leave)
+        folder = Path(config.hydra.sweep.dir).resolve()
+        earlier = Membership.of(folder) if (folder / SWEEP).exists() else None
+        try:
+            parent = self.begin_parent(config, folder, earlier) if config.tracking.enabled else None
+        except (InputError, TrackingError) as error:
+            sys.exit(f"shrinkage: {masked(str(error))}")
+        self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1)
+        self.membership.found(resume.command(config))
+        atexit.register(self.end_at_exit)
+        if earlier is not None:
+            print(f"{len(self.membership.finished())} runs had FINISHED and are taken as they are, in {folder}")
+        self.done = threading.Event()
+        threading.Thread(target=self.show_progress, daemon=True).start()
+
+    def begin_parent(self, config: DictConfig, folder: Path, earlier: Membership | None) -> str:
+        """The id of the journal of the parent, which goes on where the sweep was begun before."""
+        uri = store_uri(config.tracking.uri, self.root)
+        beside = home(uri, self.root)
+        self.client = connect(uri, config.tracking.experiment, beside, 0, config.tracking.offline)
+        if config.hydra.runtime.choices["hydra/launcher"] in IN_THIS_PROCESS:
+            import shrinkage.training.run  # noqa: F401 it takes as long as the writer, which opens the store meanwhile
+        self.client.wait_until_ready()
+        # Taken out of the environment: it is this run and none of the jobs that it means.
+        adopt = os.environ.pop("MLFLOW_RUN_ID", None) or None
+        known = [] if earlier is None else [beside / JOURNALS / f"{earlier.parent}{SUFFIX}", folder / KEPT]
+        for path in known:
+            if path.exists():
+                self.journal = self.client.resume(path, adopt)
+                return self.journal.id
+        tags = run_tags(self.root, self.overrides)
+        self.journal = self.client.begin(self.name, tags, adopt=adopt, folder=folder)
+        return self.journal.id
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """The answer, its report, the refitted model, and the parent's status; once."""
+        if self.ended:
+            return
+        self.done.set()
+        self.membership.forget_progress()
+        refit = self.membership.folder / REFIT  # of a sweep that was begun before
+        results = [result for result in self.membership.results() if Path(result["folder"]) != refit]
+        total = self.membership.expected()
+        finished, failed, killed = (
+            [result for result in results if result["status"] == status] for status in ("FINISHED", "FAILED", "KILLED")
+        )
+        missing = max((total or 0) - len(results), 0)
+        stopped = bool(failed and missing and not killed and self.config.on_error == "stop")
+        refused = not results and not left.is_set()  # with all its jobs, by the launcher
+        if (killed or missing) and not (stopped or refused):
+            status = "KILLED"
+        else:
+            status = "FINISHED" if finished and not failed else "FAILED"
+        of_all = f" of {total}" if total else ""
+        seconds = time.monotonic() - self.started
+        if results or total:
+            print(f"\n{len(finished)}{of_all} runs FINISHED in {seconds:.0f} s, in {self.membership.folder}")
+            sys.stdout.flush()
+        show_failures(failed)
+        if (killed or missing) and not refused:
+            print(f"{len(killed) + missing} did not finish", file=sys.stderr)
+        self.ended = True
+        answer = model = None
+        try:
+            if status != "KILLED":
+                answer, model = self.conclude(finished, results)
+        except SystemExit:  # Ctrl-C or SIGTERM
+            status = "KILLED"
+            raise
+        finally:
+            self.end_parent(status, bool(results or total), bool(finished))
+            if status != "FINISHED" and (results or total) and not refused:
+                folder = shlex.quote(str(self.membership.folder))
+                print(f"To go on with it, the same command and: resume_sweep={folder}")
+                sys.stdout.flush()
+        if answer is not None:
+            from shrinkage.report.terminal import show
+
+            show(answer)
+        if model is not None:
+            print(model)
+
+    def end_at_exit(self) -> None:
+        """`end` while the interpreter exits, which shows a traceback of a SystemExit."""
+        with contextlib.suppress(SystemExit):
+            self.end()
+
+    def end_parent(self, status: str, has_jobs: bool, has_finished: bool) -> None:
+        """End the parent run and say where it is, also where waiting for the store is interrupted."""
+        if self.client is None:
+            return
+        try:
+            self.client.end(self.journal, status)
+            self.client.wait_for(self.journal)
+        except (InputError, TrackingError) as error:
+            print(f"shrinkage: {error}", file=sys.stderr)
+        finally:
+            self.tell_address(status, has_jobs, has_finished)
+
+    def tell_address(self, status: str, has_jobs: bool, has_finished: bool) -> None:
+        try:
+            if has_jobs:  # else nothing was tried
+                print(f"The sweep is {status}. {self.client.where(self.journal)}")
+            run_id = self.client.run_id(self.journal)
+            if status == "KILLED" and has_finished and run_id:
+                print(f"What has finished tells: python -m shrinkage.report {run_id}")
+        except (InputError, TrackingError):
+            pass  # it was said when the parent was ended
+        sys.stdout.flush()
+
+    def conclude(self, finished: list[dict], results: list[dict]) -> "tuple[Answer | None, str | None]":
+        """The answer, and what came of the refit: once that is there, the answer speaks of its weights."""
+        answer = model = None
+        try:
+            answer = self.answer(finished, results)
+            if answer is None:
+                return None, None
+            print(f"The report: {self.membership.folder / 'report.html'}")
+            if self.journal is not None:
+                winner = answer.winner
+                error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
+                self.journal.metrics(
+                    {answer.metric: winner.mean, **error, answer.axis: winner.min}, step=self.membership.times - 1
+                )
+            model = self.refit(answer) if self.config.refit else None
+            if model is not None:
+                answer = self.answer(finished, self.membership.results()) or answer
+        except Exception:  # a defect of the report must not keep the parent from its end
+            traceback.print_exc()
+        return answer, model
+
+    def answer(self, finished: list[dict], results: list[dict]) -> "Answer | None":
+        """Which λ to take; the report is written and recorded. None, and a table of the runs, where nothing tells."""
+        trained = [result for result in finished if "train/loss" in result["metrics"]]  # and no study
+        if not trained:
+            return None
+        from shrinkage.report.choice import choose
+        from shrinkage.report.evidence import FolderSource
+        from shrinkage.report.page import table_of_runs, write
+        from shrinkage.report.sweep_summary import show_runs
+
+        folder = self.membership.folder
+        try:
+            answer = choose(results, self.config.metric)
+        except InputError as error:
+            show_runs(trained)
+            print(f"note: {error}", file=sys.stderr)
+            table_of_runs(results).to_csv(folder / "runs.csv", index=False)
+            self.keep(folder / "runs.csv")
+            return None
+        for path in write(answer, results, FolderSource(), folder, self.name):
+            self.keep(path)
+        if self.journal is not None:
+            self.journal.tags(answer.tags(*self.client.pages(self.journal, "report.html")))
+        return answer
+
+    def keep(self, path: Path) -> None:
+        if self.journal is not None:
+            self.journal.artifact(path)
+
+    def refit(self, answer: "Answer") -> str | None:
+        """Train at the chosen λ on training and validation rows, by a command of its own; what came of it."""
+        winner, which = answer.winner, self.config.refit
+        if which == "1se" and winner.one_se is None:
+            print("note: refit=1se: there is no λ.1se without an error over splits; λ.min is taken", file=sys.stderr)
+            which = "min"
+        value = winner.min if which == "min" else winner.one_se
+        run = winner.runs_at(value)[0]
+        if run["params"].get("data.refit") is None:
+            print(
+                f"note: refit={which}: data={run['params']['data']} has no rows to join; it takes data from a table",
+                file=sys.stderr,
+            )
+            return None
+        given = setting(run["overrides"])
+        kept = [
+            override
+            for override, key in zip(run["overrides"], given, strict=True)
+            if key not in ("data.fold", "data.repeat", "refit", "export", *COMMAND)
+        ]
+        name = self.config.export or Path(run["params"].get("data.path", run["params"]["data"])).stem
+        command = [*kept, "data.refit=true", f"export={name}", "hydra.mode=RUN"]
+        print(f"refit at {which}: python train.py {shlex.join(command)}")
+        sys.stdout.flush()
+        folder = self.membership.folder / REFIT
+        ended = subprocess.run(
+            [
+                sys.executable,
+                str(self.root / "train.py"),
+                *command,
+                f"hydra.run.dir={folder}",
+            ],
+            check=False,
+        )
+        told = [result for result in self.membership.results() if Path(result["folder"]) == folder]
+        if ended.returncode or not told:
+            print("shrinkage: the refit did not finish; its command is above", file=sys.stderr)
+            return None
+        (result,) = told
+        tests = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))
+        words = f"Refitted at λ.{which} = {value:g} on training and validation rows"
+        words += f"; the test rows, seen once: {tests}" if tests else "; there is no test part"
+        if "model.registered" in result["tags"]:
+            self.journal.tags({"model.registered": result["tags"]["model.registered"]})
+            words += "\n" + self.client.how_to_predict(result["tags"]["model.registered"], folder)
+        return words
+
+    def show_progress(self) -> None:
+        """A bar over the jobs with the time left, on a terminal."""
+        if not sys.stderr.isatty() or self.done.wait(PATIENCE_SECONDS):
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            bar, ended = progress.add_task("sweep", total=None), self.membership.ended()
+            while not self.done.wait(0.5):
+                progress.update(
+                    bar,
+                    completed=next(ended),
+                    total=self.membership.expected(),
+                    description=self.membership.told() or "sweep",
+                )
+
+
+def show_failures(failed: list[dict]) -> None:
+    """What went wrong: each cause once, with the number of jobs that it ended."""
+    causes: dict[str, list[str]] = {}
+    for result in failed:
+        causes.setdefault(result["error"], []).append(result["name"])
+    for error, names in causes.items():
+        if len(names) == 1:
+            print(f"FAILED: {names[0]}: {error}", file=sys.stderr)
+        else:
+            from shrinkage.report.answer import listed
+
+            print(f"FAILED, {len(names)} runs: {error} ({listed(names)})", file=sys.stderr)

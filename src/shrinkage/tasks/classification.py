@@ -1,0 +1,76 @@
+"""TODO: what this file is."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import ConvexTask, Statistics
+
+NEWTON_STEPS = 20
+
+
+class Classification(ConvexTask):
+    """Cross-entropy over classes 0 … k−1, in nats. Two classes share one logit (of class 1); more use a softmax."""
+
+    def __init__(self, classes: int) -> None:
+        self.outputs = 1 if classes == 2 else classes
+        self.curvature = 0.25 if classes == 2 else 0.5
+
+    def logits(self, output: Tensor) -> Tensor:
+        """[n, classes], where one logit stands for two classes."""
+        return torch.cat([torch.zeros_like(output), output], dim=1) if self.outputs == 1 else output
+
+    def excess(self, output: Tensor, target: Tensor) -> Tensor:
+        """p − y, [n, classes]: the probabilities less the target's indicator."""
+        logits = self.logits(output)
+        return logits.softmax(dim=1) - F.one_hot(target, logits.shape[1])
+
+    def slope(self, output: Tensor, target: Tensor) -> Tensor:
+        return output.sigmoid() - target[:, None] if self.outputs == 1 else self.excess(output, target)
+
+    def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
+        # With q = y + s(p − y) it is the relative entropy KL(q‖p).
+        logs = self.logits(output).log_softmax(dim=1)
+        excess = self.excess(output, target)
+        mixed = F.one_hot(target, logs.shape[1]) + scale * excess
+        return (torch.xlogy(mixed, mixed) - mixed * logs).sum(dim=1).clamp(min=0)
+
+    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
+        """Newton's method, damped by ln(1 + β)/β with β the range of the step, under which it converges from anywhere.
+
+        Reference: Sun & Tran-Dinh (2019), "Generalized self-concordant functions: a recipe for Newton-type methods".
+        The number of steps is fixed, so that it can be vectorised.
+        """
+        bias = output.new_zeros(self.outputs)
+        for _ in range(NEWTON_STEPS):
+            probabilities = self.logits(output + bias).softmax(dim=1)
+            gradient = (probabilities - F.one_hot(target, probabilities.shape[1])).mean(dim=0)
+            hessian = probabilities.mean(dim=0).diag_embed() - probabilities.T @ probabilities / len(output)
+            # The same number added to every logit changes nothing: that direction is pinned.
+            pinned = (
+                hessian + 1 / len(gradient) + 1e-14 * torch.eye(len(gradient), dtype=bias.dtype, device=bias.device)
+            )
+            step = torch.linalg.solve_ex(pinned, -gradient)[0]
+            length = step.max() - step.min()
+            step = step * torch.where(length > 0, torch.log1p(length) / length, 1.0)
+            bias = bias + (step[1:] - step[0] if self.outputs == 1 else step)
+        return bias
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        if self.outputs == 1:
+            return F.binary_cross_entropy_with_logits(output[:, 0], target.to(output.dtype), reduction="none")
+        return F.cross_entropy(output, target, reduction="none")
+
+    def statistics(self, output: Tensor, target: Tensor) -> Statistics:
+        predicted = (output[:, 0] > 0).long() if self.outputs == 1 else output.argmax(dim=1)
+        return {
+            "rows": torch.ones_like(target, dtype=torch.float64).sum(),
+            "loss": self.losses(output.double(), target).sum(),
+            "correct": (predicted == target).double().sum(),
+        }
+
+    def metrics(self, statistics: Statistics) -> dict[str, Tensor]:
+        return {
+            "loss": statistics["loss"] / statistics["rows"],
+            "accuracy": statistics["correct"] / statistics["rows"],
+        }

@@ -1,0 +1,235 @@
+"""Checkpoints that do not slow a short run, do not end a long one, and from which training goes on bitwise."""
+
+import io
+import random
+import sys
+import time
+import zipfile
+from abc import abstractmethod
+from pathlib import Path
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+from shrinkage.errors import InputError
+from shrinkage.machine.disk import patiently
+
+EVERY_SECONDS = 10.0
+LONG_SECONDS = 0.1  # a write that takes k times as long is followed by k times the pause, so that 1 % of the time goes
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Lightning's checkpoints, handed over instead of written, and read without unpickling."""
+
+    def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object | None = None) -> None:
+        self.checkpoint = checkpoint
+
+    def load_checkpoint(self, path: Path, map_location: object = "cpu", weights_only: bool | None = True) -> dict:
+        return load(path)
+
+
+def held(trainer: L.Trainer) -> dict | None:
+    """Lightning's checkpoint of this moment; its tensors are those of the training. None but in the first process."""
+    trainer.save_checkpoint("held")
+    return trainer.strategy.checkpoint_io.checkpoint if trainer.is_global_zero else None
+
+
+class Resumable(Checkpoint):
+    """Writes all that training needs to go on, at epoch ends and at most every ten seconds; goes on from it.
+
+    A write that fails, because the disk is full, does not end the training: it is tried again after ten seconds. Where
+    several processes train, the first one writes.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.tried, self.pause, self.failing = time.monotonic(), 1.0, False
+        self.random: dict | None = None  # the random states to go on with
+
+    @abstractmethod
+    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
+        """What there is to keep, and Lightning's checkpoint in it. Raises OSError."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        start = time.monotonic()
+        due = self.path is not None and start - self.tried > EVERY_SECONDS * self.pause
+        # All of them take part in the making of a checkpoint, and their clocks differ.
+        due = trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
+        checkpoint = held(trainer) if due else None
+        if checkpoint is None:
+            return
+        try:
+            self.write(checkpoint, trainer)
+        except OSError as error:
+            if not self.failing:
+                note(f"{self.path} cannot be written ({error.strerror}); training goes on and tries again")
+            self.tried, self.pause, self.failing = time.monotonic(), 1.0, True
+        else:
+            self.tried = time.monotonic()
+            self.pause, self.failing = max(1.0, (self.tried - start) / LONG_SECONDS), False
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict) -> None:
+        checkpoint["between_epochs"] = {"random": random_states(), "should_stop": trainer.should_stop}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict) -> None:
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        for key, done, asked in (
+            ("max_epochs", progress["current"]["processed"], trainer.max_epochs),
+            ("max_steps", checkpoint["global_step"], trainer.max_steps),
+        ):
+            if 0 < asked < done:
+                raise InputError(
+                    f"{trainer.ckpt_path} is of {done} {key[4:]} and trainer.{key}={asked}; resume with as many or more"
+                )
+        # Lightning counts an epoch as completed after this callback has written: on loading, it is.
+        for counts in progress.values():
+            counts["completed"] = counts["processed"]
+        self.random = checkpoint["between_epochs"]["random"]
+        trainer.should_stop = checkpoint["between_epochs"]["should_stop"]
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self.random is not None:
+            # Lightning would take the next epoch for the rest of one: its order of batches drawn already, before the
+            # sampler knew the epoch, and with max_steps a batch that belongs to no epoch.
+            for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop):
+                loop.on_iteration_done()
+        self.restore_random_states()
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.restore_random_states()  # where nothing was left to train
+
+    def restore_random_states(self) -> None:
+        """Those of the checkpoint, once."""
+        if self.random is not None:
+            set_random_states(self.random)
+            self.random = None
+
+
+class Checkpoints(Resumable):
+    """`last.ckpt` in the folder is all that training needs to go on; at its end it is written once more.
+
+    The weights with the smallest val/loss are held in memory and written as `best.ckpt` beside it: {"epoch": …,
+    "val/loss": …, "state_dict": …}. Those that a polish ends with count, each step of it as an epoch. Both files load
+    with `torch.load(..., weights_only=True)`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "last.ckpt")
+        self.folder = folder
+        self.best: dict | None = None
+        self.best_measured: dict[str, float] = {}
+        self.best_is_written = True
+
+    @property
+    def files(self) -> list[Path]:
+        """What has been written."""
+        return [path for path in (self.folder / "best.ckpt", self.folder / "last.ckpt") if path.exists()]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.keep_better(module, trainer.current_epoch + 1)
+        super().on_train_epoch_end(trainer, module)
+
+    def keep_better(self, module: L.LightningModule, epoch: int) -> None:
+        """Hold the module's weights where their val/loss is smaller than that of those held."""
+        loss = module.measured.get("val/loss")
+        if loss is not None and (self.best is None or not loss >= self.best["val/loss"]):
+            weights = {name: tensor.detach().clone() for name, tensor in module.model.state_dict().items()}
+            self.best = {"epoch": epoch, "val/loss": loss, "state_dict": weights}
+            self.best_measured, self.best_is_written = module.measured, False
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        super().on_fit_end(trainer, module)
+        self.write_at_last(trainer)
+
+    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
+        """Both files."""
+        if not self.best_is_written:
+            save(self.best, self.folder / "best.ckpt")
+            self.best_is_written = True
+        save(checkpoint, self.path)
+
+    def write_at_last(self, trainer: L.Trainer) -> None:
+        """Both files, for which half a minute is waited. Raises InputError."""
+        checkpoint = held(trainer)
+        if checkpoint is not None:
+            patiently(lambda: self.write(checkpoint, trainer), self.path)
+
+    def restore_best(self, module: L.LightningModule) -> None:
+        """Put the best weights back into the model."""
+        if self.best is not None:
+            module.model.load_state_dict(self.best["state_dict"])
+            module.measured = self.best_measured
+
+    def state_dict(self) -> dict:
+        return {"best": self.best, "best_measured": self.best_measured}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.best, self.best_measured = state_dict["best"], state_dict["best_measured"]
+        self.best_is_written = self.best is None  # best.ckpt may have been written since
+
+
+def write(folder: Path, **checkpoints: dict) -> None:
+    """Each under its name in the folder, for which half a minute is waited. Raises InputError."""
+    for name, checkpoint in checkpoints.items():
+        path = folder / f"{name}.ckpt"
+        patiently(lambda: save(checkpoint, path), path)  # noqa: B023
+
+
+def note(words: str) -> None:
+    print(f"note: {words}", file=sys.stderr)
+
+
+def save(checkpoint: dict, path: Path) -> None:
+    """Replace the file as a whole. Raises OSError, and then leaves nothing behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    # By way of memory: where a write of its own is broken off, by a full disk or a signal, PyTorch may abort.
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    try:
+        partial.write_bytes(content.getbuffer())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> dict:
+    """A checkpoint that training goes on from, on the CPU. Raises InputError."""
+    try:
+        with zipfile.ZipFile(path) as records:  # PyTorch does not look at the checksums
+            damaged = records.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not have its checksum")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); resume from another, or train anew") from error
+    except Exception as error:  # there is no end to what a damaged file may look like to its reader
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} is damaged ({reason[:100]}); resume from another, or train anew") from error
+    if not isinstance(checkpoint, dict) or "between_epochs" not in checkpoint:
+        raise InputError(f"{path} holds weights, but not all that training needs to go on; resume from a last.ckpt")
+    return checkpoint
+
+
+def random_states() -> dict:
+    """Of PyTorch, NumPy's global generator and Python; as `torch.load(weights_only=True)` takes them."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "python": random.getstate(),
+    }
+
+
+def set_random_states(states: dict) -> None:
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    random.setstate(states["python"])

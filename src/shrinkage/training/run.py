@@ -1,0 +1,331 @@
+"""Config → objects → Trainer: what one run is made of, and the advice before it."""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from omegaconf import DictConfig
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from shrinkage.config import step_unit
+from shrinkage.data.base import DataModule
+from shrinkage.errors import InputError
+from shrinkage.models.linear import Linear
+from shrinkage.optimum import conventions
+from shrinkage.optimum.certifier import note_on_columns, percent
+from shrinkage.optimum.exact import lambda_max
+from shrinkage.penalties.base import Penalty
+from shrinkage.penalties.elastic_net import ElasticNet
+from shrinkage.penalties.l1 import L1
+from shrinkage.penalties.l2 import L2
+
+from . import objective
+from .checkpoints import CheckpointFiles, Checkpoints
+from .dynamics import SMALL, Dynamics
+from .module import PenalisedModule, grown, not_finite
+from .progress import ProgressBar
+from .ranks import Ranks, told
+from .workshop import Workshop
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Multiply-adds a step under which one thread is faster than two.
+ONE_THREAD_WORK = 10_000_000
+
+
+@contextmanager
+def interruptions_first() -> Iterator[None]:
+    """Raise the SystemExit of a signal that came out as an error of PyTorch or Lightning, in whose midst it arrived."""
+    try:
+        yield
+    except Exception as error:
+        behind = error.__context__
+        while behind is not None and not isinstance(behind, SystemExit):
+            behind = behind.__context__
+        if behind is None:
+            raise
+        raise behind from None
+
+
+@dataclass
+class Training:
+    """The objects of one run. `run` trains them once."""
+
+    cfg: DictConfig
+    datamodule: DataModule
+    module: PenalisedModule
+    trainer: L.Trainer
+    checkpoints: Checkpoints
+    why_not: str | None
+    tags: dict[str, str]
+    test: dict[str, float] = field(default_factory=dict)
+    conclusion: dict[str, float] = field(default_factory=dict)
+
+    @interruptions_first()
+    def run(self, checkpoint: Path | None = None) -> None:
+        """Train, put back the best weights where early stopping asks for them, polish, and measure what ends a run.
+
+        checkpoint: a last.ckpt of this run, written anywhere in it, from which it goes on. It ends bitwise as the run
+        that was never interrupted. Raises InputError where the file is damaged or of other settings.
+        """
+        self.train(checkpoint)
+        # Lightning has taken it from there.
+        self.module.to(self.trainer.strategy.root_device)
+        steps = self.trainer.global_step
+        is_polished = self.module.polished is not None  # before it was interrupted
+        if self.stops_early:
+            if not is_polished:
+                self.checkpoints.restore_best(self.module)
+            steps = self.checkpoints.best["epoch"] * self.trainer.num_training_batches
+        elif not self.module.polish_steps:
+            self.module.check_end()
+        if self.module.polish_steps and not is_polished:
+            epochs = self.module.epochs_measured
+            self.module.polish()
+            self.checkpoints.keep_better(self.module, epochs + self.module.polished)
+            self.checkpoints.write_at_last(self.trainer)
+        if "test" in self.datamodule.parts:
+            self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
+        self.conclusion = self.module.conclusion(steps)
+        self.module.cpu()
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether early stopping is asked for, which keeps the weights of the smallest val/loss."""
+        return self.cfg.early_stopping.patience is not None
+
+    def train(self, checkpoint: Path | None) -> None:
+        """What every process of a run does; what follows is the first one's alone."""
+        set_threads(self.cfg.threads, self.module, self.datamodule)
+        self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+    def verdict(self) -> str:
+        """How far from its optimum the run stopped, in words."""
+        module = self.module
+        if module.certifier is None:
+            return f"not certified: {self.why_not}"
+        known = module.measured | self.conclusion
+        curve = [(step, measured["train/objective"]) for step, measured in module.history]
+
+        def help(least: float) -> str:
+            if module.polish_steps:
+                if self.ended_by_rounding:
+                    return ""
+                return f"; polish={5 * module.polish_steps} would go further"
+            if self.stops_early:
+                return ", where early_stopping found the smallest val/loss"
+            cure = module.shorter_steps(module.penalty, module.lambd) if curve[-1][1] > curve[0][1] else None
+            if cure is not None:
+                return f"; it has grown over the training, in steps that are too long: {cure}"
+            noisy = self.datamodule.batch_rows < len(self.datamodule.parts["train"])
+            return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s", noisy)
+
+        names = self.datamodule.feature_names
+        exchangeable = [
+            [names[j] for j in (row == group).nonzero()[0]]
+            for row in module.exchangeable()
+            for group in range(1, row.max(initial=0) + 1)
+        ]
+        words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help, exchangeable)
+        if module.polished:
+            words += f"; the last {module.polished} steps of the curve are full-batch proximal ones (polish)"
+            if module.polished_from_zero:
+                words += ", from zero weights, which were better than those of the training"
+                trained = [measured for _, measured in module.history[:-1]]
+                if not_finite(trained[-1]) or grown([measured["train/objective"] for measured in trained]):
+                    cure = module.shorter_steps(module.penalty, module.lambd)
+                    words += f" (it diverged{f': {cure}' if cure else ''})"
+        proven = known["optimum/duality_gap"]
+        if module.until_gap is not None and module.until_gap < proven and self.ended_by_rounding:
+            words += f"; rounding keeps the proven gap at {proven:.1g}, above trainer.until_gap={module.until_gap:g}"
+            if next(module.model.parameters()).dtype != torch.float64:
+                words += ", and trainer.precision=64-true rounds less"
+        elif module.until_gap is not None and known.get("optimum/gap", math.inf) <= module.until_gap < proven:
+            words += (
+                f"; trainer.until_gap={module.until_gap:g} goes by the gap that the weights prove by themselves, "
+                f"{proven:.1g}: polish=20000 brings it down"
+            )
+        if known.get("init/memory", 0.0) > 1e-6 and module.certifier.leaves_directions:
+            words += f"; {percent(known['init/memory'])} of the initial weights is left where the data do not reach"
+        return words
+
+    @property
+    def ended_by_rounding(self) -> bool:
+        """Whether the polish ended before its last step: all of the gap that is left then comes from rounding."""
+        return self.module.polished is not None and self.module.polished < self.module.polish_steps
+
+    def landscape(self) -> "Figure | None":
+        """The objective around the run, where it is convex and small; None else."""
+        from shrinkage.report.landscape import landscape
+
+        module = self.module
+        if module.certifier is None:
+            return None
+        l1, l2 = map(float, module.certifier.strengths(module.penalty, module.lambd))
+        path = [module.certifier.problem.parameters(named) for named in module.path]
+        return landscape(module.certifier.problem, l1, l2, path, module.certifier.best(l1, l2))
+
+    def best_metrics(self) -> dict[str, float]:
+        """Under early stopping the validation metrics of the epoch with the smallest val/loss, and which it was."""
+        if not self.stops_early:
+            return {}
+        return best_metrics(self.checkpoints.best["epoch"], self.checkpoints.best_measured)
+
+    def advice(self) -> list[str]:
+        """What the user should know before training begins: notes on the data, steps that are too long, λ too large."""
+        sentences = list(self.datamodule.notes)
+        module, cfg = self.module, self.cfg
+        if module.certifier is not None:
+            sentences += note_on_columns(self.datamodule)
+        asked = [
+            f"{key}={value}"
+            for key, value, default in (
+                ("certificate", cfg.certificate, "end"),
+                ("trainer.until_gap", cfg.trainer.until_gap, None),
+                ("polish", cfg.polish, 0),
+            )
+            if value != default
+        ]
+        if asked and module.certifier is None:
+            sentences.append(f"{', '.join(asked)}: {self.why_not}; the run goes on without")
+        optimizer = module.make_optimizer(module.model.parameters())
+        bound = objective.largest_stable_lr(module.penalty, module.lambd, optimizer)
+        if cfg.optimizer.lr >= bound:  # the largest factor of every schedule is 1
+            sentences.append(
+                f"optimizer.lr={cfg.optimizer.lr:g} with lambd={module.lambd:g}: |1 − ηλ| ≥ 1, so the penalty alone "
+                f"keeps the weights from shrinking; a learning rate under {bound:.3g} works, such as "
+                f"optimizer.lr={bound / 4:.2g}"
+            )
+        lost = objective.lost_to_rounding(module.penalty, module.lambd, module.penalised, optimizer)
+        if lost > 0.5:
+            sentences.append(
+                f"trainer.precision={cfg.trainer.precision}: of the weights {percent(lost)} are left by a step of the "
+                f"penalty bit for bit as they were, since ηλ = {cfg.optimizer.lr * module.lambd:.2g} is lost to "
+                "rounding; trainer.precision=bf16-mixed keeps them in single precision"
+            )
+        net, in_memory = module.penalty.elastic_net(1.0), self.datamodule.in_memory
+        if (
+            net is not None
+            and net[0]
+            and module.penalty.scope == "weights"
+            and isinstance(module.model, Linear)
+            and in_memory
+        ):
+            train = self.datamodule.parts["train"]
+            largest = lambda_max(train.x, train.y, self.datamodule.classes, net[0])
+            if module.lambd >= largest:
+                sentences.append(
+                    f"lambd={module.lambd:g} is at or above λ_max = {largest:.3g} of these training data, from which "
+                    f"on the optimum has every weight at zero; try lambd={largest / 3:.1g}"
+                )
+        return sentences
+
+
+def equivalents(
+    cfg: DictConfig, penalty: Penalty, model: nn.Module, optimizer: torch.optim.Optimizer, datamodule: DataModule
+) -> dict[str, str]:
+    """The tags `equivalent.*`: how a run's λ is written in other libraries. None where there is nothing to compare."""
+    kinds = {L1: conventions.L1, L2: conventions.L2, ElasticNet: conventions.ELASTIC_NET}
+    if type(penalty) not in kinds or penalty.scope != "weights" or not penalty.is_plain or cfg.lambd == 0:
+        return {}
+    lambd, momentum = float(cfg.lambd), 0.0
+    if penalty.mode == "decay":
+        if not isinstance(optimizer, torch.optim.SGD):
+            return {"equivalent.minimiser": conventions.ADAMW} if isinstance(penalty, L2) else {}
+        momentum = optimizer.param_groups[0]["momentum"]
+        lambd *= 1 - momentum
+    setting = conventions.Setting(
+        len(datamodule.parts["train"]),
+        datamodule.classes,
+        momentum,
+        datamodule.noise_variance,
+        penalty.l1_ratio if isinstance(penalty, ElasticNet) else 0.0,
+        datamodule.scale if datamodule.standardize else None,
+    )
+    return conventions.tags(kinds[type(penalty)], lambd, setting, type(model) is Linear)
+
+
+def best_metrics(epoch: int, measured: dict[str, float]) -> dict[str, float]:
+    """The record's best/*, of the epoch with the smallest val/loss."""
+    return {"best/epoch": float(epoch)} | {
+        f"best/{name}": value for name, value in measured.items() if name.startswith("val/")
+    }
+
+
+def set_threads(threads: int | None, module: PenalisedModule, datamodule: DataModule) -> None:
+    """As many as asked for; else one where the work of a step is small, and the libraries' own choice where it is not.
+
+    Of several processes each has its part of the machine's cores. PyTorch's threads, and those of NumPy and SciPy,
+    which solve for optima.
+    """
+    weights = sum(parameter.numel() for parameter in module.parameters())
+    processes = datamodule.share.size
+    if processes > 1:
+        threads = threads or max((os.cpu_count() or 1) // processes, 1)
+    if threads or weights * datamodule.batch_rows < ONE_THREAD_WORK:
+        torch.set_num_threads(threads or 1)
+        threadpool_limits(threads or 1)
+
+
+def build(
+    cfg: DictConfig,
+    folder: Path,
+    label: str = "",
+    tell: Callable[[str], None] | None = None,
+    ranks: Ranks | None = None,
+) -> Training:
+    """The objects of one run; checkpoints go to `folder`, and label and tell are those of the progress bar.
+
+    ranks: which process of it this is, where there are several. Raises InputError where a value cannot be used.
+    """
+    workshop = Workshop(cfg)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    callbacks: list[L.Callback] = [checkpoints]
+    if cfg.early_stopping.patience is not None:
+        if "val" not in workshop.datamodule.parts:
+            raise InputError(
+                f"early_stopping.patience={cfg.early_stopping.patience}: it looks at val/loss, and data.refit=true "
+                "leaves no validation part; use early_stopping.patience=null"
+            )
+        callbacks.append(
+            EarlyStopping("val/loss", patience=cfg.early_stopping.patience, min_delta=cfg.early_stopping.min_delta)
+        )
+    bar = ProgressBar(label, tell)
+    if cfg.progress:
+        callbacks.append(bar)
+    trainer = workshop.trainer(folder, callbacks, ranks, plugins=[CheckpointFiles()])
+    model = workshop.model(trainer, cfg.seed)
+    penalty = workshop.penalty(cfg, model)
+    module = PenalisedModule(
+        model, workshop.task, penalty, float(cfg.lambd), workshop.make_optimizer, workshop.schedule
+    )
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    if cfg.dynamics is True or (cfg.dynamics == "auto" and weights >= SMALL):
+        module.dynamics = Dynamics()
+        trainer.callbacks.insert(0, module.dynamics)
+    if cfg.progress:
+        module.on_polish = bar.polishing
+        bar.on_train_start(trainer, module)  # for a polish alone, where the run was interrupted in it
+    reason = workshop.certify(module, model, float(cfg.lambd))
+    tags = equivalents(cfg, penalty, model, workshop.make_optimizer(model.parameters()), workshop.datamodule)
+    return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, tags)
+
+
+def train_as_other() -> None:
+    """Train as the process of a run that `ranks.start` has started: what it comes to is the first one's."""
+    cfg, place, checkpoint = told()
+    cfg.progress = False
+    with TemporaryDirectory() as folder:
+        build(cfg, Path(folder), ranks=place).train(checkpoint)

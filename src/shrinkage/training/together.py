@@ -1,0 +1,127 @@
+"""Configs → objects → Trainer: what many runs that are trained together are made of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as L
+import psutil
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from shrinkage.config import devices, exports
+from shrinkage.data.base import DataModule
+
+from .checkpoints import CheckpointFiles
+from .lanes import CannotShare, Lane, LanesCheckpoint, LanesModule, thinned
+from .progress import ProgressBar
+from .run import equivalents, interruptions_first, set_threads
+from .workshop import Workshop
+
+
+@dataclass
+class LanesTraining:
+    """The objects of many runs that are trained together, and the tags of each; `run` trains them once.
+
+    model: one of their initial models.
+    """
+
+    cfg: DictConfig
+    datamodule: DataModule
+    model: nn.Module
+    module: LanesModule
+    trainer: L.Trainer
+    tags: list[dict[str, str]]
+
+    @interruptions_first()
+    def run(self, checkpoint: Path | None = None) -> None:
+        """Train all of them, from a checkpoint of theirs where one is given.
+
+        They are the lanes that the training began with, in their order. Those that had ended when it was written are
+        not handed over again. Raises InputError where the file is damaged or of other lanes or settings.
+        """
+        set_threads(self.cfg.threads, self.module, self.datamodule)
+        self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
+
+
+def build_lanes(
+    cfgs: Sequence[DictConfig],
+    workshop: Workshop,
+    folder: Path,
+    on_end: Callable[[Lane], None],
+    tell: Callable[[str], None] | None = None,
+    checkpoint: Path | None = None,
+) -> LanesTraining:
+    """The objects of runs that are equal but for λ, seed and their penalties' own numbers.
+
+    checkpoint: the file that is to hold all that their training needs to go on, None for none.
+
+    Raises InputError where a value cannot be used, CannotShare where they have to be trained one by one.
+    """
+    cfg = workshop.cfg
+    bars = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
+    trainer = workshop.trainer(folder, [*bars, LanesCheckpoint(checkpoint)], plugins=[CheckpointFiles()])
+    seeds = list(dict.fromkeys(c.seed for c in cfgs))
+    models = {seed: workshop.model(trainer, seed) for seed in seeds}
+    penalties = {}
+    for c in cfgs:
+        key = str(c.penalty)
+        penalties[key] = penalties.get(key) or workshop.penalty(c, models[seeds[0]])
+    one_order = workshop.datamodule.batch_rows == len(workshop.datamodule.parts["train"])  # all rows, in order
+    orders = [(c.data.seed, 0 if one_order else c.seed) for c in cfgs]
+    datamodule, orders, data = workshop.data_of(orders)
+    module = LanesModule(
+        [models[c.seed] for c in cfgs],
+        workshop.task,
+        [penalties[str(c.penalty)] for c in cfgs],
+        [float(c.lambd) for c in cfgs],
+        orders,
+        data,
+        workshop.make_optimizer,
+        workshop.schedule,
+        cfg.early_stopping.patience,
+        cfg.early_stopping.min_delta,
+        thinned if cfg.tracking.history == "thin" else range,
+        on_end,
+    )
+    strengths = {(str(c.penalty), c.lambd) for c in cfgs}
+    if data is None:
+        workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
+    for bar in bars:
+        module.on_polish = bar.polishing
+        bar.on_train_start(trainer, module)  # for a polish alone, after a training that was interrupted in it
+    model = models[seeds[0]]
+    optimizer = workshop.make_optimizer(model.parameters())
+    tags = [equivalents(c, penalties[str(c.penalty)], model, optimizer, datamodule) for c in cfgs]
+    return LanesTraining(cfg, datamodule, model, module, trainer, tags)
+
+
+def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path) -> int:
+    """How many of these runs can be trained together in half of the memory that is free.
+
+    Raises CannotShare where no two of them can, InputError where a value cannot be used.
+    """
+    trainer = workshop.cfg.trainer
+    if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm != "value":
+        raise CannotShare("clipping by the norm of the whole gradient would mix the lanes")
+    if workshop.cfg.dynamics is True:
+        raise CannotShare("dynamics=true looks at one model's steps")
+    if devices(workshop.cfg) != 1:
+        raise CannotShare(f"trainer.devices={trainer.devices}: lanes train on one device")
+    if "val" not in workshop.datamodule.parts:
+        raise CannotShare("without a validation part each run is one to keep")
+    if exports(workshop.cfg):
+        raise CannotShare("export: each run keeps a model of its own")
+    other = next((cfg for cfg in cfgs if cfg.penalty != cfgs[0].penalty), cfgs[-1])
+    pair = build_lanes([cfgs[0], other], workshop, folder, on_end=lambda lane: None)
+    batch = workshop.datamodule.tensors("train")[: workshop.datamodule.batch_rows]
+    x, y = pair.trainer.precision_plugin.convert_input(batch)
+    metrics = 20 * 8 * max(cfgs[0].trainer.max_epochs or 0, cfgs[0].trainer.max_steps)
+    free = free_memory(pair.trainer.strategy.root_device)
+    return max(int(free / 2 // (pair.module.bytes_of_a_lane(x, y) + metrics)), 1)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that nobody uses on the device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

@@ -1,0 +1,148 @@
+"""Config → objects: the data, the task, the optimiser and what else runs are made of."""
+
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from shrinkage.data.base import DataModule, StackedData
+from shrinkage.errors import InputError
+from shrinkage.optimum.certifier import certifier, why_not
+from shrinkage.penalties.base import Penalty
+from shrinkage.tasks.auto import task_for
+
+from . import objective
+from .lanes import CannotShare
+from .module import PenalisedModule
+from .ranks import Ranks, check_devices
+
+
+class Workshop:
+    """Makes the objects that a config names; runs that are trained together share one.
+
+    Raises InputError where a value cannot be used.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        quieten()
+        self.cfg = cfg
+        self.datamodule: DataModule = make(cfg.data, order_seed=cfg.seed)
+        self.datamodule.setup()
+        self.task = task_for(self.datamodule.kind, self.datamodule.classes, self.datamodule.scale)
+        self.make_optimizer = make(cfg.optimizer)
+        self.schedule = make(cfg.schedule)
+
+    def data_of(self, orders: Sequence[tuple[int, int]]) -> tuple[DataModule, list[int], list[int] | None]:
+        """The data for lanes, each of which has a data seed and an order seed.
+
+        With it come which of its orders each lane follows, and which of its data sets, None where there is one.
+        """
+        distinct = list(dict.fromkeys(orders))
+        which, seeds = [distinct.index(order) for order in orders], list(dict.fromkeys(data for data, _ in orders))
+        if len(distinct) > 1 and not self.datamodule.in_memory:
+            raise CannotShare("rows that are read from disk come in one order, and lanes of several seeds in several")
+        if len(seeds) == 1:
+            self.datamodule.order_seeds = [order for _, order in distinct]
+            return self.datamodule, which, None
+        if not self.datamodule.stackable:
+            raise CannotShare(
+                "rows that are read from disk, images and texts of different data.seed are not put together"
+            )
+        datamodules: list[DataModule] = [
+            make(OmegaConf.merge(self.cfg.data, {"seed": seed}), order_seed=0) for seed in seeds
+        ]
+        for datamodule in datamodules:
+            datamodule.setup()
+        kinds = {(*(len(part) for part in d.parts.values()), d.feature_names, d.scale) for d in datamodules}
+        if len(kinds) > 1:
+            raise CannotShare("the splits of different data.seed have other sizes, columns or units")
+        stacked = StackedData(datamodules, [(seeds.index(data), order) for data, order in distinct])
+        return stacked, which, [seeds.index(data) for data, _ in orders]
+
+    def trainer(
+        self, folder: Path, callbacks: list[L.Callback], ranks: Ranks | None = None, **arguments: object
+    ) -> L.Trainer:
+        check_devices(self.cfg)
+        if ranks is not None:
+            self.datamodule.share = ranks.share
+            arguments |= {"strategy": ranks.strategy(), "use_distributed_sampler": False}
+        lightning = OmegaConf.masked_copy(self.cfg.trainer, [key for key in self.cfg.trainer if key != "until_gap"])
+        return make(
+            lightning,
+            logger=False,
+            callbacks=callbacks,
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,  # the module evaluates by itself, the training part too
+            **arguments,
+        )
+
+    def model(self, trainer: L.Trainer, seed: int) -> nn.Module:
+        """On the CPU, with the initial weights that the seed fixes, whatever device is to train them."""
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        with trainer.precision_plugin.tensor_init_context():
+            return make(self.cfg.model, inputs=self.datamodule.inputs, outputs=self.task.outputs)
+
+    def penalty(self, cfg: DictConfig, model: nn.Module) -> Penalty:
+        """The penalty of a config, which the optimiser must be able to serve."""
+        penalty = make(cfg.penalty)
+        penalty.check(objective.penalised(penalty, model))
+        try:
+            objective.check_optimizer(penalty, self.make_optimizer(model.parameters()))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optimizer={cfg.choices.optimizer}: {error}") from error
+        return penalty
+
+    def certify(self, module: PenalisedModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
+        """Give the module what tells how far its optimum is; why there is nothing that could, else None."""
+        optimizer = self.make_optimizer(model.parameters())
+        reason = why_not(model, module.penalty, optimizer, lambd, self.datamodule)
+        if reason is not None:
+            return reason
+        exact = self.cfg.certificate == "exact"
+        raw = self.cfg.data.get("standardize") is False
+        module.certifier = certifier(model, self.task, module.penalty, optimizer, self.datamodule, exact, problems, raw)
+        module.until_gap, module.polish_steps = self.cfg.trainer.until_gap, self.cfg.polish
+        module.certify_epochs = self.cfg.certificate == "epoch" or module.until_gap is not None
+        return None
+
+
+def make(node: DictConfig, **arguments: object) -> object:
+    """Instantiate a node of the config; what its class says about a bad value comes through as it says it."""
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except (InstantiationException, TypeError) as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError | MisconfigurationException):
+            raise InputError(str(cause)) from error
+        if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
+            raise InputError(
+                f"{cause}: the choice has no such setting; an experiment made for another one may have set it"
+            ) from error
+        if isinstance(cause, TypeError) and re.search(r"missing \d+ required", str(cause)):
+            raise InputError(f"{cause}: the choice needs this setting; leave it as conf/ has it") from error
+        if not str(error).startswith("Error in call"):  # no class was found that could be called
+            raise InputError(" ".join(str(error).split())) from error
+        raise
+
+
+def quieten() -> None:
+    """Lightning's hints are about large models and loader workers; here they would hide what matters."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.")
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    warnings.filterwarnings("ignore", message=r"The AccumulateGrad node's stream")  # DDP is wrapped in one
