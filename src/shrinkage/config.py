@@ -19,6 +19,8 @@ from shrinkage.runs.yaml_text import Dumper
 
 KEYS = {
     "data",
+    "task",
+    "metrics",
     "model",
     "penalty",
     "optimizer",
@@ -35,8 +37,8 @@ KEYS = {
 }
 LARGEST = 2**63 - 1  # of whole numbers, to most of those that they are handed to
 # What the config of every run has: settings of their own, values, and what is true or false.
-BUILT = ("data", "model", "penalty", "optimizer", "schedule", "trainer")
-SECTIONS = (*BUILT, "tracking", "early_stopping", "choices")
+BUILT = ("data", "task", "model", "penalty", "optimizer", "schedule", "trainer")
+SECTIONS = (*BUILT, "metrics", "tracking", "early_stopping", "choices")
 VALUES = (
     "lambd",
     "seed",

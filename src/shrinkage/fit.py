@@ -62,7 +62,7 @@ def train(cfg: DictConfig) -> float:
             training = build(cfg, record.place.folder, record.name, sweep.tell if sweep else None, first)
             described = training.datamodule.describe(cfg.choices.data)
             record.begin(described)
-            record.tag(training.datamodule.tags | training.tags)
+            record.tag(training.tags)
             if record.journal is not None:
                 training.trainer.logger = JournalLogger(record.journal)
             for sentence in [] if sweep else training.advice():
@@ -85,7 +85,7 @@ def train(cfg: DictConfig) -> float:
                 )
                 if (picture := training.landscape()) is not None:
                     record.keep_figure(picture, "objective.png")
-                show_summary(record.name, module.measured, training.test, training.verdict())
+                show_summary(record.name, module.measured, training.test, training.verdict(), module.task.about)
             if original is not None:
                 digests = {part["context"]: part["digest"] for part in described}
                 is_same, words = rerun.verdict(original, record, digests)

@@ -191,7 +191,7 @@ def train_lanes(stack: Stack, workshop: "Workshop") -> None:
             training = build_lanes(stack.cfgs, workshop, records[0].place.folder, on_end, tell, kept)
             for outcome, tags in zip(stack.outcomes, training.tags, strict=True):
                 if outcome is not None:
-                    outcome.record.tag(workshop.datamodule.tags | tags)
+                    outcome.record.tag(tags)
             try:
                 training.run(kept if kept is not None and kept.exists() else None)
             except BaseException:

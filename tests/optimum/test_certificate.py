@@ -18,6 +18,7 @@ from shrinkage.penalties.l2 import L2
 from shrinkage.tasks.auto import task_for
 from shrinkage.tasks.regression import Regression
 from shrinkage.training import objective
+from shrinkage.tasks.base import Target
 
 STRENGTH = st.one_of(st.just(0.0), st.floats(-3, 0.5).map(lambda exponent: 10**exponent))
 
@@ -33,7 +34,7 @@ def problems(draw: st.DrawFn) -> tuple:
         x[:, 0], x[:, 1] = x[:, 2], 1.0
     y = 2 * random.normal(size=n) + 1 if kind is None else np.arange(n) % kind
     bias = draw(st.sampled_from(["free", "none", "penalised"]))
-    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for("rows", kind, 1.0), bias)
+    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for(Target(classes=kind)), bias)
     size = problem.design.shape[1]
     weight = random.normal(size=(problem.task.outputs, size)) * draw(st.sampled_from([0.0, 0.1, 1.0, 10.0]))
     weight *= random.random(weight.shape) < draw(st.sampled_from([0.3, 1.0]))
@@ -203,7 +204,7 @@ def test_l1_classification_has_the_optimum_of_another_solver(classes: int) -> No
     x, y = random.normal(size=(60, 8)), np.arange(60) % classes
     x[:, 0] += y
     best = optimum(x, y, classes, 0.05, 0.0)
-    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for("rows", classes, 1.0), "free")
+    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for(Target(classes=classes)), "free")
     weight, bias = torch.from_numpy(best.weight), torch.from_numpy(best.bias)
     assert problem.duality_gap(0.05, 0.0, weight, bias) < 1e-7
     named = {"weight": torch.zeros_like(weight), "bias": torch.zeros_like(bias)}

@@ -15,7 +15,7 @@ from shrinkage.data.quoting import quoted
 from shrinkage.models.linear import Linear
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.l2 import L2
-from shrinkage.tasks.base import ConvexTask
+from shrinkage.tasks.base import ConvexTask, Task
 
 from .exact import Optimum, is_cheap, lambda_max, memory_of_the_start, optimum
 from .problem import Problem, Strength
@@ -29,9 +29,16 @@ FALLS = 0.7  # what may be left of the excess after a quarter of a noisy run tha
 
 
 def why_not(
-    model: nn.Module, penalty: Penalty, optimizer: torch.optim.Optimizer, lambd: float, datamodule: DataModule
+    model: nn.Module,
+    task: Task,
+    penalty: Penalty,
+    optimizer: torch.optim.Optimizer,
+    lambd: float,
+    datamodule: DataModule,
 ) -> str | None:
-    """Why no optimum is known that such a training tends to; None where one is."""
+    """Say why no optimum is known that such a training tends to; None where one is."""
+    if not isinstance(task, ConvexTask):
+        return f"{type(task).__name__} does not say that its loss is convex, so nothing certifies an optimum"
     if type(model) is not Linear:
         return f"the objective of {type(model).__name__} is not convex, so nothing certifies an optimum"
     if not datamodule.in_memory:

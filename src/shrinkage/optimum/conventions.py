@@ -1,7 +1,7 @@
 """One strength of a penalty in the conventions of other libraries and texts.
 
     python -m shrinkage.optimum.conventions l2 0.1 --rows 265                      what λ = 0.1 is elsewhere
-    python -m shrinkage.optimum.conventions l2 26.5 --given-as sklearn --rows 265  what Ridge(alpha=26.5) is here and elsewhere
+    python -m shrinkage.optimum.conventions l2 26.5 --given-as sklearn --rows 265  what Ridge(alpha=26.5) is here
 
 λ here: the mean over n rows of ½ residual² (or of the cross-entropy) + λ·Ω(w), the bias free, with Ω = ½‖w‖², ‖w‖₁ or
 ρ‖w‖₁ + (1 − ρ)·½‖w‖².

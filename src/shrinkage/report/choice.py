@@ -20,6 +20,7 @@ import pandas as pd
 
 from shrinkage.errors import InputError
 from shrinkage.runs.membership import AT_LAMBDA_MAX
+from shrinkage.tracking.source import LARGER_IS_BETTER
 
 from .answer import Answer, Refit, Setting, listed, short, symbol
 from .comparison import compared, generated, overlap
@@ -27,7 +28,7 @@ from .edges import edge_of, edges, flat
 from .rounding import deviation, means, rounding
 from .words import about_error, findings, only_one, sentence, unconverged
 
-LARGER_IS_BETTER = ("r2", "accuracy")
+BEFORE_TAGS = "r2 accuracy"  # whose larger values are better, in records that do not say so themselves
 SPLIT = ("data.seed", "data.repeat", "data.fold")
 # Of no consequence for what a run learns.
 ASIDE = ("tracking.", "hydra.", "progress", "threads", "certificate", "metric", "refit", "export")
@@ -43,9 +44,9 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
     runs: each with its name, status, params (text), metrics and tags. Those that have not FINISHED, or have no finite
     value of the metric, are left out, and so are values of λ that lack a split which others of their setting have.
     """
-    larger = metric.rsplit("/")[-1] in LARGER_IS_BETTER
     runs = sorted(runs, key=lambda run: (run["name"], run["run_id"] or "", run["folder"] or ""))
     counted, left_out, warnings = countable(runs, metric)
+    larger = is_better_when_larger(counted, metric)
     params = pd.DataFrame([run["params"] for run in counted])
     params = params[sorted(params)].fillna("None")  # a key that a run lacks has the value that it has by default
     check_comparable(params, counted)
@@ -152,6 +153,12 @@ def countable(runs: list[dict], metric: str) -> tuple[list[dict], list[str], lis
 def is_refit(run: dict) -> bool:
     """Whether the run was trained on training and validation rows together."""
     return run["params"].get("data.refit") == "True"
+
+
+def is_better_when_larger(runs: Sequence[dict], metric: str) -> bool:
+    """Whether larger values of a metric are better, as the runs have recorded it."""
+    names = " ".join(run.get("tags", {}).get(LARGER_IS_BETTER, BEFORE_TAGS) for run in runs)
+    return metric.rpartition("/")[2] in names.split()
 
 
 def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:

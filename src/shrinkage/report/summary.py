@@ -1,5 +1,7 @@
 """The words at the end of a run."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
@@ -13,16 +15,15 @@ ROWS = (
     ("weight/half_squared_l2", "½‖w‖², which d2l prints as the L2 norm of w"),
     ("weight/zeros", "share of weights that are exactly 0"),
 )
-TASKS = {
-    "r2": "1 − Σr²/Σ(y − ȳ)²",
-    "rmse": "in your own units",
-    "mae": "in your own units",
-    "accuracy": "share of rows that are right",
-}
 
 
-def show_summary(title: str, measured: dict[str, float], test: dict[str, float], verdict: str) -> None:
-    """A table of the run's last metrics with what each is, and how far from its optimum it stopped."""
+def show_summary(
+    title: str, measured: dict[str, float], test: dict[str, float], verdict: str, about: Mapping[str, str]
+) -> None:
+    """Print a table of the run's last metrics with what each is, and how far from its optimum it stopped.
+
+    about: what to say of each of the task's metrics.
+    """
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -32,7 +33,7 @@ def show_summary(title: str, measured: dict[str, float], test: dict[str, float],
             table.add_row(name, f"{measured[name]:.6g}", meaning)
         if name == "val/loss":
             for part, metrics in (("val", measured), ("test", test)):
-                for metric, explanation in TASKS.items():
+                for metric, explanation in about.items():
                     if f"{part}/{metric}" in metrics:
                         table.add_row(f"{part}/{metric}", f"{metrics[f'{part}/{metric}']:.6g}", explanation)
     if "test/loss" in test:

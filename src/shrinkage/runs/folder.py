@@ -1,26 +1,20 @@
-"""TODO: what this file is."""
+"""A run's folder: where it stands, and what a run that was begun before has left there."""
 
 import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shrinkage import config
-
-if TYPE_CHECKING:
-    pass
-
-from omegaconf import OmegaConf, open_dict
-
 from shrinkage.errors import InputError
 from shrinkage.tracking.journal import KEPT, SUFFIX
 
-from . import yaml_text
 from .identity import FROM_COMMAND
+from .old_configs import in_todays_names
+from .yaml_text import from_yaml
 
 ABOUT = "run.json"  # in a run's folder: by which it is found again
 
@@ -74,8 +68,8 @@ class Earlier:
 
     @property
     def recorded(self) -> dict:
-        """The config that it recorded."""
-        return yaml_text.from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        """The config that it recorded, in the names of this version."""
+        return in_todays_names(from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8")))
 
     def cfg(self, command: DictConfig) -> DictConfig:
         """Its config, with what the command that resumes it decides."""
@@ -86,7 +80,7 @@ class Earlier:
         return cfg
 
     def place(self, root: Path) -> Place:
-        overrides = yaml_text.from_yaml((self.folder / "overrides.yaml").read_text(encoding="utf-8"))
+        overrides = from_yaml((self.folder / "overrides.yaml").read_text(encoding="utf-8"))
         return Place(root, self.folder, overrides)
 
     @property

@@ -9,10 +9,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from shrinkage.config import GROUPS, step_unit
 
+from .old_configs import as_first_recorded
+
 # What a command does with runs, and not what a run is: no run records it.
 COMMAND = ("resume", "rerun", "resume_sweep", "skip_finished", "on_error")
 # What does not change the numbers that a run comes to; threads change their rounding alone.
-WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "refit", "export", "choices", "dynamics")
+WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "metrics", "refit", "export", "choices", "dynamics")
 # Overrides that a run's name has in words of its own, or that tell no two runs apart.
 TOLD = {
     *GROUPS,
@@ -39,7 +41,7 @@ def recorded(cfg: DictConfig) -> dict:
 
 def fingerprint(resolved: dict) -> str:
     """16 hexadecimal digits that two recorded configs share where they come to the same numbers."""
-    tree = {key: value for key, value in resolved.items() if key not in WITHOUT_EFFECT}
+    tree = {key: value for key, value in as_first_recorded(resolved).items() if key not in WITHOUT_EFFECT}
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

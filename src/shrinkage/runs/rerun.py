@@ -11,6 +11,7 @@ from shrinkage.tracking.location import home, store_uri
 
 from . import identity, resume, yaml_text
 from .folder import Place
+from .old_configs import in_todays_names
 from .record import Record
 
 # Tags that tell under which circumstances a run came to its numbers.
@@ -81,8 +82,9 @@ def of_store(target: str, uri: str) -> Original:
     if None in texts:
         raise InputError(f"rerun={target}: {run.info.run_name} has no config.yaml among its artifacts")
     digests = {entry.tags[0].value: entry.dataset.digest for entry in run.inputs.dataset_inputs}
-    made = map(yaml_text.from_yaml, texts)
-    return Original(run.info.run_name, run.info.run_id, *made, run.data.metrics, run.data.tags, digests)
+    recorded, overrides = map(yaml_text.from_yaml, texts)
+    config = in_todays_names(recorded)
+    return Original(run.info.run_name, run.info.run_id, config, overrides, run.data.metrics, run.data.tags, digests)
 
 
 def verdict(original: Original, record: Record, digests: Mapping[str, str]) -> tuple[bool, str]:

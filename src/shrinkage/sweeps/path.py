@@ -15,8 +15,7 @@ from shrinkage.errors import InputError
 from shrinkage.optimum.certifier import certifier, note_on_columns, why_not
 from shrinkage.optimum.exact import lambda_max
 from shrinkage.runs import identity
-from shrinkage.tasks.auto import task_for
-from shrinkage.training.workshop import make, quieten
+from shrinkage.training.workshop import make, make_task, quieten
 
 LEAST_L1_RATIO = 0.001  # glmnet's: ridge has no λ_max, and takes that of an elastic net of so little L1
 RATIO = 0.001
@@ -65,11 +64,11 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
             cfg.data.refit = True
     datamodule = make(cfg.data, order_seed=0)
     datamodule.setup()
-    task = task_for(datamodule.kind, datamodule.classes, datamodule.scale)
+    task = make_task(cfg, datamodule)
     model = make(cfg.model, inputs=datamodule.inputs, outputs=task.outputs)
     penalty, optimizer = make(cfg.penalty), make(cfg.optimizer)(model.parameters())
     net = penalty.elastic_net(1.0)
-    reason = why_not(model, penalty, optimizer, 1.0, datamodule)
+    reason = why_not(model, task, penalty, optimizer, 1.0, datamodule)
     if net == (0.0, 0.0):
         notes = datamodule.notes + (note_on_columns(datamodule) if reason is None else [])
         return Path([0.0], CONVERGED if reason is None else {}, notes)

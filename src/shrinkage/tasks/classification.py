@@ -1,10 +1,15 @@
-"""TODO: what this file is."""
+"""Classification: one of several classes for every row, by cross-entropy."""
+
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import ConvexTask, Statistics
+from shrinkage.errors import InputError
+
+from .base import ConvexTask, Target
+from .metrics.accuracy import Accuracy
 
 NEWTON_STEPS = 20
 
@@ -12,9 +17,19 @@ NEWTON_STEPS = 20
 class Classification(ConvexTask):
     """Cross-entropy over classes 0 … k−1, in nats. Two classes share one logit (of class 1); more use a softmax."""
 
+    predicts: ClassVar = "classes"
+    standard: ClassVar = (Accuracy,)
+
     def __init__(self, classes: int) -> None:
+        super().__init__()
         self.outputs = 1 if classes == 2 else classes
         self.curvature = 0.25 if classes == 2 else 0.5
+
+    @classmethod
+    def for_target(cls, target: Target) -> "Classification":
+        if target.classes is None:
+            raise InputError("task=classification: the target of these data is a number; use task=auto, or data.task")
+        return cls(target.classes)
 
     def logits(self, output: Tensor) -> Tensor:
         """[n, classes], where one logit stands for two classes."""
@@ -61,16 +76,5 @@ class Classification(ConvexTask):
             return F.binary_cross_entropy_with_logits(output[:, 0], target.to(output.dtype), reduction="none")
         return F.cross_entropy(output, target, reduction="none")
 
-    def statistics(self, output: Tensor, target: Tensor) -> Statistics:
-        predicted = (output[:, 0] > 0).long() if self.outputs == 1 else output.argmax(dim=1)
-        return {
-            "rows": torch.ones_like(target, dtype=torch.float64).sum(),
-            "loss": self.losses(output.double(), target).sum(),
-            "correct": (predicted == target).double().sum(),
-        }
-
-    def metrics(self, statistics: Statistics) -> dict[str, Tensor]:
-        return {
-            "loss": statistics["loss"] / statistics["rows"],
-            "accuracy": statistics["correct"] / statistics["rows"],
-        }
+    def predictions(self, output: Tensor) -> Tensor:
+        return self.logits(output)

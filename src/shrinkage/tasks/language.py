@@ -1,23 +1,33 @@
-"""TODO: what this file is."""
+"""Language modelling: the next token of a text, by cross-entropy."""
 
-import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Statistics, Task
+from shrinkage.errors import InputError
+
+from .base import Target, Task
+from .metrics.accuracy import TokenAccuracy
+from .metrics.perplexity import BitsPerByte, Perplexity
 
 
 class LanguageModelling(Task):
-    """Cross-entropy of the next token over a vocabulary, in nats a token; a row is a window of tokens.
+    """Cross-entropy of the next token over a vocabulary, in nats a token; a row is a window of tokens."""
 
-    `perplexity` is exp(loss), `bits_per_byte` loss/ln 2, where a token is a byte; `accuracy` the share of tokens that
-    are the likeliest.
-    """
+    predicts: ClassVar = "tokens"
+    standard: ClassVar = (Perplexity, BitsPerByte, TokenAccuracy)
 
     def __init__(self, tokens: int) -> None:
+        super().__init__()
         self.outputs = tokens
+
+    @classmethod
+    def for_target(cls, target: Target) -> "LanguageModelling":
+        if target.kind != "language" or target.classes is None:
+            raise InputError("task=language: these data are no text to be continued; use task=auto")
+        return cls(target.classes)
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean over the tokens of each window: [n] from [n, context, tokens] and [n, context]."""
@@ -26,16 +36,6 @@ class LanguageModelling(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(output.flatten(0, 1), target.flatten())
 
-    def statistics(self, output: Tensor, target: Tensor) -> Statistics:
-        right = (output.argmax(dim=2) == target).double().mean(dim=1)
-        losses = self.losses(output.to(torch.promote_types(output.dtype, torch.float32)), target).double()
-        return {"rows": torch.ones_like(losses).sum(), "loss": losses.sum(), "correct": right.sum()}
-
-    def metrics(self, statistics: Statistics) -> dict[str, Tensor]:
-        loss = statistics["loss"] / statistics["rows"]
-        return {
-            "loss": loss,
-            "perplexity": loss.exp(),
-            "bits_per_byte": loss / math.log(2),
-            "accuracy": statistics["correct"] / statistics["rows"],
-        }
+    def precise(self, output: Tensor) -> Tensor:
+        """Single precision or better: in double precision the logits of a text would take too much memory."""
+        return output.to(torch.promote_types(output.dtype, torch.float32))

@@ -1,19 +1,42 @@
-"""TODO: what this file is."""
+"""Regression: a number for every row, by least squares."""
 
-import torch
+from typing import ClassVar
+
 from torch import Tensor
 
-from .base import ConvexTask, Statistics
+from shrinkage.errors import InputError
+
+from .base import ConvexTask, Target
+from .metrics.mae import MAE
+from .metrics.r2 import R2
+from .metrics.rmse import RMSE
 
 
 class Regression(ConvexTask):
-    """½ residual². `r2` is 1 − Σr²/Σ(y − ȳ)²; `rmse` and `mae` are in the user's own units (residual · scale)."""
+    """The loss of a row is ½ residual²."""
 
     outputs = 1
+    predicts: ClassVar = "numbers"
+    standard: ClassVar = (R2, RMSE, MAE)
     curvature = 1.0
 
     def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
         self.scale = scale
+
+    @classmethod
+    def for_target(cls, target: Target) -> "Regression":
+        if target.classes is not None:
+            raise InputError(
+                f"task=regression: the target of these data is one of {target.classes} classes; use task=auto"
+            )
+        return cls(target.scale)
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        return (output[:, 0] - target).square() / 2
+
+    def predictions(self, output: Tensor) -> Tensor:
+        return output[:, 0]
 
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
         return output - target[:, None]
@@ -23,27 +46,3 @@ class Regression(ConvexTask):
 
     def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
         return (target[:, None] - output).mean(dim=0)
-
-    def losses(self, output: Tensor, target: Tensor) -> Tensor:
-        return (output[:, 0] - target).square() / 2
-
-    def statistics(self, output: Tensor, target: Tensor) -> Statistics:
-        target = target.double()
-        residual = output[:, 0].double() - target
-        return {
-            "rows": torch.ones_like(target).sum(),
-            "loss": residual.square().sum() / 2,
-            "absolute": residual.abs().sum(),
-            "target": target.sum(),
-            "squared_target": target.square().sum(),
-        }
-
-    def metrics(self, statistics: Statistics) -> dict[str, Tensor]:
-        rows, loss = statistics["rows"], statistics["loss"]
-        variation = statistics["squared_target"] - statistics["target"].square() / rows
-        return {
-            "loss": loss / rows,
-            "r2": 1 - 2 * loss / variation,
-            "rmse": (2 * loss / rows).sqrt() * self.scale,
-            "mae": statistics["absolute"] / rows * self.scale,
-        }

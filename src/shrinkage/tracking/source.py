@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LARGER_IS_BETTER = "metrics.larger_is_better"  # a tag of every run: the names of its metrics of that direction
 INTERCEPT = "(intercept)"  # the feature of a bias, in coefficients.csv
 
 

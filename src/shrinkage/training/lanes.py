@@ -208,16 +208,37 @@ class LanesModule(PenalisedModule):
                 return self.each(one, weights).sum()
             return self.each(one, weights, x[self.order], y[self.order]).sum()
 
-    def statistics(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        def one(weights: Params, x: Tensor = x, y: Tensor = y) -> dict[str, Tensor]:
-            return self.task.statistics(functional_call(self.model, weights, (x,)), y)
+    def outputs(self, x: Tensor) -> Tensor:
+        """What each lane's model gives for some rows, [lanes, rows, …]."""
+
+        def one(weights: Params, x: Tensor = x) -> Tensor:
+            return functional_call(self.model, weights, (x,))
 
         weights = self.parameters_by_name()
         with sdpa_kernel(SDPBackend.MATH):
-            if not self.has_data:
-                return torch.vmap(one)(weights)
-            data = self.data[self.selected[0]]
-            return torch.vmap(one)(weights, x[data], y[data])
+            return (
+                torch.vmap(one)(weights, x[self.data[self.selected[0]]]) if self.has_data else torch.vmap(one)(weights)
+            )
+
+    def sums(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The task's sums over some rows, of each lane."""
+        if self.has_data:
+            return torch.vmap(self.task.sums)(output, y[self.data[self.selected[0]]])
+        return torch.vmap(self.task.sums, in_dims=(0, None))(output, y)
+
+    def measure_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The task's metrics from its sums over a part, of each lane."""
+        return torch.vmap(self.task.measure)(sums)
+
+    def measure_whole(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The task's metrics that need all rows of a part, [lanes] each; lane by lane, since sorting is no sum."""
+        output, target = torch.cat(list(outputs), dim=1), torch.cat(list(targets), dim=1 if self.has_data else 0)
+        data = self.data[self.selected[0]].tolist()
+        found = [
+            self.task.measure_whole(lane, target[k] if self.has_data else target)
+            for lane, k in zip(output, data, strict=True)
+        ]
+        return {name: torch.stack([each[name] for each in found]) for name in found[0]}
 
     @property
     def evaluation_rows(self) -> int:

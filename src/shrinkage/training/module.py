@@ -345,32 +345,55 @@ class PenalisedModule(L.LightningModule):
         training = self.model.training
         self.model.eval()
         sums: dict[str, Tensor] = {}
+        outputs: list[Tensor] = []
+        targets: list[Tensor] = []
         for batch in datamodule.evaluation_dataloader(part, self.evaluation_rows, share):
             x, y = self.trainer.strategy.batch_to_device(batch, self.device)
             x = self.trainer.precision_plugin.convert_input(x)
             with self.trainer.precision_plugin.forward_context():
-                statistics = self.statistics(x, y)
-            for name, value in statistics.items():
+                output = self.outputs(x)
+                found = self.sums(output, y)
+            for name, value in found.items():
                 sums[name] = sums[name] + value if name in sums else value
+            if self.task.needs_whole_part:
+                outputs.append(output)
+                targets.append(y)
         self.model.train(training)
         if share.size > 1:
             sums = {name: self.trainer.strategy.reduce(value, reduce_op="sum") for name, value in sums.items()}
-        return self.task.metrics(sums)
+        measured = self.measure_sums(sums)
+        if outputs:
+            measured |= self.measure_whole(outputs, targets)
+        return measured
 
     @property
     def evaluation_rows(self) -> int:
         """How many rows are evaluated at once."""
         return self.trainer.datamodule.rows_at_once
 
-    def statistics(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def outputs(self, x: Tensor) -> Tensor:
+        """What the model gives for some rows."""
+        return self.model(x)
+
+    def sums(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The task's sums over some rows."""
-        return self.task.statistics(self.model(x), y)
+        return self.task.sums(output, y)
+
+    def measure_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The task's metrics from its sums over a part."""
+        return self.task.measure(sums)
+
+    def measure_whole(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The task's metrics that need all rows of a part, from those of its batches."""
+        return self.task.measure_whole(torch.cat(list(outputs)), torch.cat(list(targets)))
 
 
 def defined(names: Iterable[str], values: Iterable[float]) -> dict[str, float]:
-    """Metrics by name; r2 is undefined where a part's target is constant, and left out."""
+    """Metrics by name. A task's metric that is not defined for a part, NaN, is left out; a loss that is NaN is not."""
     return {
-        name: value for name, value in zip(names, values, strict=True) if not (name == "val/r2" and math.isnan(value))
+        name: value
+        for name, value in zip(names, values, strict=True)
+        if not (math.isnan(value) and name.startswith("val/") and name != "val/loss")
     }
 
 

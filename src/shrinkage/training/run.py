@@ -320,7 +320,7 @@ def build(
         bar.on_train_start(trainer, module)  # for a polish alone, where the run was interrupted in it
     reason = workshop.certify(module, model, float(cfg.lambd))
     tags = equivalents(cfg, penalty, model, workshop.make_optimizer(model.parameters()), workshop.datamodule)
-    return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, tags)
+    return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, workshop.tags | tags)
 
 
 def train_as_other() -> None:

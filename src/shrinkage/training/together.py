@@ -93,7 +93,7 @@ def build_lanes(
         bar.on_train_start(trainer, module)  # for a polish alone, after a training that was interrupted in it
     model = models[seeds[0]]
     optimizer = workshop.make_optimizer(model.parameters())
-    tags = [equivalents(c, penalties[str(c.penalty)], model, optimizer, datamodule) for c in cfgs]
+    tags = [workshop.tags | equivalents(c, penalties[str(c.penalty)], model, optimizer, datamodule) for c in cfgs]
     return LanesTraining(cfg, datamodule, model, module, trainer, tags)
 
 

@@ -19,12 +19,15 @@ from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
 from shrinkage.optimum.certifier import certifier, why_not
 from shrinkage.penalties.base import Penalty
-from shrinkage.tasks.auto import task_for
+from shrinkage.tasks.base import Target, Task
+from shrinkage.tracking.source import LARGER_IS_BETTER
 
 from . import objective
 from .lanes import CannotShare
 from .module import PenalisedModule
 from .ranks import Ranks, check_devices
+
+SUMMANDS = ("penalty", "objective")  # of what training minimises, measured beside the task's metrics
 
 
 class Workshop:
@@ -38,9 +41,14 @@ class Workshop:
         self.cfg = cfg
         self.datamodule: DataModule = make(cfg.data, order_seed=cfg.seed)
         self.datamodule.setup()
-        self.task = task_for(self.datamodule.kind, self.datamodule.classes, self.datamodule.scale)
+        self.task = make_task(cfg, self.datamodule)
         self.make_optimizer = make(cfg.optimizer)
         self.schedule = make(cfg.schedule)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What every run records of its data and of its metrics."""
+        return self.datamodule.tags | {LARGER_IS_BETTER: " ".join(self.task.better_when_larger)}
 
     def data_of(self, orders: Sequence[tuple[int, int]]) -> tuple[DataModule, list[int], list[int] | None]:
         """The data for lanes, each of which has a data seed and an order seed.
@@ -109,7 +117,7 @@ class Workshop:
     def certify(self, module: PenalisedModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
         """Give the module what tells how far its optimum is; why there is nothing that could, else None."""
         optimizer = self.make_optimizer(model.parameters())
-        reason = why_not(model, module.penalty, optimizer, lambd, self.datamodule)
+        reason = why_not(model, self.task, module.penalty, optimizer, lambd, self.datamodule)
         if reason is not None:
             return reason
         exact = self.cfg.certificate == "exact"
@@ -118,6 +126,22 @@ class Workshop:
         module.until_gap, module.polish_steps = self.cfg.trainer.until_gap, self.cfg.polish
         module.certify_epochs = self.cfg.certificate == "epoch" or module.until_gap is not None
         return None
+
+
+def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
+    """The task of a config on its data, with the metrics that the config adds.
+
+    Raises InputError if the task does not suit the data, or no run would measure what `metric=` names.
+    """
+    task: Task = make(cfg.task)(Target(datamodule.kind, datamodule.classes, float(datamodule.scale)))
+    task.add_metrics(make(node) for node in cfg.metrics.values())
+    part, _, name = cfg.metric.partition("/")
+    if part in ("train", "val", "test") and name not in task.names and not (part == "train" and name in SUMMANDS):
+        raise InputError(
+            f"metric={cfg.metric}: no run measures it; of the {part} part there are "
+            f"{', '.join(f'{part}/{each}' for each in task.names)}; use metric=val/loss, or add one by metrics=[…]"
+        )
+    return task
 
 
 def make(node: DictConfig, **arguments: object) -> object:

@@ -1,0 +1,67 @@
+"""Areas under curves: how well scores put the rows of a class before all others."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .base import WholePartMetric
+
+
+def over_classes(score: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor) -> Tensor:
+    """A score of the second of two classes; of more classes the mean of one against the rest, over those that occur."""
+    logs = prediction.log_softmax(dim=-1)
+    if logs.shape[-1] == 2:
+        return score(logs[:, 1] - logs[:, 0], target == 1)
+    return torch.stack([score(logs[:, k], target == k) for k in range(logs.shape[-1])]).nanmean()
+
+
+class ROCAUC(WholePartMetric):
+    """The probability that a row of the class has a larger score than one of another class; ties count a half.
+
+    Of more than two classes, one against the rest, the mean. Not defined where a part has rows of one class alone.
+    Reference: Hanley & McNeil (1982), "The meaning and use of the area under a ROC curve".
+    """
+
+    name: ClassVar = "roc_auc"
+    larger_is_better: ClassVar = True
+    about: ClassVar = "area under the ROC curve"
+    predicts: ClassVar = "classes"
+
+    def value(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return over_classes(rank_probability, prediction, target)
+
+
+class PRAUC(WholePartMetric):
+    """Average precision, Σ (Rₙ − Rₙ₋₁)·Pₙ over the thresholds n, without interpolation.
+
+    Of more than two classes, one against the rest, the mean. Not defined where a class has no row.
+    """
+
+    name: ClassVar = "pr_auc"
+    larger_is_better: ClassVar = True
+    about: ClassVar = "average precision"
+    predicts: ClassVar = "classes"
+
+    def value(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return over_classes(average_precision, prediction, target)
+
+
+def rank_probability(score: Tensor, positive: Tensor) -> Tensor:
+    """(Σ ranks of the positive rows − P(P + 1)/2)/(P·N), with the mean rank for ties; NaN without both kinds."""
+    score = score.contiguous()
+    ordered = score.sort().values
+    below, upto = (torch.searchsorted(ordered, score, right=right) for right in (False, True))
+    ranks = (below + upto + 1).double() / 2
+    count = positive.double().sum()
+    return ((ranks * positive).sum() - count * (count + 1) / 2) / (count * (len(score) - count))
+
+
+def average_precision(score: Tensor, positive: Tensor) -> Tensor:
+    """The mean over the positive rows of the precision at their own score; NaN where there is none."""
+    score = score.contiguous()
+    found = score[positive]
+    at_least = len(score) - torch.searchsorted(score.sort().values, found, right=False)
+    right = len(found) - torch.searchsorted(found.sort().values, found, right=False)
+    return (right.double() / at_least.double()).mean()

@@ -1,0 +1,49 @@
+"""A metric: one number that tells how good predictions are, and in which direction."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+
+class Metric(ABC):
+    """One number for a part of the data. A subclass derives from `SumMetric` or from `WholePartMetric`.
+
+    name: how it is recorded, after `train/`, `val/` or `test/`. larger_is_better: its direction, which the choice of λ
+    follows. about: what a person should know of it, a few words. predicts: the kind of predictions it is about:
+    `numbers` [n], in the standardised units that the model is trained in; `classes`, the logits [n, classes]; `tokens`,
+    the logits [n, context, tokens]; or `anything`, where it looks at the loss alone. has_units: whether its value grows
+    in proportion to the unit of the target, in which case it is recorded in the user's own units.
+
+    A value that is not defined, such as r2 of a constant target, is NaN, and is not recorded.
+    """
+
+    name: ClassVar[str]
+    larger_is_better: ClassVar[bool]
+    about: ClassVar[str]
+    predicts: ClassVar[Literal["numbers", "classes", "tokens", "anything"]]
+    has_units: ClassVar[bool] = False
+
+
+class SumMetric(Metric):
+    """A metric that follows from sums over the rows, so that a part can be evaluated in batches.
+
+    Both methods are pure functions of tensors, because many models are evaluated at once by `torch.vmap`.
+    """
+
+    def sums(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        """Its own sums over some rows, by a name each; `rows` and `loss` are summed for every metric."""
+        return {}
+
+    @abstractmethod
+    def value(self, sums: Mapping[str, Tensor]) -> Tensor:
+        """The metric, 0-d, from its own sums, `rows` (how many there are) and `loss` (the summed data loss)."""
+
+
+class WholePartMetric(Metric):
+    """A metric that needs all predictions of a part at once, such as the area under a curve."""
+
+    @abstractmethod
+    def value(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The metric, 0-d, of all rows of a part."""
