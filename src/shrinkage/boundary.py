@@ -1,9 +1,14 @@
-"""TODO: what this file is."""
+"""Where an error becomes one line, without secrets, and an exit code.
+
+A person who typed something wrong, or whose store does not answer, gets `shrinkage: …` on stderr and never a traceback.
+Every other error is a defect, and shows its own.
+"""
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
@@ -14,27 +19,55 @@ from shrinkage.errors import InputError, TrackingError
 from shrinkage.machine.interrupt import interruptible
 from shrinkage.machine.secrets import masked
 
-if TYPE_CHECKING:
-    pass
+FAILED = 1  # the exit code of a command that could not do what was asked
 
 
 class Refused(CompactHydraException):
-    """An InputError on its way through a sweep: Hydra prints it without a traceback and exits with 1."""
+    """An error of a person's input inside a sweep. Hydra prints it without a traceback and exits with 1."""
 
     def __init__(self, error: object) -> None:
-        super().__init__(f"shrinkage: {error}")
+        super().__init__(one_line(error))
+
+
+def one_line(error: object) -> str:
+    """The words of an error as the command line shows them."""
+    return f"shrinkage: {masked(' '.join(line.strip() for line in str(error).splitlines()))}"
+
+
+def tell(error: object) -> None:
+    """Print an error that does not end the process."""
+    print(one_line(error), file=sys.stderr)
+
+
+def leave(error: object, code: int = FAILED) -> NoReturn:
+    """Print an error and end the process."""
+    tell(error)
+    raise SystemExit(code)
 
 
 @contextmanager
-def in_one_line() -> Iterator[None]:
-    """On bad input the command line gets one line and exit code 1, a sweep and everybody else Refused."""
+def command_in_one_line(code: int = FAILED) -> Iterator[None]:
+    """Run a command of its own: what cannot be done ends it in one line with this exit code, Ctrl-C with 130."""
+    try:
+        yield
+    except (InputError, TrackingError) as error:
+        leave(error, code)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+@contextmanager
+def job_in_one_line() -> Iterator[None]:
+    """Run what Hydra has called: bad input ends a single run in one line, and is raised as Refused in a sweep.
+
+    A full disk is a person's affair too. A signal inside ends the process as a shell expects, see `interruptible`.
+    """
     try:
         with interruptible():
             yield
     except (InputError, TrackingError, OmegaConfBaseException, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.ENOSPC:
             raise
-        words = masked(" ".join(line.strip() for line in str(error).splitlines()))
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:
-            raise SystemExit(f"shrinkage: {words}") from None
-        raise Refused(words) from None
+            raise SystemExit(one_line(error)) from None
+        raise Refused(error) from None

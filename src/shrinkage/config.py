@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import OmegaConfDumper
 from omegaconf.errors import OmegaConfBaseException
 
 from shrinkage.errors import InputError
-from shrinkage.runs.yaml_text import Dumper
 
 KEYS = {
     "data",
@@ -258,4 +256,3 @@ def step_unit(cfg: Mapping) -> str:
 
 
 # Quotes text that would be read back as a number.
-Dumper.add_representer(str, OmegaConfDumper.str_representer)

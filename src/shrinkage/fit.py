@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from shrinkage import config
-from shrinkage.boundary import in_one_line
+from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.report.summary import show_summary
 from shrinkage.runs import rerun, resume
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def fit(cfg: DictConfig) -> float:
     """Train one config and record it: the final val/loss, which a sweeper may minimise; train/loss without a val part.
 
-    Under early stopping the final weights are the best ones. Bad input is refused `in_one_line`.
+    Under early stopping the final weights are the best ones. Bad input is refused `job_in_one_line`.
     """
-    with in_one_line():
+    with job_in_one_line():
         return train(cfg)
 
 

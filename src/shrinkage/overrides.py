@@ -7,7 +7,6 @@ is no plain word needs quotes as well: letters beyond ASCII, commas, parentheses
 import os
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser, create_
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import OverrideParseException
 
+from shrinkage.boundary import leave
 from shrinkage.errors import InputError
-from shrinkage.machine.secrets import masked
 
 PLAIN = re.compile(r"[\w/\\+.$%*@?|: -]", re.ASCII)  # what Hydra reads in a value without quotes
 SPECIAL = re.compile(r'["$`!\\]')  # what a shell changes between double quotes
@@ -36,7 +35,7 @@ def check_typed(arguments: Sequence[str]) -> None:
         except OverrideParseException as error:
             reason = str(error)
         if reason is not None:
-            sys.exit(f"shrinkage: {masked(str(InputError(advice(typed, place, reason))))}")
+            leave(InputError(advice(typed, place, reason)))
 
 
 def advice(typed: Sequence[str], place: int, reason: str) -> str:

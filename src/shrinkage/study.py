@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from shrinkage import config
-from shrinkage.boundary import in_one_line
+from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.runs.folder import Place
 from shrinkage.runs.membership import Membership
@@ -12,7 +12,7 @@ from shrinkage.runs.record import Record, recorded
 
 def study(cfg: DictConfig) -> None:
     """Answer the study's question, print the answer and record tables and figures. Bad input is refused as in `fit`."""
-    with in_one_line():
+    with job_in_one_line():
         config.complete(cfg)
         record = Record(cfg, Place.of_this_job(), Membership.of_this_job())
         try:

@@ -16,9 +16,9 @@ from shrinkage.optimum.exact import memory_of_the_start, optimum
 from shrinkage.optimum.problem import Problem
 from shrinkage.penalties.l2 import L2
 from shrinkage.tasks.auto import task_for
+from shrinkage.tasks.base import Target
 from shrinkage.tasks.regression import Regression
 from shrinkage.training import objective
-from shrinkage.tasks.base import Target
 
 STRENGTH = st.one_of(st.just(0.0), st.floats(-3, 0.5).map(lambda exponent: 10**exponent))
 

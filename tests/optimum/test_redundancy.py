@@ -17,6 +17,7 @@ from shrinkage.optimum.problem import Problem
 from shrinkage.optimum.redundancy import centred, combinations, sparsest
 from shrinkage.sweeps.path import CONVERGED, path
 from shrinkage.tasks.auto import task_for
+from shrinkage.tasks.base import Target
 
 
 @st.composite
@@ -70,7 +71,7 @@ def test_any_weights_keep_their_loss_and_no_larger_penalty(case: tuple, classes:
     """Far from an optimum too; and of one output, what has been moved once moves no more."""
     x, random = case
     y = random.normal(size=len(x)) if classes is None else np.arange(len(x)) % classes
-    problem = Problem(torch.from_numpy(x + 1), torch.from_numpy(y), task_for("rows", classes, 1.0), "free")
+    problem = Problem(torch.from_numpy(x + 1), torch.from_numpy(y), task_for(Target(classes=classes)), "free")
     weight = random.normal(size=(problem.task.outputs, x.shape[1])) * (random.random(x.shape[1]) < 0.7)
     weight = torch.from_numpy(weight)
     found, _ = problem.sparsest(weight)
@@ -81,7 +82,7 @@ def test_any_weights_keep_their_loss_and_no_larger_penalty(case: tuple, classes:
     assert objective(found) <= objective(weight) * (1 + 1e-9)
     if len(weight) == 1:
         torch.testing.assert_close(problem.sparsest(found)[0], found, rtol=0, atol=1e-8)
-    independent = Problem(torch.eye(9).double()[:, :4], torch.arange(9) % 2, task_for("rows", 2, 1.0), "free")
+    independent = Problem(torch.eye(9).double()[:, :4], torch.arange(9) % 2, task_for(Target(classes=2)), "free")
     weight = torch.tensor([[0.1, 0.0, -2.0, 3.0]], dtype=torch.float64)
     assert independent.sparsest(weight)[0].equal(weight)
 
@@ -115,7 +116,7 @@ def test_lanes_end_where_each_would_alone_though_their_starts_differ() -> None:
     random = np.random.default_rng(1)
     z = random.normal(size=(40, 4))
     x, y = np.column_stack([z, z[:, ::-1], z[:, :1] + z[:, 1:2]]), z[:, 0] - z[:, 1] + random.normal(size=40)
-    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for("rows", None, 1.0), "free")
+    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), task_for(Target(classes=None)), "free")
     certifier = Certifier(problem, 1.0, None, exact=False)
     best = optimum(x, y, None, 0.1, 0.0)
     assert not best.unique

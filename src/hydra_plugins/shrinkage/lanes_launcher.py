@@ -61,9 +61,9 @@ class LanesLauncher(SweepLauncher):
             yield
             return
 
-        from shrinkage.boundary import in_one_line
+        from shrinkage.boundary import job_in_one_line
 
-        with in_one_line():
+        with job_in_one_line():
             if self.engine != "ray":
                 raise InputError(
                     f"hydra.launcher.engine={self.engine}: must be null, for this process, or ray; use "

@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from hydra_plugins.shrinkage.grid_sweeper import GridSweeper
+from shrinkage.boundary import command_in_one_line
 from shrinkage.config import number, whole
 from shrinkage.errors import InputError
 from shrinkage.runs.membership import Membership
@@ -33,7 +34,7 @@ class PathSweeper(GridSweeper):
 
     def jobs(self, overrides: list[Override]) -> list[list[str]]:
         jobs = super().jobs(overrides)
-        try:
+        with command_in_one_line():
             self.check(overrides)
 
             from shrinkage.sweeps import path
@@ -41,8 +42,6 @@ class PathSweeper(GridSweeper):
             paths = self.paths(jobs)
             self.tell_lambda_max(jobs, paths)
             return path.expanded(jobs, paths)
-        except InputError as error:
-            sys.exit(f"shrinkage: {error}")
 
     def check(self, overrides: list[Override]) -> None:
         """Raises InputError for what is no path, before anything heavy is imported."""

@@ -42,9 +42,9 @@ class RayLauncher(SweepLauncher):
 @contextmanager
 def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Iterator[None]:
     """A cluster that can do a sweep's work. Bad input is refused in one line."""
-    from shrinkage.boundary import in_one_line
+    from shrinkage.boundary import job_in_one_line
 
-    with in_one_line():
+    with job_in_one_line():
         try:
             from shrinkage.sweeps import cluster
         except ModuleNotFoundError:

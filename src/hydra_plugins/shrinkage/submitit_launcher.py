@@ -48,9 +48,9 @@ class SubmititLauncher(SweepLauncher):
         self.at_once = at_once or os.cpu_count() or 1
 
     def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
-        from shrinkage.boundary import in_one_line
+        from shrinkage.boundary import job_in_one_line
 
-        with in_one_line():
+        with job_in_one_line():
             executor = self.executor(folder)
             waiting, running, done = list(numbered), {}, {}
             try:

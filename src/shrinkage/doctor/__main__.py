@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shrinkage.boundary import command_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.tracking.journal import JOURNALS
 from shrinkage.tracking.location import ENVIRONMENT, sqlite_path, store_uri
@@ -75,17 +76,12 @@ def main() -> None:
     for name, value in (ENVIRONMENT | QUIET).items():
         os.environ.setdefault(name, value)
     sys.stdout.reconfigure(errors="replace")
-    try:
+    with command_in_one_line(code=Level.ERROR):
         place = Place(store_uri(given.store, Path.cwd()), Path.cwd(), given.store is not None)
         if given.mend:
             mend(given.mend, place)
         else:
             sys.exit(examine(place))
-    except InputError as refused:
-        print(f"shrinkage: {refused}", file=sys.stderr)
-        sys.exit(Level.ERROR)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def mend(name: str, place: Place) -> None:

@@ -10,10 +10,10 @@
 import argparse
 import contextlib
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shrinkage.boundary import command_in_one_line, leave
 from shrinkage.errors import InputError
 
 L2, L1, ELASTIC_NET = "l2", "l1", "elastic_net"
@@ -332,13 +332,12 @@ def main() -> None:
         ("--l1-ratio", given.l1_ratio, 0 <= given.l1_ratio <= 1, "must be 0 ≤ ρ ≤ 1"),
     ):
         if not holds:
-            sys.exit(f"shrinkage: {name}={value}: {rule}")
+            leave(f"{name}={value}: {rule}")
     setting = Setting(given.rows, given.classes, given.momentum, given.noise_variance, given.l1_ratio, given.target_sd)
-    try:
-        lambd = here(given.given_as, given.penalty, given.value, setting) if given.given_as else given.value
-    except InputError as error:
-        sys.exit(f"shrinkage: {error}")
-    show(given.penalty, lambd, setting)
+    with command_in_one_line():
+        theirs = given.given_as
+        lambd = here(theirs, given.penalty, given.value, setting) if theirs else given.value
+        show(given.penalty, lambd, setting)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shrinkage.boundary import command_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.tracking.location import run_page, runs_page, store_uri
 
@@ -53,12 +54,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    try:
+    with command_in_one_line():
         report(given)
-    except InputError as error:
-        sys.exit(f"shrinkage: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def report(given: argparse.Namespace) -> None:

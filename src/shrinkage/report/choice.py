@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 
 from shrinkage.errors import InputError
-from shrinkage.runs.membership import AT_LAMBDA_MAX
-from shrinkage.tracking.source import LARGER_IS_BETTER
+from shrinkage.tracking.source import AT_LAMBDA_MAX, LARGER_IS_BETTER
 
 from .answer import Answer, Refit, Setting, listed, short, symbol
 from .comparison import compared, generated, overlap

@@ -13,7 +13,6 @@ from pathlib import Path
 
 VARIABLE = "SHRINKAGE_SWEEP"
 SWEEP, RESULTS = "sweep.json", "results.jsonl"
-AT_LAMBDA_MAX = "path.lambda_max"  # tag of a run whose λ is the λ_max that its path begins at
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from shrinkage.boundary import tell
 from shrinkage.errors import TrackingError
 from shrinkage.machine.clock import now
 from shrinkage.machine.disk import patiently
@@ -19,10 +19,11 @@ from shrinkage.machine.secrets import masked, masked_tree, masked_values
 from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import Journal
 from shrinkage.tracking.location import home, store_uri
+from shrinkage.tracking.source import AT_LAMBDA_MAX
 
 from . import identity, yaml_text
 from .folder import ABOUT, Place
-from .membership import AT_LAMBDA_MAX, Membership
+from .membership import Membership
 from .provenance import run_tags
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ class Record:
                 model = self.client.models.get(self.journal.id, {})
                 self.tags |= {f"model.{key}": value for key, value in model.items() if value is not None}
                 if "error" in model and model["error"] is not None:
-                    print(f"shrinkage: the model was not kept: {model['error']}", file=sys.stderr)
+                    tell(f"the model was not kept: {model['error']}")
                 if self.sweep is None:
                     print(f"\n{self.status}. {self.client.where(self.journal)}")
                     if model.get("registered"):
@@ -231,7 +232,7 @@ class Record:
             if finished:
                 self.status, self.error = "FAILED", str(error)
                 raise
-            print(f"shrinkage: {error}", file=sys.stderr)  # what stopped the run goes before
+            tell(error)  # what stopped the run goes before
         finally:
             self.report()
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from shrinkage.boundary import command_in_one_line, tell
 from shrinkage.config import root_of
 from shrinkage.errors import InputError, TrackingError
 from shrinkage.machine.interrupt import SIGNALS, leave, left
-from shrinkage.machine.secrets import masked
 from shrinkage.runs import resume
 from shrinkage.runs.identity import COMMAND, setting
 from shrinkage.runs.membership import SWEEP, Membership
@@ -61,10 +61,8 @@ class Sweep(Callback):
             signal.signal(signum, leave)
         folder = Path(config.hydra.sweep.dir).resolve()
         earlier = Membership.of(folder) if (folder / SWEEP).exists() else None
-        try:
+        with command_in_one_line():
             parent = self.begin_parent(config, folder, earlier) if config.tracking.enabled else None
-        except (InputError, TrackingError) as error:
-            sys.exit(f"shrinkage: {masked(str(error))}")
         self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1)
         self.membership.found(resume.command(config))
         atexit.register(self.end_at_exit)
@@ -156,7 +154,7 @@ class Sweep(Callback):
             self.client.end(self.journal, status)
             self.client.wait_for(self.journal)
         except (InputError, TrackingError) as error:
-            print(f"shrinkage: {error}", file=sys.stderr)
+            tell(error)
         finally:
             self.tell_address(status, has_jobs, has_finished)
 
@@ -257,7 +255,7 @@ class Sweep(Callback):
         )
         told = [result for result in self.membership.results() if Path(result["folder"]) == folder]
         if ended.returncode or not told:
-            print("shrinkage: the refit did not finish; its command is above", file=sys.stderr)
+            tell("the refit did not finish; its command is above")
             return None
         (result,) = told
         tests = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))

@@ -22,6 +22,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from shrinkage.boundary import tell
 from shrinkage.errors import InputError
 from shrinkage.machine.interrupt import SIGNALS
 
@@ -82,7 +83,7 @@ def watch(head: str, left: threading.Event) -> None:
             failed += 1
     if failed == LOOKS:
         lost.set()
-        print("shrinkage: the head of the Ray cluster has died, and the sweep stops", file=sys.stderr)
+        tell("the head of the Ray cluster has died, and the sweep stops")
         os.kill(os.getpid(), signal.SIGTERM)
 
 

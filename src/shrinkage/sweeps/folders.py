@@ -1,15 +1,14 @@
 """The folder of a run or sweep, looked at before Hydra uses it."""
 
 import os
-import sys
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, flag_override
 
+from shrinkage.boundary import command_in_one_line, leave
 from shrinkage.config import root_of
 from shrinkage.errors import InputError
-from shrinkage.machine.secrets import masked
 from shrinkage.runs import resume
 from shrinkage.runs.membership import Membership
 from shrinkage.tracking.location import store_uri
@@ -20,18 +19,14 @@ class Folders(Callback):
     goes on in its own."""
 
     def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
-        try:
+        with command_in_one_line():
             if config.resume is not None:
                 redirect_run(config)
-        except InputError as error:
-            sys.exit(f"shrinkage: {masked(str(error))}")
         check_writable(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
-        try:
+        with command_in_one_line():
             redirect_sweep(config)
-        except InputError as error:
-            sys.exit(f"shrinkage: {masked(str(error))}")
         check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
 
 
@@ -74,4 +69,4 @@ def check_writable(folder: Path, key: str) -> None:
     except OSError as error:
         reason = error.strerror
     if reason:
-        sys.exit(f"shrinkage: {key}={folder}: cannot be written ({reason}); run from a folder that can, or set {key}=…")
+        leave(f"{key}={folder}: cannot be written ({reason}); run from a folder that can, or set {key}=…")

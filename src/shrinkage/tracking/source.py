@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 
 LARGER_IS_BETTER = "metrics.larger_is_better"  # a tag of every run: the names of its metrics of that direction
+AT_LAMBDA_MAX = "path.lambda_max"  # tag of a run whose λ is the λ_max that its path begins at
 INTERCEPT = "(intercept)"  # the feature of a bias, in coefficients.csv
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shrinkage.boundary import command_in_one_line, tell
 from shrinkage.errors import InputError
 from shrinkage.machine.process import Process
 from shrinkage.machine.secrets import masked
@@ -109,12 +110,8 @@ def main() -> None:
     given = arguments()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    try:
+    with command_in_one_line():
         sys.exit(sync(given.paths, store_uri(given.store, Path.cwd()), given.experiment))
-    except InputError as error:
-        sys.exit(f"shrinkage: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def named(paths: list[Path]) -> list[Story | InputError]:
@@ -139,11 +136,11 @@ def sync(paths: list[Path], uri: str, experiment: str | None) -> int:
             here = ours if is_ours else going_on
             (others if not paths and each.store != masked(uri) else here).append(each)
     for error in unread:
-        print(f"shrinkage: {error}", file=sys.stderr)
+        tell(error)
     brought, left = deliver(ours, uri, experiment, beside)
     print(f"{brought} runs brought into {masked(uri)}" + (f"; {len(left)} are not, and wait" if left else ""))
     for reason in dict.fromkeys(left):
-        print(f"shrinkage: {reason}", file=sys.stderr)
+        tell(reason)
     if going_on:
         print(f"{len(going_on)} runs are still going on, and see to it themselves")
     for store in dict.fromkeys(each.store for each in others):
