@@ -61,6 +61,7 @@ BOOLEANS = (
     "tracking.enabled",
     "data.standardize",
     "data.refit",
+    "data.tidy",
     "model.bias",
     "optimizer.nesterov",
     "skip_finished",

@@ -49,8 +49,10 @@ class CsvFormat:
     def __post_init__(self) -> None:
         for key, names in SIGNS.items():
             value = getattr(self, key)
-            is_sign = isinstance(value, str) and len(value) == 1 and key in ("separator", "comment")
-            if not (value == "auto" or value in names or value in names.values() or is_sign):
+            is_sign = (
+                key in ("separator", "comment") and isinstance(value, str) and len(value) == 1 and value not in "\r\n"
+            )
+            if not (isinstance(value, str) and (value in ("auto", *names, *names.values()) or is_sign)):
                 raise InputError(f"data.{key}={shown(value)}: must be one of auto, {', '.join(names)}; use auto")
         if self.sign("decimal") is not None and self.sign("decimal") == self.sign("thousands"):
             raise InputError(

@@ -342,10 +342,10 @@ class TableFile(TabularData):
                 f"in one way alone, and is read as text, its values as {kind}; dates are written as 2026-01-31."
             )
         elif others and 2 * almost > len(texts):
-            rows = int(counts.iloc[others].sum())
+            rows, verb = int(counts.iloc[others].sum()), "are" if len(others) > 1 else "is"
             found.append(
                 f"column {quoted(name)} is read as text, its values as {kind}, since {quoted(texts[others[0]])} "
-                f"{'and others, ' * (len(others) > 1)}in {rows} of {len(column)} rows {'are' if rows > 1 else 'is'} no "
+                f"{'and others, ' * (len(others) > 1)}in {rows} of {len(column)} rows {verb} no "
                 "number; numbers are written as 1234.5, and a gap is an empty cell."
             )
         elif name != self.target and len(column) > FEW and 2 * len(texts) > len(column):
