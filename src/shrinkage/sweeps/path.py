@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shrinkage import config
 from shrinkage.errors import InputError
-from shrinkage.optimum.certifier import certifier, note_on_columns, why_not
+from shrinkage.optimum.certifier import make_certifier, note_on_columns, why_not
 from shrinkage.optimum.exact import lambda_max
 from shrinkage.runs import identity
 from shrinkage.training.workshop import make, make_task, quieten
@@ -80,7 +80,7 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
                 "hydra.sweeper.ratio times it"
             )
         return Path(geometric(largest, ratio or RATIO, num, zero), {}, datamodule.notes)
-    problem = certifier(model, task, penalty, optimizer, datamodule, exact=False)
+    problem = make_certifier(model, task, penalty, optimizer, datamodule, exact=False)
     x, y = problem.x, problem.y
     if "val" in datamodule.parts:  # data that cannot be split anew
         val = datamodule.parts["val"]

@@ -17,7 +17,7 @@ from torch import nn
 
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
-from shrinkage.optimum.certifier import certifier, why_not
+from shrinkage.optimum.certifier import make_certifier, why_not
 from shrinkage.penalties.base import Penalty
 from shrinkage.tasks.base import Target, Task
 from shrinkage.tracking.source import LARGER_IS_BETTER
@@ -122,7 +122,9 @@ class Workshop:
             return reason
         exact = self.cfg.certificate == "exact"
         raw = self.cfg.data.get("standardize") is False
-        module.certifier = certifier(model, self.task, module.penalty, optimizer, self.datamodule, exact, problems, raw)
+        module.certifier = make_certifier(
+            model, self.task, module.penalty, optimizer, self.datamodule, exact, problems, raw
+        )
         module.until_gap, module.polish_steps = self.cfg.trainer.until_gap, self.cfg.polish
         module.certify_epochs = self.cfg.certificate == "epoch" or module.until_gap is not None
         return None
