@@ -120,7 +120,7 @@ def test_one_fast_run(overrides: list[str], tmp_path: Path) -> None:
     training = build(config(*overrides, "trainer.max_epochs=1", "lambd=0.01"), tmp_path)
     training.run()
     measured = training.module.measured
-    assert [step for step, _ in training.module.history] == [0, 1]
+    assert [moment.step for moment in training.module.history] == [0, 1]
     assert all(np.isfinite(value) for value in measured.values())
     assert measured["train/objective"] == pytest.approx(measured["train/loss"] + measured["train/penalty"])
     assert ("test/loss" in training.test) == ("test" in training.datamodule.parts)

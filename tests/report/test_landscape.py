@@ -30,7 +30,7 @@ def trained(folder: Path, *overrides: str) -> Training:
 def test_a_convex_run_has_its_picture(overrides: list[str], title: str, tmp_path: Path) -> None:
     training = trained(tmp_path, *overrides)
     figure = training.landscape()
-    assert title in figure.axes[0].get_title() and len(training.module.path) == 4
+    assert title in figure.axes[0].get_title() and len(training.module.trajectory) == 4
     figure.savefig(tmp_path / "objective.png")
 
 

@@ -28,9 +28,9 @@ from shrinkage.runs.membership import VARIABLE, Membership
 from shrinkage.runs.record import Record
 from shrinkage.studies.base import varied
 from shrinkage.training import checkpoints
-from shrinkage.training.lanes import Lane
+from shrinkage.training.lane import Lane
+from shrinkage.training.lanes_training import LanesTraining, build_lanes
 from shrinkage.training.run import Training, build
-from shrinkage.training.together import LanesTraining, build_lanes
 from shrinkage.training.workshop import Workshop
 
 
@@ -96,13 +96,15 @@ def assert_same(ours: object, theirs: object, at: str = "") -> None:
 
 
 def end_of(training: Training) -> dict[str, object]:
-    """All that a run comes to, and its files."""
+    """All that a run comes to, and its files, but the time of day."""
     module, kept = training.module, training.checkpoints
     files = {path.name: torch.load(path, weights_only=True) for path in kept.files}
+    for file in files.values():
+        file.get("course", {}).pop("times", None)
     return {
         "weights": dict(module.model.state_dict()),
-        "history": module.history,
-        "path": module.path,
+        "history": [(moment.step, moment.metrics) for moment in module.history],
+        "trajectory": module.trajectory,
         "measured": module.measured,
         "test": training.test,
         "conclusion": training.conclusion,
@@ -202,7 +204,7 @@ def running(checkpoint: Path) -> set[int]:
 
 def end_of_lane(lane: Lane) -> dict[str, object]:
     """All but the time of day."""
-    history = [(step, measured) for step, _, measured in lane.history]
+    history = [(moment.step, moment.metrics) for moment in lane.history]
     return vars(lane) | {"history": history, "error": str(lane.error)}
 
 
@@ -270,7 +272,7 @@ def test_what_a_lane_leaves_behind_loads_without_unpickling_and_says_that_it_is_
 def test_metrics_that_are_undefined_at_some_steps_stay_out(tmp_path: Path) -> None:
     training = build(config("trainer.max_epochs=3"), tmp_path)
     training.run()
-    del training.module.history[1][1]["val/r2"]
+    del training.module.history[1].metrics["val/r2"]
     path = tmp_path / "again.ckpt"
     checkpoints.save(checkpoints.held(training.trainer), path)
     again = build(config("trainer.max_epochs=3"), tmp_path)

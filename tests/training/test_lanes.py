@@ -14,9 +14,11 @@ from torch import nn
 
 from shrinkage.errors import InputError
 from shrinkage.studies.base import varied
-from shrinkage.training.lanes import CannotShare, Lane, thinned
+from shrinkage.training.history import thinned
+from shrinkage.training.lane import Lane
+from shrinkage.training.lanes_training import build_lanes, lanes_that_fit
 from shrinkage.training.run import Training, best_metrics, build
-from shrinkage.training.together import build_lanes, lanes_that_fit
+from shrinkage.training.sharing import CannotShare
 from shrinkage.training.workshop import Workshop, make
 
 OPTIMIZERS = {
@@ -50,9 +52,9 @@ def assert_equal(lane: Lane, training: Training, tolerance: float) -> None:
         assert ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
 
     history = training.module.history
-    assert [step for step, _, _ in lane.history] == [step for step, _ in history]
-    for (_, _, ours), (_, theirs) in zip(lane.history, history, strict=True):
-        close(ours, theirs)
+    assert [moment.step for moment in lane.history] == [moment.step for moment in history]
+    for ours, theirs in zip(lane.history, history, strict=True):
+        close(ours.metrics, theirs.metrics)
     close(lane.measured, training.module.measured)
     close(lane.test, training.test)
     # One optimum may be cheap where those of all lanes together are not.

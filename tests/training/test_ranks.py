@@ -40,8 +40,8 @@ def trained(folder: Path, *overrides: str) -> Training:
 def test_two_processes_come_to_what_one_comes_to(case: str, tmp_path: Path) -> None:
     one, two = (trained(tmp_path / name, *CASES[case], f"trainer={name}") for name in ("cpu", "ddp"))
     assert not torch.distributed.is_initialized()
-    assert [step for step, _ in one.module.history] == [step for step, _ in two.module.history]
-    for (_, ours), (_, theirs) in zip(two.module.history, one.module.history, strict=True):
+    assert [moment.step for moment in one.module.history] == [moment.step for moment in two.module.history]
+    for (_, _, ours), (_, _, theirs) in zip(two.module.history, one.module.history, strict=True):
         # The loss of a batch is summed in another order, and nothing else is different.
         assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
     assert two.test == pytest.approx(one.test, rel=1e-9)

@@ -24,7 +24,7 @@ from shrinkage.runs.membership import Membership
 
 if TYPE_CHECKING:
     from shrinkage.fit_lanes import Outcome
-    from shrinkage.training.lanes import CannotShare
+    from shrinkage.training.sharing import CannotShare
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class LanesLauncher(SweepLauncher):
         if not groups:
             return
 
-        from shrinkage.training.lanes import CannotShare
+        from shrinkage.training.sharing import CannotShare
 
         for group, found in self.trained(groups):
             if isinstance(found, CannotShare):
@@ -139,7 +139,7 @@ class LanesLauncher(SweepLauncher):
             return
 
         from shrinkage.fit_lanes import fit_lanes
-        from shrinkage.training.lanes import CannotShare
+        from shrinkage.training.sharing import CannotShare
 
         for group in groups:
             try:

@@ -41,7 +41,7 @@ class PathSweeper(GridSweeper):
 
             paths = self.paths(jobs)
             self.tell_lambda_max(jobs, paths)
-            return path.expanded(jobs, paths)
+            return path.jobs_along(jobs, paths)
 
     def check(self, overrides: list[Override]) -> None:
         """Raises InputError for what is no path, before anything heavy is imported."""
@@ -66,7 +66,9 @@ class PathSweeper(GridSweeper):
         sweep, composer = Membership.of_this_job(), Composer(self.hydra_context, self.config)
         if sweep is not None:
             first = [
-                path.expanded([job], [along])[0] for job, along in zip(jobs, paths, strict=True) if along.at_lambda_max
+                path.jobs_along([job], [along])[0]
+                for job, along in zip(jobs, paths, strict=True)
+                if along.at_lambda_max
             ]
             sweep.expect_at_lambda_max(self.fingerprint(composer, job, number) for number, job in enumerate(first))
 
@@ -78,10 +80,10 @@ class PathSweeper(GridSweeper):
         found, paths = {}, []
         for index, job in enumerate(jobs):
             cfg = composer.resolved(job, composer.hydra(job, index))
-            kind = path.kind(cfg)
-            if kind not in found:
-                found[kind] = path.path(cfg, self.num, self.ratio, self.max, self.zero)
-            paths.append(found[kind])
+            key = path.path_key(cfg)
+            if key not in found:
+                found[key] = path.lambda_path(cfg, self.num, self.ratio, self.max, self.zero)
+            paths.append(found[key])
         for note in dict.fromkeys(note for along in found.values() for note in along.notes):
             print(f"note: {note}", file=sys.stderr)
         return paths

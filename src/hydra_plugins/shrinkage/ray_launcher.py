@@ -22,7 +22,7 @@ from shrinkage.sweeps.compose import Composer
 if TYPE_CHECKING:
     from hydra_plugins.shrinkage.jobs import Group
     from shrinkage.fit_lanes import Outcome
-    from shrinkage.training.lanes import CannotShare
+    from shrinkage.training.sharing import CannotShare
 
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def train_groups(
     """What becomes of each group's parts, in the order in which they end."""
     from shrinkage.fit_lanes import Outcome
     from shrinkage.sweeps import cluster
-    from shrinkage.training.lanes import CannotShare
+    from shrinkage.training.sharing import CannotShare
 
     places = cluster.places(resources)
     parts = [part for group in groups for part in group.parts(max_lanes or -(-len(group.cfgs) // places))]
