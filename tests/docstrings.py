@@ -1,12 +1,12 @@
 """Which functions do other rooms use, do they have a docstring, and does it name the InputError that they raise?
 
 `python tests/docstrings.py [ROOT]` prints those that do not, by room. All is read from the syntax; nothing is imported
-but the bases of other libraries. A room is a file or a package directly under `shrinkage`, and each of the other packages.
+but the bases of other libraries. A room is a file or a package directly under `shrinkage`, and each other package.
 
 A function or class is used by another room where a file there imports it or reads it from an imported module. A method
 or property is, where a file of another room has an attribute of its name: the type is not known, so this asks for a
-little too much. A function raises InputError where it does so itself or calls a function or method of its own room that does,
-outside of a `try` that catches it.
+little too much. A function raises InputError where it does so itself or calls a function or method of its own room that
+does, outside of a `try` that catches it.
 """
 
 import ast
