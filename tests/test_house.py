@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from conftest import ROOT
+from docstrings import House, by_room
 
 
 def test_arrows_point_one_way() -> None:
@@ -17,6 +18,61 @@ def test_style() -> None:
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+
+
+def test_what_other_rooms_use_is_explained_and_names_the_error_it_raises() -> None:
+    house = House(ROOT)
+    assert len(house.used) > 400
+    assert not by_room(house.without_a_docstring())
+    assert not by_room(house.silent_about_their_error())
+
+
+def test_a_missing_docstring_and_an_error_that_is_not_named_are_found(tmp_path: Path) -> None:
+    files = {
+        "shrinkage/errors.py": "class InputError(ValueError):\n    'Somebody typed it.'",
+        "shrinkage/kitchen.py": """
+from .errors import InputError
+
+def refused(words) -> InputError: return InputError(words)
+def check(value):
+    "Check a value."
+    raise refused(value)
+def cook(value):
+    "Cook. Raises InputError where the value is wrong."
+    check(value)
+def taste(value):
+    "Taste without complaint."
+    try:
+        check(value)
+    except InputError:
+        pass
+def _season(value): check(value)
+class Pan:
+    "A pan."
+    def __init__(self, size): check(size)
+    def fry(self): return self
+    def hidden(self): return self
+class Small(Pan):
+    def fry(self): return None
+""",
+        "shrinkage/table.py": """
+from . import kitchen
+from .kitchen import cook
+
+def lay(): return kitchen.check, cook, kitchen.taste, kitchen.Pan(3).fry(), kitchen.Small
+""",
+    }
+    for name, text in files.items():
+        (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "src" / name).write_text(text, encoding="utf-8")
+    house = House(tmp_path)
+    kitchen = "shrinkage.kitchen."
+    assert {definition.name for definition in house.without_a_docstring()} == {
+        *(kitchen + name for name in ("Pan.fry", "Small.fry", "Small"))
+    }
+    assert {definition.name for definition in house.silent_about_their_error()} == {
+        *(kitchen + name for name in ("check", "Pan"))
+    }
 
 
 def test_help_names_the_groups_and_the_first_commands() -> None:
