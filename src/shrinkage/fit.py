@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from shrinkage import config
+from shrinkage import config, rules
 from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.report.summary import show_summary
@@ -33,7 +33,7 @@ def fit(cfg: DictConfig) -> float:
 
 
 def train(cfg: DictConfig) -> float:
-    config.complete(cfg)
+    rules.complete(cfg)
     place, sweep = Place.of_this_job(), Membership.of_this_job()
     if sweep is not None:
         (done,) = resume.finished([(cfg, place.folder)], sweep)
@@ -49,7 +49,9 @@ def train(cfg: DictConfig) -> float:
     record = Record(cfg, place, sweep, earlier)
     try:
         with recorded([record]), ExitStack() as stack:
-            config.check(cfg)
+            if earlier is None and original is None:
+                rules.check_keys(cfg)
+            rules.check(cfg)
             record.connect()
 
             from shrinkage.runs.export import coefficients, write_model

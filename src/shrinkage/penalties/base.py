@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from shrinkage.checks import is_number
 from shrinkage.errors import InputError
 
 Params = Mapping[str, Tensor]
@@ -102,11 +103,6 @@ class Penalty(ABC):
     def curvature(self) -> float:
         """The largest curvature of Ω's smooth part: ηλ·curvature must stay under 2 for plain gradient steps."""
         return 0.0
-
-
-def is_number(value: object) -> bool:
-    """Of a config; true and false are none. A lane's own number is a tensor, which has been checked before."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def soft_threshold(w: Tensor, threshold: Tensor | float) -> Tensor:

@@ -11,6 +11,7 @@ MOVED = {
 ADDED = {
     "task": {"_target_": "shrinkage.tasks.auto.task_for", "_partial_": True},
     "metrics": {},
+    "tags": None,
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from shrinkage import config
+from shrinkage import rules
 from shrinkage.errors import InputError
 from shrinkage.optimum.certifier import certifier, note_on_columns, why_not
 from shrinkage.optimum.exact import lambda_max
@@ -56,7 +56,7 @@ def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, 
     for 0.001, where λ_max is known so far below the λ_max of L1 alone, also for ½‖w‖². No penalty has the path 0.
     Raises InputError where λ_max is neither known nor given.
     """
-    config.check(cfg)
+    rules.check(cfg)
     quieten()
     cfg = cfg.copy()
     if "refit" in cfg.data:

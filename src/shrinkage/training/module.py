@@ -17,7 +17,7 @@ from shrinkage.penalties.base import Params, Penalty
 from shrinkage.tasks.base import Task
 
 from . import objective
-from .dynamics import Dynamics
+from .dynamics import Dynamics, steps_an_epoch
 from .norms import norms
 from .schedules import Schedule
 
@@ -145,7 +145,7 @@ class PenalisedModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         found = {}
         if self.dynamics is not None:
-            found = self.dynamics.end_epoch(self, self.trainer.optimizers[0], self.trainer.num_training_batches)
+            found = self.dynamics.end_epoch(self, self.trainer.optimizers[0], steps_an_epoch(self.trainer))
         self.measure(self.steps_finished, found)
         if "val/loss" in self.measured:
             # Where EarlyStopping looks; `self.log` would round to single precision on the way.

@@ -1,5 +1,6 @@
 """Config → objects: the data, the task, the optimiser and what else runs are made of."""
 
+import inspect
 import logging
 import re
 import warnings
@@ -10,11 +11,12 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from shrinkage.checks import Boolean, check
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
 from shrinkage.optimum.certifier import certifier, why_not
@@ -81,6 +83,8 @@ class Workshop:
         self, folder: Path, callbacks: list[L.Callback], ranks: Ranks | None = None, **arguments: object
     ) -> L.Trainer:
         check_devices(self.cfg)
+        if self.cfg.trainer.get("profiler") is not None:
+            logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # it reports by its log alone
         if ranks is not None:
             self.datamodule.share = ranks.share
             arguments |= {"strategy": ranks.strategy(), "use_distributed_sampler": False}
@@ -133,7 +137,7 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
 
     Raises InputError if the task does not suit the data, or no run would measure what `metric=` names.
     """
-    task: Task = make(cfg.task)(Target(datamodule.kind, datamodule.classes, float(datamodule.scale)))
+    task: Task = make(cfg.task, Target(datamodule.kind, datamodule.classes, float(datamodule.scale)), _partial_=False)
     task.add_metrics(make(node) for node in cfg.metrics.values())
     part, _, name = cfg.metric.partition("/")
     if part in ("train", "val", "test") and name not in task.names and not (part == "train" and name in SUMMANDS):
@@ -144,10 +148,11 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     return task
 
 
-def make(node: DictConfig, **arguments: object) -> object:
+def make(node: DictConfig, *positional: object, **arguments: object) -> object:
     """Instantiate a node of the config; what its class says about a bad value comes through as it says it."""
+    check_booleans(node)
     try:
-        return instantiate(node, _convert_="all", **arguments)
+        return instantiate(node, *positional, _convert_="all", **arguments)
     except (InstantiationException, TypeError) as error:
         cause = error.__cause__
         if isinstance(cause, ValueError | MisconfigurationException):
@@ -161,6 +166,23 @@ def make(node: DictConfig, **arguments: object) -> object:
         if not str(error).startswith("Error in call"):  # no class was found that could be called
             raise InputError(" ".join(str(error).split())) from error
         raise
+
+
+def check_booleans(node: DictConfig) -> None:
+    """Check the settings that a class declares as bool: no and off are text to Hydra, and so would be true.
+
+    Raises InputError for the first that is neither true nor false.
+    """
+    try:
+        target = get_object(node["_target_"])
+    except Exception:  # whatever it is, `instantiate` says it
+        return
+    makers = [each.__init__ for each in target.__mro__[:-1]] if isinstance(target, type) else [target]
+    for maker in makers:  # a class hands what it does not name itself to the one that it is made from
+        for name, parameter in inspect.signature(maker).parameters.items():
+            if parameter.annotation in (bool, "bool") and name in node:
+                key = node._get_full_key(name)
+                check(key, node[name], Boolean(), f"use {key}=true or {key}=false")
 
 
 def quieten() -> None:
