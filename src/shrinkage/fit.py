@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from omegaconf import DictConfig
 
-from shrinkage import config
+from shrinkage import config, rules
 from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.report.summary import show_summary
@@ -31,7 +31,7 @@ def fit(cfg: DictConfig) -> float:
 
 def train(cfg: DictConfig) -> float:
     """Train one config and record it, as `fit` does. Raises InputError, or TrackingError if the store fails."""
-    config.complete(cfg)
+    rules.complete(cfg)
     place, sweep = Place.of_this_job(), Membership.of_this_job()
     if sweep is not None:
         (done,) = resume.finished([(cfg, place.folder)], sweep)
@@ -47,7 +47,9 @@ def train(cfg: DictConfig) -> float:
     record = Record(cfg, place, sweep, earlier)
     try:
         with recorded([record]), ExitStack() as stack:
-            config.check(cfg)
+            if earlier is None and original is None:
+                rules.check_keys(cfg)
+            rules.check(cfg)
             record.connect()
 
             from shrinkage.runs.export import coefficients, write_model

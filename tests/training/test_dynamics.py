@@ -155,7 +155,7 @@ def test_a_decay_that_bf16_rounds_away_is_said(mode: str, tmp_path: Path) -> Non
 
 
 def test_another_word_is_refused(tmp_path: Path) -> None:
-    from shrinkage.config import check
+    from shrinkage.rules import check
 
     with pytest.raises(InputError, match="dynamics=sometimes: must be true, false or auto"):
         check(config("dynamics=sometimes"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import config, runs, train_py
 
-from shrinkage import config as typed
+from shrinkage import rules
 from shrinkage.data.base import Share
 from shrinkage.errors import InputError
 from shrinkage.training import ranks as processes
@@ -28,7 +28,7 @@ CASES = {
 
 def trained(folder: Path, *overrides: str) -> Training:
     cfg = config("trainer.max_epochs=3", "trainer.precision=64-true", *overrides)
-    typed.check(cfg)
+    rules.check(cfg)
     with ranks(cfg, None) as first:
         training = build(cfg, folder, ranks=first)
         training.run()
@@ -80,7 +80,7 @@ def test_another_process_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.
 )
 def test_devices_that_are_not_there_are_refused(override: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        typed.check(config(override))
+        rules.check(config(override))
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")

@@ -15,6 +15,7 @@ MOVED = {
 ADDED = {
     "task": {"_target_": "shrinkage.tasks.auto.task_for", "_partial_": True},
     "metrics": {},
+    "tags": None,
 }
 # The same of `data`, by its class. All categories of a text column were features, also where there are two.
 ADDED_TO_DATA = {

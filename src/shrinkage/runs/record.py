@@ -94,7 +94,7 @@ class Record:
             else:
                 self.journal = self.client.begin(
                     self.name,
-                    self.origin | {"config.hash": self.fingerprint},
+                    identity.own_tags(self.cfg) | self.origin | {"config.hash": self.fingerprint},
                     params=self.params,
                     parent=self.sweep.parent if self.sweep else None,
                     adopt=adopt,

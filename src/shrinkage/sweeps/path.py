@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from shrinkage import config
+from shrinkage import rules
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
 from shrinkage.optimum.certifier import Certifier, note_on_columns
@@ -59,7 +59,7 @@ def lambda_path(cfg: DictConfig, num: int, ratio: float | None, largest: float |
     for 0.001, where λ_max is known so far below the λ_max of L1 alone, also for ½‖w‖². zero: whether 0 comes last. No
     penalty has the path 0. Raises InputError if λ_max is neither known nor given, or a value of the config is bad.
     """
-    config.check(cfg)
+    rules.check(cfg)
     cfg = cfg.copy()
     if "refit" in cfg.data:
         with open_dict(cfg):

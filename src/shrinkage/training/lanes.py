@@ -15,6 +15,7 @@ from shrinkage.penalties.base import Penalty
 from shrinkage.tasks.base import Task
 
 from .checkpoints import held
+from .dynamics import steps_an_epoch
 from .history import WATCHED, Moment, defined, grown, not_finite
 from .lane import Lane
 from .schedules import Schedule
@@ -290,7 +291,7 @@ class LanesModule(StackedModule):
         lambd = self.lambd_of(position)
         steps = self.trainer.global_step
         if self.patience is not None:
-            steps = int(self.progress.best_epoch[position]) * self.trainer.num_training_batches
+            steps = int(self.progress.best_epoch[position]) * steps_an_epoch(self.trainer)
         known = {} if is_polished else self.memory(lambd, steps)
         if self.certifier is not None:
             known |= self.certifier.against_optimum(self.penalty_of(position), lambd, named)

@@ -113,6 +113,9 @@ def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path)
         raise CannotShare("dynamics=true looks at one model's steps")
     if devices(workshop.cfg) != 1:
         raise CannotShare(f"trainer.devices={trainer.devices}: lanes train on one device")
+    for key in ("accumulate_grad_batches", "max_time", "min_epochs", "min_steps"):
+        if (value := trainer.get(key)) not in (None, 1):
+            raise CannotShare(f"trainer.{key}={value}: each run counts its steps and its time by itself")
     if "val" not in workshop.datamodule.parts:
         raise CannotShare("without a validation part each run is one to keep")
     if exports(workshop.cfg):

@@ -15,7 +15,7 @@ from shrinkage.tasks.base import Task
 
 from . import objective
 from .base import TrainingModule
-from .dynamics import Dynamics
+from .dynamics import Dynamics, steps_an_epoch
 from .history import Moment, defined, grown, not_finite
 from .schedules import Schedule
 
@@ -103,7 +103,7 @@ class PenalisedModule(TrainingModule):
     def on_train_epoch_end(self) -> None:
         found = {}
         if self.dynamics is not None:
-            found = self.dynamics.end_epoch(self, self.trainer.optimizers[0], self.trainer.num_training_batches)
+            found = self.dynamics.end_epoch(self, self.trainer.optimizers[0], steps_an_epoch(self.trainer))
         self.measure(self.steps_finished, found)
         if "val/loss" in self.measured:
             # Where EarlyStopping looks; `self.log` would round to single precision on the way.

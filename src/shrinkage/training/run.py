@@ -30,7 +30,7 @@ from shrinkage.penalties.l2 import L2
 from . import objective
 from .base import TrainingModule
 from .checkpoints import CheckpointFiles, Checkpoints
-from .dynamics import SMALL, Dynamics
+from .dynamics import SMALL, Dynamics, steps_an_epoch
 from .history import grown, not_finite
 from .module import PenalisedModule
 from .progress import ProgressBar
@@ -84,6 +84,8 @@ class Training:
         that was never interrupted. Raises InputError if the file is damaged or of other settings, or training diverges.
         """
         self.train(checkpoint)
+        if not self.module.history:
+            raise InputError(f"trainer.max_time={self.cfg.trainer.get('max_time')}: not a step fits into it; use more")
         # Lightning has taken it from there.
         self.module.to(self.trainer.strategy.root_device)
         steps = self.trainer.global_step
@@ -91,7 +93,7 @@ class Training:
         if self.stops_early:
             if not is_polished:
                 self.checkpoints.restore_best(self.module)
-            steps = self.checkpoints.best["epoch"] * self.trainer.num_training_batches
+            steps = self.checkpoints.best["epoch"] * steps_an_epoch(self.trainer)
         elif not self.module.polish_steps:
             self.module.check_end()
         if self.module.polish_steps and not is_polished:

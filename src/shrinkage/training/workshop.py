@@ -1,5 +1,6 @@
 """Builds what a config names: the data, the task, the model, the penalty, the optimiser and the trainer."""
 
+import inspect
 import logging
 import re
 import warnings
@@ -11,11 +12,12 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from shrinkage.checks import Boolean, check
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
 from shrinkage.optimum.certifier import Certifier, make_certifier, why_not
@@ -88,6 +90,8 @@ class Workshop:
         the device that is asked for is not there.
         """
         check_devices(self.cfg)
+        if self.cfg.trainer.get("profiler") is not None:
+            logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # it reports by its log alone
         if ranks is not None:
             self.datamodule.share = ranks.share
             arguments |= {"strategy": ranks.strategy(), "use_distributed_sampler": False}
@@ -154,7 +158,7 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
 
     Raises InputError if the task does not suit the data, or no run would measure what `metric=` names.
     """
-    task: Task = make(cfg.task)(Target(datamodule.kind, datamodule.classes, float(datamodule.scale)))
+    task: Task = make(cfg.task, Target(datamodule.kind, datamodule.classes, float(datamodule.scale)), _partial_=False)
     task.add_metrics(make(node) for node in cfg.metrics.values())
     part, _, name = cfg.metric.partition("/")
     if part in ("train", "val", "test") and name not in task.names and not (part == "train" and name in SUMMANDS):
@@ -165,10 +169,11 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     return task
 
 
-def make(node: DictConfig, **arguments: object) -> object:
+def make(node: DictConfig, *positional: object, **arguments: object) -> object:
     """Build what a node of the config describes. Raises InputError in the words of its class if a value is bad."""
+    check_booleans(node)
     try:
-        return instantiate(node, _convert_="all", **arguments)
+        return instantiate(node, *positional, _convert_="all", **arguments)
     except (InstantiationException, TypeError) as error:
         cause = error.__cause__
         if isinstance(cause, ValueError | MisconfigurationException):
@@ -182,6 +187,23 @@ def make(node: DictConfig, **arguments: object) -> object:
         if not str(error).startswith("Error in call"):  # no class was found that could be called
             raise InputError(" ".join(str(error).split())) from error
         raise
+
+
+def check_booleans(node: DictConfig) -> None:
+    """Check the settings that a class declares as bool: no and off are text to Hydra, and so would be true.
+
+    Raises InputError for the first that is neither true nor false.
+    """
+    try:
+        target = get_object(node["_target_"])
+    except Exception:  # whatever it is, `instantiate` says it
+        return
+    makers = [each.__init__ for each in target.__mro__[:-1]] if isinstance(target, type) else [target]
+    for maker in makers:  # a class hands what it does not name itself to the one that it is made from
+        for name, parameter in inspect.signature(maker).parameters.items():
+            if parameter.annotation in (bool, "bool") and name in node:
+                key = node._get_full_key(name)
+                check(key, node[name], Boolean(), f"use {key}=true or {key}=false")
 
 
 def quieten() -> None:
