@@ -88,6 +88,8 @@ def assert_same(ours: object, theirs: object, at: str = "") -> None:
         assert len(ours) == len(theirs), at
         for number, pair in enumerate(zip(ours, theirs, strict=True)):
             assert_same(*pair, f"{at}[{number}]")
+    elif isinstance(ours, np.ndarray):
+        np.testing.assert_array_equal(ours, theirs, at, strict=True)
     elif isinstance(ours, Tensor):
         assert ours.dtype == theirs.dtype and ours.shape == theirs.shape, at
         assert torch.equal(ours.nan_to_num(nan=1.25), theirs.nan_to_num(nan=1.25)), at

@@ -1,4 +1,4 @@
-"""The training of K lanes at once, runs that differ in λ, seed or a penalty's own numbers: each lane's course and end."""
+"""The LightningModule that trains K runs at once, as lanes: the course of each and its end."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shrinkage.errors import InputError
 from shrinkage.machine.clock import now
 from shrinkage.penalties.base import Penalty
 from shrinkage.tasks.base import Task
