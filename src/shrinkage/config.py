@@ -55,6 +55,7 @@ BOOLEANS = (
     "tracking.enabled",
     "data.standardize",
     "data.refit",
+    "data.tidy",
     "model.bias",
     "optimizer.nesterov",
     "skip_finished",

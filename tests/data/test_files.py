@@ -364,3 +364,39 @@ def test_what_says_a_target_and_what_does_not() -> None:
     )
     assert set(found) == {"y", "flag", "word"}
     assert find_leaks({"y": y[:10]}, y[:10], None) == {}  # too few to say
+
+
+def test_columns_that_cost_most_rows_are_named(path: Path) -> None:
+    def cells(k: int) -> str:
+        return f"{k % 7},{'' if k % 10 else 'seen'},{'' if k % 9 == 0 else k},{k / 3:.2f}"
+
+    lines(path, 90, cells, header="a,Comments,b,y")
+    advice = (
+        r"\(with 'data.drop=\[a,Comments\]' 80 would be whole\)|\(with data.drop=\[a,Comments\] 80 would be whole\)"
+    )
+    with pytest.raises(InputError, match=rf"use data.missing=drop to leave rows out and keep 8 {advice}, or"):
+        table(path, "y", "data.drop=[a]")
+    data = table(path, "y", "data.drop=[a]", "data.missing=drop")
+    assert data.notes[0] == "data.missing=drop left out 82 of 90 rows (with data.drop=[a,Comments] 80 would be whole)."
+    assert table(path, "y", "data.drop=[a,Comments]", "data.missing=drop").notes[0].endswith("left out 10 of 90 rows.")
+
+
+def test_all_columns_with_too_many_values_are_refused_at_once(path: Path) -> None:
+    lines(path, 150, lambda k: f"n{k}", lambda k: f"m{k}", point, header="name,surname,y")
+    with pytest.raises(
+        InputError, match=r"'name' has 150 .*, as do 'surname': .*data.drop=\[name,surname\]"
+    ) as refused:
+        table(path, "y")
+    assert "Note:" not in str(refused.value)  # nothing is said twice
+
+
+def test_a_date_is_no_target(path: Path) -> None:
+    lines(path, 30, lambda k: f"2026-01-{k + 1:02}", number, header="day,x")
+    with pytest.raises(InputError, match=r"data.target=day: the column has dates, such as 2026-01-01"):
+        table(path, "day")
+
+
+@pytest.mark.parametrize("levels", [["1. White", "2. Black", "3. Asian"], ["1Story", "2Story", "SLvl", "1.5Fin"]])
+def test_numbered_words_are_no_almost_numbers(path: Path, levels: list[str]) -> None:
+    lines(path, 60, lambda k: levels[k % len(levels)], point, header="a,y")
+    assert not any("number" in note for note in table(path, "y").notes)

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import BayesianRidge, ElasticNet, Lasso, LogisticRegression, Ridge
 
-from shrinkage.optimum.conventions import CONVENTIONS, ELASTIC_NET, L1, L2, Convention, Setting, conventions, here
+from shrinkage.optimum.conventions import (
+    CONVENTIONS,
+    ELASTIC_NET,
+    L1,
+    L2,
+    Circumstances,
+    Convention,
+    conventions,
+    convert_to_lambda,
+)
 from shrinkage.optimum.exact import optimum
 
 N, P, LAMBD, RHO, MOMENTUM = 60, 5, 0.07, 0.3, 0.6
@@ -25,8 +34,8 @@ CLASSES = (X[:, 0] + RANDOM.normal(size=N) > 0.5).astype(np.int64)
 NOISE = 0.25
 
 
-def setting_of(convention: Convention) -> Setting:
-    return Setting(N, None if convention.kind == "regression" else 2, MOMENTUM, NOISE, RHO, float(REAL.std()))
+def circumstances_of(convention: Convention) -> Circumstances:
+    return Circumstances(N, None if convention.kind == "regression" else 2, MOMENTUM, NOISE, RHO, float(REAL.std()))
 
 
 def smooth(loss, penalty) -> np.ndarray:
@@ -218,19 +227,19 @@ def ours(penalty: str, classification: bool, lambd: float = LAMBD) -> np.ndarray
     ids=lambda c: f"{c.key}-{c.penalty}-{c.kind}",
 )
 def test_the_other_library_finds_our_weights(convention: Convention) -> None:
-    value = convention.value(LAMBD, setting_of(convention))
+    value = convention.value(LAMBD, circumstances_of(convention))
     expected = ours(convention.penalty, convention.kind == "classification")
     np.testing.assert_allclose(theirs(convention, value), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_decoupled_decay_and_optax_find_our_weights(kind: str) -> None:
-    found = {c.key: c for c in conventions(L2, Setting(N, None if kind == "regression" else 2, MOMENTUM))}
+    found = {c.key: c for c in conventions(L2, Circumstances(N, None if kind == "regression" else 2, MOMENTUM))}
     loss = (lambda z: squares(z) / (2 * N)) if kind == "regression" else (lambda z: entropy(z) / N)
     expected = ours(L2, kind == "classification")
-    strength = found["sgdw"].value(LAMBD, Setting(momentum=MOMENTUM))
+    strength = found["sgdw"].value(LAMBD, Circumstances(momentum=MOMENTUM))
     np.testing.assert_allclose(sgdw(strength, loss), expected, rtol=0, atol=1e-6)
-    strength = found["optax"].value(LAMBD, Setting())
+    strength = found["optax"].value(LAMBD, Circumstances())
     np.testing.assert_allclose(optax_rest(strength, kind), expected, rtol=0, atol=1e-6)
 
 
@@ -256,7 +265,7 @@ def in_glmnet(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, 
         pytest.skip("R is not installed")
     folder, fits = tmp_path_factory.mktemp("glmnet"), {}
     for convention in (c for c in CONVENTIONS if c.key == "glmnet"):
-        value = convention.value(LAMBD, setting_of(convention))
+        value = convention.value(LAMBD, circumstances_of(convention))
         fits[convention.penalty, convention.kind, True] = (alphas(convention.penalty), value)
         fits[convention.penalty, convention.kind, False] = (alphas(convention.penalty), value)
     # Where y has been divided by nothing here, L1's λ is not either; an elastic net has another ratio there.
@@ -302,7 +311,7 @@ def test_keras_finds_our_weights(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
     (convention,) = [c for c in CONVENTIONS if (c.key, c.penalty, c.kind) == ("keras", L2, kind)]
-    value = convention.value(LAMBD, setting_of(convention))
+    value = convention.value(LAMBD, circumstances_of(convention))
     keras.utils.set_random_seed(0)
     regulariser = keras.regularizers.L2(value)
     model = keras.Sequential(
@@ -327,7 +336,7 @@ def test_the_prior_of_l2_has_the_posterior_of_bayesian_ridge() -> None:
     fitted = BayesianRidge(tol=1e-14, max_iter=10_000).fit(X, REAL)
     noise, variance = 1 / fitted.alpha_, 1 / fitted.lambda_
     (prior,) = [c for c in CONVENTIONS if c.key == "prior" and c.penalty == L2]
-    lambd = prior.lambd(variance, Setting(rows=N, noise_variance=noise))
+    lambd = prior.lambd(variance, Circumstances(rows=N, noise_variance=noise))
     np.testing.assert_allclose(ours(L2, False, lambd), fitted.coef_, rtol=0, atol=1e-6)
     x = X - X.mean(axis=0)
     covariance = noise / N * np.linalg.inv(x.T @ x / N + lambd * np.eye(P))
@@ -337,7 +346,7 @@ def test_the_prior_of_l2_has_the_posterior_of_bayesian_ridge() -> None:
 def test_the_prior_of_l1_has_the_minimiser_as_its_mode() -> None:
     """−log of likelihood × Laplace prior, times σ²/n, is our objective."""
     (prior,) = [c for c in CONVENTIONS if c.key == "prior" and c.penalty == L1]
-    scale = prior.value(LAMBD, Setting(rows=N, noise_variance=NOISE))
+    scale = prior.value(LAMBD, Circumstances(rows=N, noise_variance=NOISE))
     best = ours(L1, False)
     x, y = X - X.mean(axis=0), REAL - REAL.mean()
 
@@ -350,12 +359,12 @@ def test_the_prior_of_l1_has_the_minimiser_as_its_mode() -> None:
 
 @given(st.sampled_from(CONVENTIONS), st.floats(1e-6, 1e3))
 def test_there_and_back(convention: Convention, lambd: float) -> None:
-    setting = setting_of(convention)
-    assert convention.lambd(convention.value(lambd, setting), setting) == pytest.approx(lambd)
-    if convention in conventions(convention.penalty, setting):
-        assert here(convention.key, convention.penalty, convention.value(lambd, setting), setting) == pytest.approx(
-            lambd
-        )
+    circumstances = circumstances_of(convention)
+    assert convention.lambd(convention.value(lambd, circumstances), circumstances) == pytest.approx(lambd)
+    if convention in conventions(convention.penalty, circumstances):
+        assert convert_to_lambda(
+            convention.key, convention.penalty, convention.value(lambd, circumstances), circumstances
+        ) == pytest.approx(lambd)
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:

@@ -25,12 +25,13 @@ def override(key: str, value: str) -> str:
     return shlex.quote(f"{key}={hydras(value)}")
 
 
-def dropping(column: str) -> str:
-    """The override that leaves a column out, as it is typed in a shell."""
-    if not column.isprintable() or len(column) > LENGTH:
+def dropping(*columns: str) -> str:
+    """The override that leaves columns out, as it is typed in a shell; its key alone where it would be too long."""
+    if not all(column.isprintable() for column in columns) or any(len(column) > LENGTH for column in columns):
         return "data.drop"
-    word = hydras(column)
-    return f"data.drop=[{column}]" if word == column else shlex.quote(f"data.drop=[{word}]")
+    words = [hydras(column) for column in columns]
+    listed = f"data.drop=[{','.join(words)}]"
+    return listed if words == list(columns) else shlex.quote(listed)
 
 
 def hydras(text: str) -> str:

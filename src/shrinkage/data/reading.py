@@ -49,8 +49,10 @@ class CsvFormat:
     def __post_init__(self) -> None:
         for key, names in SIGNS.items():
             value = getattr(self, key)
-            is_sign = isinstance(value, str) and len(value) == 1 and key in ("separator", "comment")
-            if not (value == "auto" or value in names or value in names.values() or is_sign):
+            is_sign = (
+                key in ("separator", "comment") and isinstance(value, str) and len(value) == 1 and value not in "\r\n"
+            )
+            if not (isinstance(value, str) and (value in ("auto", *names, *names.values()) or is_sign)):
                 raise InputError(f"data.{key}={shown(value)}: must be one of auto, {', '.join(names)}; use auto")
         if self.sign("decimal") is not None and self.sign("decimal") == self.sign("thousands"):
             raise InputError(
@@ -175,7 +177,8 @@ def read_csv(path: Path, csv_format: CsvFormat) -> Contents:
             found[name] = read_column(cells[name], notation)
     columns = {name: column for name, (column, _) in found.items()}
     note = describe_format(csv_format, layout, len(remarks), columns)
-    codes = {name: cells[name][cells[name].str.fullmatch(r"\s*0\d+\s*")] for name in plain}
+    whole = [name for name in plain if columns[name].kind == "integer"]
+    codes = {name: find_codes(cells[name]) for name in whole}
     return Contents(
         pd.DataFrame({name: values for name, (_, values) in found.items()}),
         columns,
@@ -351,6 +354,12 @@ def describe_format(csv_format: CsvFormat, layout: Layout, left_out: int, column
             said.append(f"the {key} sign of {listed} is the {sign}")
             overrides.append(f"data.{key}={sign}")
     return f"{', '.join(said)} ({' '.join(overrides)})" if said else ""
+
+
+def find_codes(cells: pd.Series) -> pd.Series:
+    """The cells of a column of whole numbers that are digits after a 0, as in 01234."""
+    begin = cells[cells.str.lstrip().str.startswith("0")]  # nearly none of them, and so cheap
+    return begin[begin.str.fullmatch(r"\s*0\d+\s*")]
 
 
 def find_gap_words(columns: Mapping[str, pd.Series]) -> dict[str, pd.Series]:

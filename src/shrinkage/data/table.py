@@ -3,6 +3,7 @@
 import difflib
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -245,6 +246,11 @@ class TableFile(TabularData):
 
     def target_of(self, target: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
         """Its numbers, or the codes and names of its classes."""
+        if types.is_datetime64_any_dtype(target):
+            raise InputError(
+                f"data.target={shown(self.target)}: the column has dates, such as {target.iloc[0]:%Y-%m-%d}, and a "
+                "date is neither a number nor one of a few classes; choose another column"
+            )
         if self.is_classification(target):
             codes, names = pd.factorize(target, sort=True)
             return codes.astype(np.int64), tuple(map(as_word, names)) if types.is_float_dtype(target) else tuple(
@@ -334,7 +340,8 @@ class TableFile(TabularData):
             return []
         found = []
         others = [place for place, text in enumerate(texts) if not NUMBER.fullmatch(text)]
-        almost = sum(1 for text in texts if NUMBER.fullmatch(text) or ALMOST.fullmatch(text))
+        units = Counter(unit_of(text) for text in texts)
+        almost = units.pop("", 0) + max((count for unit, count in units.items() if unit is not None), default=0)
         dates = sum(1 for text in texts if ALMOST_DATE.fullmatch(text))
         if 2 * dates > len(texts):
             found.append(
@@ -342,13 +349,13 @@ class TableFile(TabularData):
                 f"in one way alone, and is read as text, its values as {kind}; dates are written as 2026-01-31."
             )
         elif others and 2 * almost > len(texts):
-            rows = int(counts.iloc[others].sum())
+            rows, verb = int(counts.iloc[others].sum()), "are" if len(others) > 1 else "is"
             found.append(
                 f"column {quoted(name)} is read as text, its values as {kind}, since {quoted(texts[others[0]])} "
-                f"{'and others, ' * (len(others) > 1)}in {rows} of {len(column)} rows {'are' if rows > 1 else 'is'} no "
+                f"{'and others, ' * (len(others) > 1)}in {rows} of {len(column)} rows {verb} no "
                 "number; numbers are written as 1234.5, and a gap is an empty cell."
             )
-        elif name != self.target and len(column) > FEW and 2 * len(texts) > len(column):
+        elif name != self.target and len(column) > FEW and len(column) < 2 * len(texts) <= 2 * self.max_categories:
             found.append(
                 f"column {quoted(name)} has {len(texts)} different texts in {len(column)} rows, each a category, as "
                 f"names and numbers of rows do; {dropping(name)} leaves it out."
@@ -397,36 +404,70 @@ class TableFile(TabularData):
             )
             columns += f", … ({len(missing)} columns in all)" if len(missing) > LISTED else ""
             others = " data.missing_target=drop" * (self.target in missing)
+            left = int(frame.notna().all(axis=1).sum())
             raise InputError(
-                f"missing values (of {len(frame)} rows): {columns}; use data.missing=drop to leave the rows out, "
-                f"or data.missing=mean{others} to fill them from the training part"
+                f"missing values (of {len(frame)} rows): {columns}; use data.missing=drop to leave rows out and keep "
+                f"{left}{self.advise_dropping(frame)}, or data.missing=mean{others} to fill them from the training part"
                 f"{' and leave out the rows without a target' * bool(others)}, where a gap in text is a category"
             )
         if self.missing == "drop":
             kept = frame.dropna()
             if kept.empty:
                 raise InputError(
-                    "data.missing=drop: every row has a missing value, none is left; use data.missing=mean, "
-                    "or leave the emptiest columns out with data.drop"
+                    f"data.missing=drop: every row has a missing value, none is left{self.advise_dropping(frame)}; use "
+                    "data.missing=mean, or leave the emptiest columns out with data.drop"
                 )
-            self.notes.append(f"data.missing=drop left out {len(frame) - len(kept)} of {len(frame)} rows.")
+            left_out = len(frame) - len(kept)
+            advice = self.advise_dropping(frame)
+            self.notes.append(f"data.missing=drop left out {left_out} of {len(frame)} rows{advice}.")
             return kept
         return frame
 
+    def advise_dropping(self, frame: pd.DataFrame) -> str:
+        """Name the few columns without which most rows would be whole, as they are left out; nothing if none cost much.
+
+        They are the emptiest features, taken until three quarters of the rows that have a target are whole.
+        """
+        features = frame[frame[self.target].notna()].drop(columns=self.target)
+        wanted = 0.75 * len(features)
+        if features.notna().all(axis=1).sum() >= wanted:
+            return ""
+        emptiest = features.isna().sum().sort_values(ascending=False, kind="stable")
+        for count in range(1, min(LISTED, len(emptiest) - 1) + 1):
+            left = int(features.drop(columns=emptiest.index[:count]).notna().all(axis=1).sum())
+            if left >= wanted:
+                return f" (with {dropping(*self.drop, *emptiest.index[:count])} {left} would be whole)"
+        return ""
+
     def check_features(self, frame: pd.DataFrame, columns: Mapping[str, Column]) -> None:
-        """Raises InputError for a column that no feature can be made of."""
+        """Raises InputError for a column that no feature can be made of; a note names those that are constant."""
+        wide = {
+            name: column.nunique()
+            for name, column in frame.items()
+            if columns[name].kind == "text" and column.nunique() > self.max_categories
+        }
+        if wide:
+            (first, count), others = next(iter(wide.items())), list(wide)[1:]
+            more = (
+                f", as do {', '.join(map(quoted, others[:LISTED]))}{', …' * (len(others) > LISTED)}" if others else ""
+            )
+            raise InputError(
+                f"text column {quoted(first)} has {count:,} different values{more}: each becomes a column of its own, "
+                f"at most data.max_categories={self.max_categories}; leave {'them' if others else 'it'} out with "
+                f"{dropping(*self.drop, *wide)}, or raise the bound"
+            )
+        constant = [name for name, column in frame.items() if column.nunique(dropna=False) == 1]
+        if constant:
+            self.notes.append(
+                f"{', '.join(map(quoted, constant[:LISTED]))}{', …' * (len(constant) > LISTED)}: the same in all rows, "
+                f"so of no use; {dropping(*self.drop, *constant)} leaves {'them' if constant[1:] else 'it'} out."
+            )
         for name, column in frame.items():
             if column.isna().all():
                 raise InputError(f"column {quoted(name)} has no value at all; leave it out with {dropping(name)}")
             self.check_dates(column, columns[name])
             if columns[name].kind != "text":
                 continue
-            if column.nunique() > self.max_categories:
-                raise InputError(
-                    f"text column {quoted(name)} has {column.nunique():,} different values: each becomes a column of "
-                    f"its own, at most data.max_categories={self.max_categories}; leave it out with {dropping(name)}, "
-                    "or raise the bound"
-                )
             if column.isna().any() and (column == GAP).any():
                 self.notes.append(
                     f"column {quoted(name)} has gaps and the text {GAP!r}, and data.missing=mean makes one category of "
@@ -470,6 +511,13 @@ def read_date_parts(dates: object) -> tuple[str, ...]:
             f"data.dates=[{','.join(PARTS)}]"
         )
     return parts
+
+
+def unit_of(text: str) -> str | None:
+    """What stands beside the digits of a text that a person may take for a number; None where it is no such text."""
+    if NUMBER.fullmatch(text):
+        return ""
+    return re.sub(r"[\d.,'’\s+-]", "", text) if ALMOST.fullmatch(text) else None
 
 
 def describe_words(contents: Contents, column: str, frame: pd.DataFrame) -> str:

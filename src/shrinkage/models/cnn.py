@@ -9,11 +9,12 @@ from .numbers import check_sizes
 
 
 class CNN(nn.Sequential):
-    """x [n, channels, height, width] → [n, outputs]: 3 × 3 convolutions of the given widths, each followed by ReLU.
+    """A chain of 3 × 3 convolutions of the given widths, each followed by ReLU, and a linear layer.
 
-    Between them pixels are taken two by two (max pooling), while there are two; after the last one the mean over all
-    pixels, and a linear layer. batch_norm: normalises the output of every convolution over the batch (Ioffe & Szegedy
-    2015), so that its weights' length has no effect but on the effective learning rate. PyTorch's own initial weights.
+    x [n, channels, height, width] → [n, outputs]. Between them pixels are taken two by two (max pooling), while there
+    are two; after the last one comes the mean over all pixels, and the linear layer. batch_norm: normalises the output
+    of every convolution over the batch (Ioffe & Szegedy 2015), so that its weights' length has no effect but on the
+    effective learning rate. PyTorch's own initial weights.
     """
 
     def __init__(self, inputs: Inputs, outputs: int, widths: Sequence[int], batch_norm: bool) -> None:

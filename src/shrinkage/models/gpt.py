@@ -47,12 +47,15 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Tokens [n, T ≤ context] → logits [n, T, outputs] of the token that follows each.
+    """A transformer gives, for every token of a text, the logits of the token that follows.
 
-    inputs: [context], in tokens. outputs: how many tokens there are; the embedding's matrix [outputs, width] makes
-    the logits too (weight tying), and is one parameter. Normalisation comes before attention and perceptron. Weights
-    begin as N(0, .02²), those that write to the residual stream as N(0, .02²/(2·layers)), biases at 0. Reference:
-    Radford et al. (2019), "Language models are unsupervised multitask learners".
+    Tokens [n, T ≤ context] → logits [n, T, outputs]. inputs: [context], in tokens. outputs: how many tokens there are;
+    the embedding's matrix [outputs, width] makes the logits too (weight tying), and is one parameter. Normalisation
+    comes before attention and perceptron. Weights begin as N(0, .02²), those that write to the residual stream as N(0,
+    .02²/(2·layers)), biases at 0.
+
+    Raises InputError if a size or the dropout cannot be used. Reference: Radford et al. (2019), "Language models are
+    unsupervised multitask learners".
     """
 
     def __init__(self, inputs: Inputs, outputs: int, layers: int, heads: int, width: int, dropout: float) -> None:

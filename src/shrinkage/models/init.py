@@ -8,10 +8,13 @@ from shrinkage.errors import InputError
 
 
 def initialise_(layer: nn.Linear, init: str, sigma: float) -> None:
-    """In place: `normal` draws N(0, σ²), `glorot` U(±√(6/(in + out))), both with bias 0; `torch` keeps PyTorch's own.
+    """Give a linear layer its initial weights, in place.
 
-    Glorot & Bengio (2010), "Understanding the difficulty of training deep feedforward neural networks". PyTorch's own
-    is U(±1/√in) for weights and bias.
+    init: `normal` draws N(0, σ²), `glorot` U(±√(6/(in + out))), both with bias 0; `torch` keeps PyTorch's own. Raises
+    InputError if init or sigma is none of these.
+
+    Reference: Glorot & Bengio (2010), "Understanding the difficulty of training deep feedforward neural
+    networks". PyTorch's own is U(±1/√in) for weights and bias.
     """
     if init not in ("normal", "glorot", "torch"):
         raise InputError(f"model.init={init}: must be normal, glorot or torch; use model.init=torch for PyTorch's own")

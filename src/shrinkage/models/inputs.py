@@ -1,4 +1,4 @@
-"""What a model is given, told by the data: numbers, [channels, height, width] of images, or [context] of text."""
+"""The shape of a row: how many numbers, [channels, height, width] of an image, or [context] of a text."""
 
 from collections.abc import Sequence
 
@@ -8,31 +8,32 @@ Inputs = int | Sequence[int]
 
 
 def numbers(inputs: Inputs) -> int:
-    """How many numbers a row has. Raises InputError where rows are images or text."""
+    """Read how many numbers a row has. Raises InputError if rows are images or text."""
     if not isinstance(inputs, int):
         raise unread("rows of numbers", inputs)
     return inputs
 
 
 def pixels(inputs: Inputs) -> tuple[int, int, int]:
-    """Channels, height and width. Raises InputError where rows are no images."""
+    """Read channels, height and width. Raises InputError if rows are no images."""
     if isinstance(inputs, int) or len(inputs) != 3:
         raise unread("images", inputs)
-    return tuple(inputs)
+    channels, height, width = inputs
+    return channels, height, width
 
 
 def context(inputs: Inputs) -> int:
-    """The length of a window of text. Raises InputError where rows are none."""
+    """Read the length of a window of text. Raises InputError if rows are no text."""
     if isinstance(inputs, int) or len(inputs) != 1:
         raise unread("text", inputs)
     return inputs[0]
 
 
 def unread(what: str, inputs: Inputs) -> InputError:
-    return InputError(f"this model reads {what}, and these data are {kind(inputs)}; {way_out(inputs)}")
+    return InputError(f"this model reads {what}, and these data are {describe(inputs)}; {way_out(inputs)}")
 
 
-def kind(inputs: Inputs) -> str:
+def describe(inputs: Inputs) -> str:
     if isinstance(inputs, int):
         return f"rows of {inputs} numbers"
     return f"text, {inputs[0]} bytes a window" if len(inputs) == 1 else f"images, {' × '.join(map(str, inputs))}"

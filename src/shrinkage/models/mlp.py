@@ -1,6 +1,6 @@
 """A multilayer perceptron."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import psutil
@@ -17,10 +17,11 @@ COPIES = 4  # of the weights: themselves, their gradient, the optimiser's state,
 
 
 class MLP(nn.Sequential):
-    """x [n, inputs] → [n, outputs] through hidden layers of the given widths.
+    """A multilayer perceptron: linear layers of the given widths with an activation after each but the last.
 
-    activation: a class of torch.nn by name (ReLU, Tanh, GELU, …). dropout: the share of each hidden layer's
-    activations that is set to 0 in training, in [0, 1).
+    x [n, inputs] → [n, outputs]. activation: a class of torch.nn by name (ReLU, Tanh, GELU, …). dropout: the share of
+    each hidden layer's activations that is set to 0 in training, in [0, 1). Raises InputError if rows are no numbers, a
+    setting cannot be used, or the weights do not fit into memory.
     """
 
     def __init__(
@@ -44,12 +45,7 @@ class MLP(nn.Sequential):
                 f"model.widths={widths}: {weights:,} weights need {needed // 10**9:,} GB of memory and "
                 f"{free // 10**9:,} GB are free; use model.widths=[64,64]"
             )
-        make_activation = getattr(nn.modules.activation, str(activation), None)
-        if not is_elementwise(make_activation):
-            raise InputError(
-                f"model.activation={activation}: must name a class of torch.nn that maps each number to one; "
-                "use model.activation=ReLU"
-            )
+        make_activation = find_activation(activation)
         layers: list[nn.Module] = []
         for width in widths:
             layers += [nn.Linear(width_before, width, bias=bias), make_activation()]
@@ -62,9 +58,15 @@ class MLP(nn.Sequential):
                 initialise_(layer, init, sigma)
 
 
-def is_elementwise(make: object) -> bool:
-    """Whether it makes a module, without arguments, that keeps the shape of what it is given."""
+def find_activation(name: str) -> Callable[[], nn.Module]:
+    """Find a class of torch.nn that maps each number to one. Raises InputError if the name has none."""
+    make = getattr(nn.modules.activation, str(name), None)
     try:
-        return make()(torch.zeros(1, 2)).shape == (1, 2)
+        if make is not None and make()(torch.zeros(1, 2)).shape == (1, 2):
+            return make
     except Exception:  # of whatever else torch.nn has under such a name
-        return False
+        pass
+    raise InputError(
+        f"model.activation={name}: must name a class of torch.nn that maps each number to one; "
+        "use model.activation=ReLU"
+    )

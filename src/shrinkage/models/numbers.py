@@ -4,13 +4,13 @@ from shrinkage.errors import InputError
 
 
 def check_size(key: str, size: object, example: int) -> None:
-    """A whole number > 0."""
+    """Check a whole number > 0."""
     if type(size) is not int or size < 1:
         raise InputError(f"model.{key}={size}: must be a whole number > 0; use model.{key}={example}")
 
 
 def check_sizes(key: str, sizes: object, example: str, *, none: bool = False) -> None:
-    """Whole numbers > 0, at least one where there may not be none."""
+    """Check whole numbers > 0, at least one of them unless there may be none."""
     numbers = isinstance(sizes, list | tuple) and all(type(size) is int and size > 0 for size in sizes)
     if not numbers or not (sizes or none):
         rule = "whole numbers > 0" + ", at least one" * (not none)
@@ -18,6 +18,6 @@ def check_sizes(key: str, sizes: object, example: str, *, none: bool = False) ->
 
 
 def check_dropout(dropout: object) -> None:
-    """A share in [0, 1)."""
-    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+    """Check a share in [0, 1)."""
+    if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout < 1:
         raise InputError(f"model.dropout={dropout}: must be 0 ≤ dropout < 1; use model.dropout=0 for none")

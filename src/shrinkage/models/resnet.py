@@ -28,11 +28,11 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Sequential):
-    """x [n, channels, height, width] → [n, outputs]: stages of residual blocks with batch normalisation.
+    """A residual network: stages of residual blocks with batch normalisation.
 
-    widths: channels of each stage; each but the first begins with half as many pixels to a side. blocks: how many
-    blocks a stage has. Reference: He et al. (2016), "Deep residual learning for image recognition", §4.2 (there widths
-    are [16, 32, 64], and blocks=3 is ResNet-20).
+    x [n, channels, height, width] → [n, outputs]. widths: channels of each stage; each but the first begins with half
+    as many pixels to a side. blocks: how many blocks a stage has. Reference: He et al. (2016), "Deep residual learning
+    for image recognition", §4.2 (there widths are [16, 32, 64], and blocks=3 is ResNet-20).
     """
 
     def __init__(self, inputs: Inputs, outputs: int, widths: Sequence[int], blocks: int) -> None:

@@ -14,7 +14,9 @@ ACROSS_UNITS = (nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.Softmax2d)
 
 
 def pruned(model: nn.Module) -> nn.Sequential:
-    """A copy without the hidden units that nothing depends on; its outputs are the same up to rounding.
+    """Copy a network without the hidden units that nothing depends on.
+
+    The outputs are the same up to rounding.
 
     A hidden unit, of a convolution a channel, is removed exactly when its column in the next layer's weight is 0 in
     every entry: [:, unit], or [:, channel] of a convolution's [out, channel, height, width]. With it go its row in its
@@ -23,32 +25,30 @@ def pruned(model: nn.Module) -> nn.Sequential:
     does the first unit of a layer that would be empty. Raises InputError as `chain` does.
     """
     layers = chain(model)
-    places = [place for place, layer in enumerate(layers) if isinstance(layer, WEIGHTED)]
-    for before, after in reversed(list(pairwise(places))):
-        weight = layers[after].weight
-        units = (weight != 0).movedim(1, 0).flatten(1).any(dim=1).nonzero()[:, 0]
+    weighted = [(place, layer) for place, layer in enumerate(layers) if isinstance(layer, WEIGHTED)]
+    for (place_before, before), (place_after, after) in reversed(list(pairwise(weighted))):
+        units = (after.weight != 0).movedim(1, 0).flatten(1).any(dim=1).nonzero()[:, 0]
         if not len(units):
-            units = torch.zeros(1, dtype=torch.int64, device=weight.device)
-        assign_(layers[after], weight[:, units], layers[after].bias)
-        bias = layers[before].bias
-        assign_(layers[before], layers[before].weight[units], None if bias is None else bias[units])
-        for layer in layers[before:after]:
+            units = torch.zeros(1, dtype=torch.int64, device=after.weight.device)
+        assign_(after, after.weight[:, units], after.bias)
+        assign_(before, before.weight[units], None if before.bias is None else before.bias[units])
+        for layer in layers[place_before:place_after]:
             if isinstance(layer, NORMALISING):
                 keep_(layer, units)
     return nn.Sequential(*layers)
 
 
 def factored(model: nn.Module) -> nn.Sequential:
-    """A copy in which two linear layers in → r → out stand for a linear layer of rank r, where they are smaller.
+    """Copy a network with two small linear layers in place of each linear layer of low rank.
 
-    That is where r·(in + out) < in·out; the first of the two has no bias, and both have the singular values' roots. The
-    outputs are the same up to rounding. A matrix of zeros gets r = 1. Convolutions stay as they are. Raises InputError
-    as `chain` does.
+    A layer in → out of rank r becomes in → r → out if r·(in + out) < in·out. The first of the two has no bias, and both
+    have the singular values' roots. The outputs are the same up to rounding. A matrix of zeros gets r = 1. Convolutions
+    stay as they are. Raises InputError as `chain` does.
     """
     layers: list[nn.Module] = []
     for layer in chain(model):
-        split = isinstance(layer, nn.Linear) and (r := max(rank(layer.weight), 1)) * sum(layer.weight.shape)
-        if not split or split >= layer.weight.numel():
+        r = max(rank(layer.weight), 1) if isinstance(layer, nn.Linear) else 0
+        if not isinstance(layer, nn.Linear) or r * sum(layer.weight.shape) >= layer.weight.numel():
             layers.append(layer)
             continue
         u, s, vh = torch.linalg.svd(layer.weight.detach().double(), full_matrices=False)
@@ -61,15 +61,18 @@ def factored(model: nn.Module) -> nn.Sequential:
 
 
 def rank(weight: Tensor) -> int:
-    """How many singular values are above max(out, in)·ε·(the largest), ε of the weight's precision; [out, in] → r."""
+    """Count the singular values of a weight [out, in] that are more than rounding.
+
+    Those are above max(out, in)·ε·(the largest), with ε of the weight's precision.
+    """
     weight = weight.detach()
     return int(torch.linalg.matrix_rank(weight.double(), rtol=max(weight.shape) * torch.finfo(weight.dtype).eps))
 
 
 def chain(model: nn.Module) -> list[nn.Module]:
-    """Copies of a network's layers, each of which has the one before it as its only input.
+    """Copy the layers of a network in which each layer has the one before it as its only input.
 
-    Raises InputError where the network is no such chain, or where a layer lets units act on each other outside of a
+    Raises InputError if the network is no such chain, or if a layer lets units act on each other outside of a
     linear layer or a convolution, so that taking one out would change the others.
     """
     layers = list(model) if isinstance(model, nn.Sequential) else [model]
@@ -94,7 +97,7 @@ def chain(model: nn.Module) -> list[nn.Module]:
 def assign_(layer: nn.Linear | nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
     """Give a layer a weight of another size."""
     layer.weight = nn.Parameter(weight.detach().to(layer.weight.dtype).contiguous())
-    layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach().clone()))
     out, into = ("out_features", "in_features") if isinstance(layer, nn.Linear) else ("out_channels", "in_channels")
     setattr(layer, out, weight.shape[0])
     setattr(layer, into, weight.shape[1])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ POLISH_STEPS = 100  # between two looks at the gap
 FALLS = 0.7  # what may be left of the excess after a quarter of a noisy run that still falls
 
 
+Result = TypeVar("Result")
+
+
 def why_not(
     model: nn.Module,
     task: Task,
@@ -36,7 +40,7 @@ def why_not(
     lambd: float,
     datamodule: DataModule,
 ) -> str | None:
-    """Say why no optimum is known that such a training tends to; None where one is."""
+    """Say why no optimum is known that such a training tends to; None if one is."""
     if not isinstance(task, ConvexTask):
         return f"{type(task).__name__} does not say that its loss is convex, so nothing certifies an optimum"
     if type(model) is not Linear:
@@ -61,10 +65,11 @@ def why_not(
 
 @dataclass
 class Certifier:
-    """problem: that of the training part. factor: what multiplies λ in the objective that the training tends to.
+    """A certifier tells how far a linear model is from the optimum that its training tends to.
 
-    exact: whether the optimum is solved for whatever it takes. problems: of how many strengths of a penalty the optimum
-    may be asked for, which decides whether it is cheap. could_standardize: whether the data have columns that are not
+    problem: that of the training part. factor: what multiplies λ in the objective that the training tends to. exact:
+    whether the optimum is solved for whatever it takes. problems: for how many strengths of a penalty the optimum may
+    be asked, which decides whether it is cheap. could_standardize: whether the data have columns that are not
     standardised and could be.
     """
 
@@ -78,15 +83,15 @@ class Certifier:
     solved: dict[tuple[float, float], tuple[Optimum, float] | None] = field(default_factory=dict)
 
     def strengths(self, penalty: Penalty, lambd: Strength) -> tuple[Strength, Strength]:
-        """λ₁ and λ₂ of the objective that the training tends to."""
-        return penalty.elastic_net(self.factor * lambd)
+        """Give λ₁ and λ₂ of the objective that the training tends to."""
+        return as_elastic_net(penalty, self.factor * lambd)
 
     def lambda_max(self, penalty: Penalty) -> float:
         """Return the smallest λ at which the training tends to zero weights; ∞ if the penalty has no L1 in it."""
-        return self.problem.lambda_max(float(penalty.elastic_net(1.0)[0])) / self.factor
+        return self.problem.lambda_max(float(as_elastic_net(penalty, 1.0)[0])) / self.factor
 
     def __call__(self, penalty: Penalty, lambd: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The certificate of a model's parameters, vectorisable."""
+        """Measure the parameters of a model as `Problem.certificate` does; can be vectorised over lanes."""
         return self.problem_beside(named).certificate(*self.strengths(penalty, lambd), named)
 
     def polished(
@@ -98,7 +103,7 @@ class Certifier:
         until_gap: float | None,
         tell: Callable[[int, int], None],
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The parameters [K, …] of lanes after full-batch proximal steps.
+        """Bring the parameters [K, …] of lanes nearer to their optima by full-batch proximal steps.
 
         With them come, each [K], how many steps a lane has taken, and whether they began at zero weights because the
         given ones had a larger objective. All take so many steps. With until_gap a lane stops where its gap is no
@@ -109,7 +114,7 @@ class Certifier:
         """
         problem = self.problem_beside(named)
 
-        def over_lanes(function: Callable, *trees: object) -> object:
+        def over_lanes(function: Callable[..., Result], *trees: object) -> Result:
             return torch.vmap(function, chunk_size=self.at_once)(*trees)
 
         def gap(l1: Tensor, l2: Tensor, state: dict[str, Tensor], named: dict[str, Tensor]) -> Tensor:
@@ -122,7 +127,7 @@ class Certifier:
         state = {name: value.clone() for name, value in start.items()}
         left, taken, done = torch.arange(len(l1)), torch.zeros(len(l1), dtype=torch.int64), 0
 
-        def of(lanes: Tensor) -> tuple:
+        def of(lanes: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]:
             return tree_map(lambda value: value[lanes], (l1, l2, state, dict(named)))
 
         while True:
@@ -151,9 +156,9 @@ class Certifier:
                 left = left[(step > torch.finfo(step.dtype).eps * largest).cpu()]
 
     def sparsest(self, l1: Tensor, l2: Tensor, weights: Tensor) -> Tensor:
-        """The weights [K, outputs, ≥ p] of lanes on independent columns where λ₁ alone is > 0 (`Problem.sparsest`).
+        """Move the weights [K, outputs, ≥ p] of the lanes under L1 alone to independent columns (`Problem.sparsest`).
 
-        With λ₂ > 0 the optimum is one in any case, and without a penalty every start has its own.
+        With λ₂ > 0 there is one optimum in any case, and without a penalty every start has its own.
         """
         found, columns = weights.clone(), self.problem.design.shape[1]
         for lane in torch.nonzero((l1 > 0) & (l2 == 0))[:, 0].tolist():
@@ -161,9 +166,9 @@ class Certifier:
         return found
 
     def exchangeable(self, penalty: Penalty, lambd: float, named: Mapping[str, Tensor]) -> np.ndarray:
-        """Columns that can take over weight from one another at the same objective, by groups [outputs, p] from 1.
+        """Find the columns that can take over weight from one another at the same objective.
 
-        0 is no group: no other optimum has another weight there.
+        Returns groups [outputs, p], numbered from 1; 0 is no group, where every optimum has the same weight.
         """
         l1, l2 = map(float, self.strengths(penalty, lambd))
         weight, _ = self.problem.parameters(named)
@@ -173,12 +178,12 @@ class Certifier:
 
     @property
     def at_once(self) -> int:
-        """Of how many lanes a certificate is computed together."""
+        """How many lanes have their certificates computed together."""
         n, p = self.problem.x.shape
         return max(NUMBERS_AT_ONCE // ((n + p) * (self.classes or 1)), 1)
 
     def problem_beside(self, named: Mapping[str, Tensor]) -> Problem:
-        """The problem on the device of the parameters."""
+        """Give the problem on the device of the parameters."""
         device = next(iter(named.values())).device
         if device not in self.moved:
             x, y = self.problem.x.to(device), self.problem.y.to(device)
@@ -186,7 +191,7 @@ class Certifier:
         return self.moved[device]
 
     def against_optimum(self, penalty: Penalty, lambd: float, named: Mapping[str, Tensor]) -> dict[str, float]:
-        """What is known beside the certificate: λ_max, and the exact optimum where it is cheap or asked for."""
+        """Measure what is known beside the certificate: λ_max, and the exact optimum if it is cheap or asked for."""
         l1, l2 = map(float, self.strengths(penalty, lambd))
         known = {}
         if math.isfinite(largest := self.lambda_max(penalty)):
@@ -215,7 +220,7 @@ class Certifier:
         return self.problem.y.numpy()
 
     def solve(self, l1: float, l2: float) -> tuple[Optimum, float] | None:
-        """The optimum and the objective's least value; None where there is none or it is not cheap.
+        """Solve for the optimum and the objective's least value; None if there is none or it is not cheap.
 
         The value is the lower bound that the solution's own certificate proves, so that no gap is negative.
         """
@@ -238,13 +243,13 @@ class Certifier:
         )
 
     def best(self, l1: float, l2: float) -> tuple[Tensor, Tensor] | None:
-        """The optimum's W and b; None where it is not cheap."""
+        """Solve for the optimum's W and b; None if it is not cheap."""
         found = self.solve(l1, l2)
         return None if found is None else (torch.from_numpy(found[0].weight), torch.from_numpy(found[0].bias))
 
     @cached_property
     def null_objective(self) -> float:
-        """The objective where every weight is zero."""
+        """The objective if every weight is zero."""
         p = self.problem
         outputs = torch.zeros(len(p.x), p.task.outputs, dtype=p.x.dtype)
         bias = p.task.best_bias(outputs, p.y) if p.bias == "free" else 0.0
@@ -259,11 +264,10 @@ class Certifier:
         help: Callable[[float], str],
         exchangeable: Sequence[Sequence[str]] = (),
     ) -> str:
-        """How far from its optimum a run stopped, as a sentence.
+        """Say in a sentence how far from its optimum a run stopped.
 
-        known: the metrics. until_gap: the gap that was asked for. help: what would help, said where the run has not
-        converged, given the least objective. exchangeable: groups of features that can stand for one
-        another.
+        known: the metrics. until_gap: the gap that was asked for. help: says what would help a run that has not
+        converged, given the least objective. exchangeable: groups of features that can stand for one another.
         """
         l1, l2 = map(float, self.strengths(penalty, lambd))
         found = self.solve(l1, l2)
@@ -306,7 +310,7 @@ class Certifier:
         return words
 
     def working_lr(self, penalty: Penalty, lambd: float, optimizer: torch.optim.SGD, rows: int) -> tuple[float, str]:
-        """A learning rate with which steps on batches of so many rows do not diverge, and why, in words.
+        """Find a learning rate with which steps on batches of so many rows do not diverge, and say why.
 
         L is `steepness`, and λ₂ more where the penalty is no prox. Without momentum, steps over all rows are stable for
         every η < 2/L, and a step of 1/L on a minibatch goes beyond no batch's minimiser. Under momentum μ a gradient
@@ -314,7 +318,8 @@ class Certifier:
         Reference: Ghadimi, Feyzmahdavian & Johansson (2015), "Global convergence of the heavy-ball method for convex
         optimization".
         """
-        curvature = self.problem.steepness(rows) + (0.0 if penalty.mode == "prox" else penalty.elastic_net(lambd)[1])
+        smooth = 0.0 if penalty.mode == "prox" else float(as_elastic_net(penalty, lambd)[1])
+        curvature = self.problem.steepness(rows) + smooth
         whole, momentum = rows >= len(self.problem.x), optimizer.param_groups[0]["momentum"]
         if curvature == 0:
             return math.inf, "the objective has no curvature"
@@ -332,7 +337,7 @@ class Certifier:
         return works, words
 
     def pace(self, curve: Sequence[tuple[int, float]], least: float, key: str, noisy: bool) -> str:
-        """What would help a run that has not converged: more epochs while its objective still falls, else a polish.
+        """Say what would help a run that has not converged: more epochs while its objective falls, else a polish.
 
         curve: the objective at the steps at which it was measured. key: what sets their number. noisy: whether the
         steps are those of minibatches, whose noise ends the fall.
@@ -354,7 +359,15 @@ class Certifier:
         return "; it hardly falls any more, and polish=100 would go further than more steps"
 
 
-def certifier(
+def as_elastic_net(penalty: Penalty, lambd: Strength) -> tuple[Strength, Strength]:
+    """Give λ₁ and λ₂ of a penalty that is a sum of L1 and L2. Raises TypeError for any other, see `why_not`."""
+    found = penalty.elastic_net(lambd)
+    if found is None:
+        raise TypeError(f"{type(penalty).__name__} is no sum of L1 and L2")
+    return found
+
+
+def make_certifier(
     model: nn.Module,
     task: ConvexTask,
     penalty: Penalty,
@@ -364,7 +377,7 @@ def certifier(
     problems: int = 1,
     could_standardize: bool = False,
 ) -> Certifier:
-    """For a training of which `why_not` has nothing to say."""
+    """Make the certifier of a training of which `why_not` has nothing to say."""
     train = datamodule.parts["train"]
     bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
     problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias)
@@ -374,7 +387,7 @@ def certifier(
 
 
 def note_on_columns(datamodule: DataModule) -> list[str]:
-    """A note that names the columns which others make up in the training rows, where there are any."""
+    """Write a note that names the columns which others make up in the training rows, if there are any."""
     features = datamodule.recipe().features
     origins = [(feature.column, feature.part) if feature.category else None for feature in features]
     found = combinations(datamodule.parts["train"].x, origins)
@@ -392,10 +405,10 @@ def note_on_columns(datamodule: DataModule) -> list[str]:
     ]
 
 
-def memory(
+def measure_memory(
     model: nn.Module, penalty: Penalty, lambd: float, optimizer: torch.optim.Optimizer, rates: Sequence[float]
 ) -> dict[str, float]:
-    """`init/memory` where it is known: a linear model and L2 under SGD without momentum.
+    """Measure `init/memory` where it is known: for a linear model and L2 under SGD without momentum.
 
     rates: the learning rate of every step taken.
     """
@@ -406,7 +419,7 @@ def memory(
 
 
 def quoted_list(names: Sequence[str], most: int = 4) -> str:
-    """Names with "and" before the last, the first so many of them."""
+    """List the first so many names, with "and" before the last."""
     shown = [quoted(name) for name in names[:most]]
     if len(names) > most:
         shown.append(f"{len(names) - most} more")
@@ -414,18 +427,18 @@ def quoted_list(names: Sequence[str], most: int = 4) -> str:
 
 
 def percent(share: float) -> str:
-    """Two significant digits: 31 %, 0.42 %, 1,200 %."""
+    """Write a share with two significant digits: 31 %, 0.42 %, 1,200 %."""
     value = 100 * share
     return f"{value:,.0f} %" if value >= 10 else f"{value:.2g} %"
 
 
 def rounded_down(number: float) -> float:
-    """To two significant digits."""
+    """Round a number > 0 down to two significant digits."""
     scale = 10.0 ** (math.floor(math.log10(number)) - 1)
     return float(f"{math.floor(number / scale) * scale:.2g}")
 
 
 def rounded_up(number: float) -> int:
-    """To two significant digits."""
+    """Round a number > 0 up to two significant digits, or to a whole number."""
     scale = 10 ** max(math.floor(math.log10(number)) - 1, 0)
     return math.ceil(number / scale) * scale

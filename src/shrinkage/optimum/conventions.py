@@ -20,8 +20,10 @@ L2, L1, ELASTIC_NET = "l2", "l1", "elastic_net"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a conversion may need. rows: n of the training part. classes: None for regression. momentum: μ of SGD.
+class Circumstances:
+    """The numbers of a training that a conversion of λ may need.
+
+    rows: n of the training part. classes: None for regression. momentum: μ of SGD.
 
     noise_variance: σ² of a regression's residuals; a logistic likelihood has σ² = 1. target_sd: the standard deviation
     (1/n) of a regression's target over the training rows, by which it is divided here.
@@ -35,11 +37,13 @@ class Setting:
     target_sd: float | None = None
 
     def n(self) -> int:
+        """Give the number of training rows. Raises InputError if it is not known."""
         if self.rows is None:
             raise InputError("needs n, the number of training rows; give --rows")
         return self.rows
 
     def variance(self) -> float:
+        """Give σ². Raises InputError if it is not known."""
         if self.classes is not None:
             return 1.0
         if self.noise_variance is None:
@@ -47,17 +51,23 @@ class Setting:
         return self.noise_variance
 
     def deviation(self) -> float:
+        """Give sd(y). Raises InputError if it is not known."""
         if self.target_sd is None:
             raise InputError("needs sd(y), the standard deviation (1/n) of the target; give --target-sd")
         return self.target_sd
 
 
+def always(circumstances: Circumstances) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Convention:
-    """key: its name. penalty: which Ω. kind: regression, classification or both. minimises: its own objective.
+    """A convention is how another library or text writes the strength of a penalty.
 
-    factor: the value there is λ·factor, or factor/λ where inverse. text: how it is written there.
-    linear: whether it is solved there for linear models alone. there: in which settings it can be written.
+    key: its name. penalty: which Ω. kind: regression, classification or both. minimises: its own objective. factor: its
+    value is λ·factor, or factor/λ if inverse. text: how the value is written. linear: whether it is for linear models
+    alone. applies: in which circumstances it can be written.
     """
 
     key: str
@@ -65,55 +75,56 @@ class Convention:
     kind: str
     minimises: str
     text: str
-    factor: Callable[[Setting], float]
+    factor: Callable[[Circumstances], float]
     inverse: bool = False
     linear: bool = False
-    there: Callable[[Setting], bool] = lambda setting: True
+    applies: Callable[[Circumstances], bool] = always
 
-    def value(self, lambd: float, setting: Setting) -> float:
-        """What λ is there. Raises InputError where a number that it needs is not known."""
+    def value(self, lambd: float, circumstances: Circumstances) -> float:
+        """Convert λ of this project into a value of the convention. Raises InputError if a number is missing."""
         if self.inverse:
-            return math.inf if lambd == 0 else self.factor(setting) / lambd
-        return lambd * self.factor(setting)
+            return math.inf if lambd == 0 else self.factor(circumstances) / lambd
+        return lambd * self.factor(circumstances)
 
-    def lambd(self, value: float, setting: Setting) -> float:
-        """What a value there is here. Raises InputError likewise."""
-        return self.factor(setting) / value if self.inverse else value / self.factor(setting)
+    def lambd(self, value: float, circumstances: Circumstances) -> float:
+        """Convert a value of the convention into λ of this project. Raises InputError if a number is missing."""
+        return self.factor(circumstances) / value if self.inverse else value / self.factor(circumstances)
 
-    def written(self, lambd: float, setting: Setting) -> str:
-        return self.text.format(value=f"{self.value(lambd, setting):.6g}", rho=f"{setting.l1_ratio:g}")
+    def written(self, lambd: float, circumstances: Circumstances) -> str:
+        """Write λ as the convention does. Raises InputError if a number is missing."""
+        return self.text.format(value=f"{self.value(lambd, circumstances):.6g}", rho=f"{circumstances.l1_ratio:g}")
 
 
-def one(setting: Setting) -> float:
+def one(circumstances: Circumstances) -> float:
     return 1.0
 
 
-def two(setting: Setting) -> float:
+def two(circumstances: Circumstances) -> float:
     return 2.0
 
 
-def half(setting: Setting) -> float:
+def half(circumstances: Circumstances) -> float:
     return 0.5
 
 
-def rows(setting: Setting) -> float:
-    return float(setting.n())
+def rows(circumstances: Circumstances) -> float:
+    return float(circumstances.n())
 
 
-def two_rows(setting: Setting) -> float:
-    return 2.0 * setting.n()
+def two_rows(circumstances: Circumstances) -> float:
+    return 2.0 * circumstances.n()
 
 
-def per_row(setting: Setting) -> float:
-    return 1 / setting.n()
+def per_row(circumstances: Circumstances) -> float:
+    return 1 / circumstances.n()
 
 
-def target_sd(setting: Setting) -> float:
-    return setting.deviation()
+def target_sd(circumstances: Circumstances) -> float:
+    return circumstances.deviation()
 
 
-def has_two_classes(setting: Setting) -> bool:
-    return setting.classes == 2
+def has_two_classes(circumstances: Circumstances) -> bool:
+    return circumstances.classes == 2
 
 
 # glmnet divides y by its sd, and λ with it, whatever alpha and its own `standardize` are; the sd is that of 1/n.
@@ -151,7 +162,7 @@ CONVENTIONS = (
         "mean CE + (λ/2)‖W‖², a row of W for each of two classes",
         "λ = {value}",
         two,
-        there=has_two_classes,
+        applies=has_two_classes,
     ),
     Convention("torch_sgd", L2, "classification", "mean CE, SGD's decay", "SGD(weight_decay={value})", one),
     Convention("torch_adam", L2, "classification", "mean CE, Adam's decay", "Adam(weight_decay={value})", one),
@@ -161,7 +172,7 @@ CONVENTIONS = (
         "both",
         "decay apart from the gradient, momentum μ (--momentum)",
         "SGDW(weight_decay={value})",
-        lambda setting: 1 / (1 - setting.momentum),
+        lambda circumstances: 1 / (1 - circumstances.momentum),
     ),
     Convention(
         "optax",
@@ -177,7 +188,7 @@ CONVENTIONS = (
         "both",
         "a Gaussian prior on each weight",
         "w ~ N(0, {value})",
-        lambda setting: setting.variance() / setting.n(),
+        lambda circumstances: circumstances.variance() / circumstances.n(),
         inverse=True,
     ),
     Convention("sum_of_squares", L1, "regression", "Σ½r² + λ‖w‖₁", "λ = {value}", rows),
@@ -205,7 +216,7 @@ CONVENTIONS = (
         "both",
         "a Laplace prior on each weight",
         "w ~ Laplace(0, scale {value})",
-        lambda setting: setting.variance() / setting.n(),
+        lambda circumstances: circumstances.variance() / circumstances.n(),
         inverse=True,
     ),
     Convention(
@@ -240,47 +251,47 @@ ADAMW = (
 )
 
 
-def conventions(penalty: str, setting: Setting) -> list[Convention]:
-    """Those that know the penalty and the kind of problem."""
-    kind = "regression" if setting.classes is None else "classification"
-    return [c for c in CONVENTIONS if c.penalty == penalty and c.kind in (kind, "both") and c.there(setting)]
+def conventions(penalty: str, circumstances: Circumstances) -> list[Convention]:
+    """List the conventions that have such a penalty for such a problem."""
+    kind = "regression" if circumstances.classes is None else "classification"
+    return [c for c in CONVENTIONS if c.penalty == penalty and c.kind in (kind, "both") and c.applies(circumstances)]
 
 
-def here(key: str, penalty: str, value: float, setting: Setting) -> float:
-    """λ of a value in another convention. Raises InputError for one that is not known, or that needs more numbers."""
-    known = {convention.key: convention for convention in conventions(penalty, setting)}
+def convert_to_lambda(key: str, penalty: str, value: float, circumstances: Circumstances) -> float:
+    """Convert a value in another convention into λ. Raises InputError if that is unknown or needs more numbers."""
+    known = {convention.key: convention for convention in conventions(penalty, circumstances)}
     if key not in known:
         raise InputError(f"--given-as {key}: for {penalty} it must be one of {', '.join(known)}")
     if known[key].inverse and value == 0:
         raise InputError(f"{key} = 0 stands for an infinite λ; give a number > 0")
     try:
-        return known[key].lambd(value, setting)
+        return known[key].lambd(value, circumstances)
     except InputError as error:
         raise InputError(f"--given-as {key}: it {error}") from None
 
 
-def tags(penalty: str, lambd: float, setting: Setting, linear: bool) -> dict[str, str]:
-    """`equivalent.*` of a run: how its λ is written elsewhere, wherever the numbers that this needs are known.
+def tags(penalty: str, lambd: float, circumstances: Circumstances, linear: bool) -> dict[str, str]:
+    """Make the tags `equivalent.*` of a run: how its λ is written in each convention whose numbers are known.
 
-    The prior is given in units of σ² where that is not known.
+    The prior is given in units of σ² if σ² is not known.
     """
     found = {}
-    for convention in conventions(penalty, setting):
+    for convention in conventions(penalty, circumstances):
         if linear or not convention.linear:
             with contextlib.suppress(InputError):
-                found[f"equivalent.{convention.key}"] = equivalent(convention, lambd, setting)
+                found[f"equivalent.{convention.key}"] = equivalent(convention, lambd, circumstances)
     return found
 
 
-def equivalent(convention: Convention, lambd: float, setting: Setting) -> str:
-    if convention.key == "prior" and setting.classes is None and setting.noise_variance is None:
-        relative = convention.value(lambd, Setting(rows=setting.n(), noise_variance=1.0))
+def equivalent(convention: Convention, lambd: float, circumstances: Circumstances) -> str:
+    if convention.key == "prior" and circumstances.classes is None and circumstances.noise_variance is None:
+        relative = convention.value(lambd, Circumstances(rows=circumstances.n(), noise_variance=1.0))
         return convention.text.format(value=f"{relative:.6g}·σ²") + ", σ² the variance of the noise"
-    return convention.written(lambd, setting)
+    return convention.written(lambd, circumstances)
 
 
-def show(penalty: str, lambd: float, setting: Setting) -> None:
-    """The table that the command prints."""
+def show(penalty: str, lambd: float, circumstances: Circumstances) -> None:
+    """Print the table of the command."""
     from rich.console import Console
     from rich.table import Table
 
@@ -289,10 +300,10 @@ def show(penalty: str, lambd: float, setting: Setting) -> None:
     )
     for column in ("convention", "there", "what it minimises"):
         table.add_column(column, overflow="fold")
-    for convention in conventions(penalty, setting):
+    for convention in conventions(penalty, circumstances):
         try:
             infinite = convention.inverse and lambd == 0
-            written = "none at λ = 0" if infinite else convention.written(lambd, setting)
+            written = "none at λ = 0" if infinite else convention.written(lambd, circumstances)
         except InputError as error:
             written = str(error)
         table.add_row(convention.key, written, convention.minimises)
@@ -333,11 +344,13 @@ def main() -> None:
     ):
         if not holds:
             leave(f"{name}={value}: {rule}")
-    setting = Setting(given.rows, given.classes, given.momentum, given.noise_variance, given.l1_ratio, given.target_sd)
+    circumstances = Circumstances(
+        given.rows, given.classes, given.momentum, given.noise_variance, given.l1_ratio, given.target_sd
+    )
     with command_in_one_line():
         theirs = given.given_as
-        lambd = here(theirs, given.penalty, given.value, setting) if theirs else given.value
-        show(given.penalty, lambd, setting)
+        lambd = convert_to_lambda(theirs, given.penalty, given.value, circumstances) if theirs else given.value
+        show(given.penalty, lambd, circumstances)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,13 @@ ITERATIONS = 100_000
 
 @dataclass(frozen=True)
 class Optimum:
-    """weight [outputs, p] and bias [outputs] that minimise the objective; whether no other weights do.
+    """The weights and bias that minimise the objective.
 
-    degrees_of_freedom: the expected ones, the bias among them, for regression: 1 + Σs²/(s² + nλ₂) over the singular
-    values s of the centred columns whose weights are not zero. For ridge they are all (Hastie, Tibshirani & Friedman,
-    "The elements of statistical learning", §3.4.1), for the lasso that counts them (Zou, Hastie & Tibshirani, 2007).
+    weight: [outputs, p]. bias: [outputs]. unique: whether no other weights minimise it too.
+
+    degrees_of_freedom: for regression the expected ones, with the bias: 1 + Σs²/(s² + nλ₂) over the singular values s
+    of the centred columns whose weights are not zero. For ridge they are all (Hastie, Tibshirani & Friedman, "The
+    elements of statistical learning", §3.4.1), for the lasso that counts them (Zou, Hastie & Tibshirani, 2007).
     """
 
     weight: np.ndarray
@@ -33,7 +35,7 @@ class Optimum:
 
 
 def is_cheap(x: np.ndarray, classes: int | None, l1: float, problems: int = 1) -> bool:
-    """Whether so many exact optima take no more than about a second."""
+    """Tell whether so many exact optima take no more than about a second."""
     n, p = x.shape
     if classes is None:
         return problems * n * p * min(n, p) <= CHEAP_REGRESSION
@@ -43,10 +45,10 @@ def is_cheap(x: np.ndarray, classes: int | None, l1: float, problems: int = 1) -
 def optimum(
     x: np.ndarray, y: np.ndarray, classes: int | None, l1: float, l2: float, free_bias: bool = True
 ) -> Optimum | None:
-    """The exact minimiser for x [n, p] and y [n]; None where there is none: classes without a penalty.
+    """Solve for the exact minimiser for x [n, p] and y [n]; None if there is none: classes without a penalty.
 
-    Where many are, as for λ = 0 with fewer rows than columns, that of the smallest ‖w‖₂ (no penalty), or for L1 that on
-    the first of columns that can stand for one another. Two classes have one logit.
+    If there are many, as for λ = 0 with fewer rows than columns, it is the one with the smallest ‖w‖₂ (no penalty), or
+    for L1 the one on the first of the columns that can stand for one another. Two classes have one logit.
     """
     if classes is None:
         return least_squares(x, y, l1, l2, free_bias)
@@ -54,7 +56,7 @@ def optimum(
 
 
 def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias: bool) -> Optimum:
-    """½ mean squares with an elastic net; ridge by a singular value decomposition, else scikit-learn's `ElasticNet`."""
+    """Minimise ½ mean squares + an elastic net: ridge by a singular value decomposition, else by scikit-learn."""
     x_mean, y_mean = (x.mean(axis=0), y.mean()) if free_bias else (np.zeros(x.shape[1]), 0.0)
     design, target = centred(x) if free_bias else x, y - y_mean
     n, p = x.shape
@@ -84,7 +86,7 @@ def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias:
 
 
 def cross_entropy(x: np.ndarray, y: np.ndarray, classes: int, l1: float, l2: float, free_bias: bool) -> Optimum:
-    """Mean cross-entropy with an elastic net, by scikit-learn's `LogisticRegression`."""
+    """Minimise the mean cross-entropy + an elastic net, by scikit-learn's `LogisticRegression`."""
     from sklearn.linear_model import LogisticRegression
 
     n, p = x.shape
@@ -112,7 +114,7 @@ def cross_entropy(x: np.ndarray, y: np.ndarray, classes: int, l1: float, l2: flo
 
 
 def memory_of_the_start(lambd: float, rates: Iterable[float], mode: str) -> float:
-    """The share of the initial weights that a run under L2 still carries where the data do not reach.
+    """Compute the share of the initial weights that a run under L2 still carries where the data do not reach.
 
     In directions that no row of x has, SGD without momentum does nothing but shrink: by ∏(1 − η_tλ) over the steps in
     modes `loss` and `decay`, by ∏1/(1 + η_tλ) in mode `prox`. rates: η_t of every step.

@@ -12,16 +12,20 @@ from torch import Tensor
 from shrinkage.tasks.base import ConvexTask
 from shrinkage.tasks.regression import Regression
 
-from .redundancy import centred, is_independent, sparsest
+from .redundancy import centred, is_independent, sparsest, triangle
 
 Strength = Tensor | float
 
 
 @dataclass(frozen=True)
 class Problem:
-    """min over W [outputs, p] and b [outputs] of P(W, b) = (1/n)Σ ℓ(Wxᵢ + b, yᵢ) + λ₁‖W‖₁ + ½λ₂‖W‖².
+    """The convex problem that a penalised linear model solves.
 
-    x: float64 [n, p]. y: [n]. bias: `free` stands outside the penalty, `penalised` inside it, `none` is not there.
+    It is min over W [outputs, p] and b [outputs] of P(W, b) = (1/n)Σ ℓ(Wxᵢ + b, yᵢ) + λ₁‖W‖₁ + ½λ₂‖W‖².
+
+    x: float64 [n, p]. y: [n]. bias: a `free` one stands outside the penalty, a `penalised` one inside it, `none` is no
+    bias at all.
+
     Every method is a pure function of one model's tensors, so that it can be vectorised over lanes.
     """
 
@@ -31,7 +35,10 @@ class Problem:
     bias: str
 
     def parameters(self, named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """W and b in double precision, of a linear layer's parameters by name; a penalised bias is W's last column."""
+        """Take W and b, in double precision, from a linear layer's parameters by name.
+
+        A penalised bias becomes W's last column.
+        """
         (weight,) = (value.double() for name, value in named.items() if name.endswith("weight"))
         if self.bias == "none":
             return weight, weight.new_zeros(len(weight))
@@ -51,19 +58,19 @@ class Problem:
         return u[:, s > s.max() * max(x.shape) * torch.finfo(s.dtype).eps]
 
     def objective(self, l1: Strength, l2: Strength, weight: Tensor, bias: Tensor) -> Tensor:
-        """P(W, b), 0-d."""
+        """Compute the objective P(W, b), 0-d."""
         loss = self.task.losses(self.design @ weight.T + bias, self.y).mean()
         return loss + l1 * weight.abs().sum() + l2 / 2 * weight.square().sum()
 
     def duality_gap(self, l1: Strength, l2: Strength, weight: Tensor, bias: Tensor) -> Tensor:
-        """P(W, b) − D(u) ≥ P(W, b) − min P ≥ 0, 0-d.
+        """Compute a bound on how far the objective is above its least value: the duality gap, 0-d.
 
-        At the refitted bias b̂ the slopes g of the loss sum to zero over the rows, so that u = −s·g/n is dual feasible:
-        with s = 1 where λ₂ > 0, and with s = min(1, λ₁/‖Xᵀg/n‖_∞). The smaller gap of both, and of s = 0 (min P ≥ 0),
-        is taken, plus what the own bias costs beside b̂. Least squares without a penalty have a u of their own: the
-        residuals' part that no column reaches. All terms are Fenchel–Young differences, ≥ 0 by themselves, so that no
-        digits cancel near the optimum. References: Massias et al. (2018), "Celer"; Ndiaye et al. (2017), "Gap safe
-        screening rules for sparsity enforcing penalties".
+        The gap is P(W, b) − D(u) ≥ P(W, b) − min P ≥ 0. At the refitted bias b̂ the slopes g of the loss sum to zero
+        over the rows, so that u = −s·g/n is dual feasible: with s = 1 where λ₂ > 0, and with s = min(1, λ₁/‖Xᵀg/n‖_∞).
+        The smaller gap of both, and of s = 0 (min P ≥ 0), is taken, plus what the own bias costs beside b̂. Least
+        squares without a penalty have a u of their own: the residuals' part that no column reaches. All terms are
+        Fenchel–Young differences, ≥ 0 by themselves, so that no digits cancel near the optimum. References: Massias et
+        al. (2018), "Celer"; Ndiaye et al. (2017), "Gap safe screening rules for sparsity enforcing penalties".
         """
         x, y, task = self.design, self.y, self.task
         output = x @ weight.T
@@ -93,7 +100,7 @@ class Problem:
         return smallest + cost.clamp(min=0)
 
     def kkt(self, l1: Strength, l2: Strength, weight: Tensor, bias: Tensor) -> Tensor:
-        """The largest violation of the conditions that hold at the optimum and nowhere else, 0-d.
+        """Compute the largest violation of the conditions that hold at the optimum and nowhere else (KKT), 0-d.
 
         With G the gradient of the data loss at the refitted bias: |G + λ₂w + λ₁ sign w| where w ≠ 0, (|G| − λ₁)₊ where
         w = 0; and the derivative of the loss in the own bias.
@@ -109,7 +116,7 @@ class Problem:
         return torch.maximum(violation, own.abs().max()) if self.bias == "free" else violation
 
     def certificate(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The metrics of a linear layer's parameters by name, each 0-d."""
+        """Measure the parameters of a linear layer, by name: `optimum/duality_gap` and `optimum/kkt`, each 0-d."""
         weight, bias = self.parameters(named)
         return {
             "optimum/duality_gap": self.duality_gap(l1, l2, weight, bias),
@@ -139,9 +146,9 @@ class Problem:
     # (2015), "Adaptive restart for accelerated gradient schemes".
 
     def polish_start(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state before the first step: the given weights, or zero where their objective is larger than at zero.
+        """Make the state before the first step from the given weights, or from zero if that has a smaller objective.
 
-        A free bias is at its best for them. Weights that are not finite count as larger.
+        A free bias is at its best for them. Weights that are not finite give way to zero.
         """
         weight, bias = self.best_bias_of(self.parameters(named)[0])
         none = self.best_bias_of(torch.zeros_like(weight))
@@ -152,12 +159,12 @@ class Problem:
         return {"weight": weight, "ahead": weight, "pace": weight.new_ones(()), "from_zero": ~is_no_worse}
 
     def best_bias_of(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """W with the bias that is best for it, which is zero where the bias is a weight or not there."""
+        """Give W and the bias that is best for it; the bias is zero if it is a weight, or none."""
         output = self.design @ weight.T
         return weight, self.task.best_bias(output, self.y) if self.bias == "free" else weight.new_zeros(len(weight))
 
     def polish_steps(self, l1: Strength, l2: Strength, state: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """The state after so many steps, each of 1/L with L the largest curvature of the data loss."""
+        """Take so many steps, each of length 1/L with L the largest curvature of the data loss."""
         weight, ahead, pace = state["weight"], state["ahead"], state["pace"]
         x, y, task = self.centred, self.y, self.task
         step = 1 / self.smoothness if self.smoothness else 1.0  # constant columns have no curvature
@@ -176,7 +183,10 @@ class Problem:
         return {**state, "weight": weight, "ahead": ahead, "pace": pace}
 
     def polish_end(self, state: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The parameters that the steps have come to, a free bias at its best for them; named as the given ones are."""
+        """Give the parameters that the steps have come to, under the names of the given ones.
+
+        A free bias is at its best for them.
+        """
         weight = state["weight"][:, : self.x.shape[1]]
         found = {"weight": weight}
         if self.bias == "free":
@@ -186,11 +196,11 @@ class Problem:
         return {name: found[name.rpartition(".")[2]].to(value.dtype) for name, value in named.items()}
 
     def polished(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """The parameters after so many full-batch proximal steps."""
+        """Take so many full-batch proximal steps from the given parameters."""
         return self.polish_end(self.polish_steps(l1, l2, self.polish_start(l1, l2, named), steps), named)
 
     def steepness(self, rows: int) -> float:
-        """A bound L ≥ the largest curvature, in W and b, of the mean data loss of any batch of so many rows.
+        """Bound the curvature of the data loss: L is no less than that of any batch of so many rows, in W and b.
 
         With c the largest curvature of ℓ and x̃ᵢ a row with a 1 for its bias, all n rows have c‖X̃‖₂²/n exactly where ℓ
         is ½ residual²; B of them have no more than n/B times that, and no more than c·max‖x̃ᵢ‖².
@@ -201,9 +211,9 @@ class Problem:
         return self.task.curvature * min(largest, float(x.square().sum(dim=1).max()))
 
     def sparsest(self, weight: Tensor) -> tuple[Tensor, np.ndarray]:
-        """An optimum of the lasso on independent columns, and which columns could stand for one another.
+        """Move a lasso's weights to independent columns, and tell which columns could stand for one another.
 
-        W [outputs, p] at the same loss and no larger ‖W‖₁, and groups [outputs, p]: see `redundancy.sparsest`.
+        Returns W [outputs, p] at the same loss and no larger ‖W‖₁, and groups [outputs, p]: see `redundancy.sparsest`.
         """
         found, groups = sparsest(self.spanned, weight.cpu().numpy())
         return weight.new_tensor(found), groups
@@ -218,7 +228,7 @@ class Problem:
         if self.bias == "free":
             x = centred(x)
         if len(x) > x.shape[1]:
-            x = np.linalg.qr(x, mode="r")
+            x = triangle(x)
         return None if is_independent(x) else x
 
     @cached_property

@@ -19,7 +19,7 @@ TIE = 1e-9  # a change of ‖w‖₁ that is none, as a share of the weights tha
 
 
 def sparsest(x: np.ndarray | None, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Move the weights of each output to the first of columns that can stand for one another.
+    """Move the weights of each output to the first of the columns that can stand for one another.
 
     x: [n, p], centred where the bias is free; None where its columns are independent. weight: W [outputs, p].
 
@@ -38,7 +38,7 @@ def sparsest(x: np.ndarray | None, weight: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def sparsest_of_one(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for one output, w [p].
+    """Do what `sparsest` does for one output, w [p].
 
     The moves are those of the simplex method: a weight enters, the others keep up the outputs, and the first that comes
     to zero leaves. Each lowers ‖w‖₁, or keeps it and takes weight from the last of the columns that it changes.
@@ -62,15 +62,16 @@ def sparsest_of_one(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def centred(x: np.ndarray) -> np.ndarray:
-    """The columns of x [n, p] less their means; a constant column is zero, and no rounding of it."""
+    """Subtract its mean from every column of x [n, p]; a constant column becomes exactly zero."""
     return np.where(np.ptp(x, axis=0) > 0, x - x.mean(axis=0), 0.0)
 
 
 def on_the_middle_class(weight: np.ndarray) -> np.ndarray:
-    """W [classes, p] less, in each column, a number that makes ‖W‖₁ least: the weight of the middle class.
+    """Subtract from each column of W [classes, p] the weight of the middle class, which makes ‖W‖₁ least.
 
-    It changes no probability of a softmax. Of an even number two classes are in the middle, and all between their
-    weights is as good: 0 where a class has it already, else the weight of the later class.
+    This changes no probability of a softmax. An even number of classes has two in the middle, and every number between
+    their weights is as good. The one nearest to 0 is taken; but if that is 0 and no class has the weight 0, the weight
+    of the later of the two classes.
     """
     order = np.argsort(weight, axis=0, kind="stable")
     columns = np.arange(weight.shape[1])
@@ -83,11 +84,12 @@ def on_the_middle_class(weight: np.ndarray) -> np.ndarray:
 
 
 def combinations(x: np.ndarray, origins: Sequence[object]) -> dict[int, list[int]]:
-    """The columns of x [n, p] that columns before them make up, a shift apart, and those columns.
+    """Find the columns of x [n, p] that are combinations of columns before them and a constant.
 
-    origins: for each column what it is a category of, None for no category. That all categories of one column add up to
-    1 is how they are made, and not told. Of p ≥ n columns all could be made up by others, and only columns that are one
-    other column, scaled and shifted, are told; of x with n·p² > WORK too.
+    Returns for each such column those that make it up. origins: for each column what it is a category of, None for no
+    category. All categories of one column add up to 1 because they are made so, and that is not reported. If p ≥ n, any
+    column could be made up by others, and only copies of one other column, scaled and shifted, are reported; so they
+    are if n·p² > WORK.
     """
     n, p = x.shape
     x = centred(x)
@@ -95,7 +97,7 @@ def combinations(x: np.ndarray, origins: Sequence[object]) -> dict[int, list[int
     scaled = x / np.where(norms > 0, norms, 1.0)
     if p >= n or n * p**2 > WORK:
         return copies(scaled)
-    scaled = np.linalg.qr(scaled, mode="r")
+    scaled = triangle(scaled)
     if is_independent(scaled):
         return {}
     kept = norms > 0
@@ -118,7 +120,10 @@ def combinations(x: np.ndarray, origins: Sequence[object]) -> dict[int, list[int
 
 
 def copies(scaled: np.ndarray) -> dict[int, list[int]]:
-    """Columns [n, p] of length 1 or 0 that are another one or its negative, with the first that they are."""
+    """Find the columns [n, p], of length 1 or 0, that are a copy of another one or of its negative.
+
+    Returns for each copy the first column that it is a copy of.
+    """
     places = np.abs(np.random.default_rng(0).normal(size=len(scaled)) @ scaled)
     order = np.argsort(places, kind="stable")
     found: dict[int, list[int]] = {}
@@ -131,8 +136,13 @@ def copies(scaled: np.ndarray) -> dict[int, list[int]]:
     return dict(sorted(found.items()))
 
 
+def triangle(x: np.ndarray) -> np.ndarray:
+    """Shorten x [n, p] to R of its QR decomposition, [min(n, p), p], whose columns have the same inner products."""
+    return np.asarray(np.linalg.qr(x, mode="r"))
+
+
 def is_independent(x: np.ndarray) -> bool:
-    """Whether no column of x [n, p] is a combination of others; a column of zeros is none of them."""
+    """Tell whether no column of x [n, p] is a combination of others; columns of zeros do not count."""
     norms = np.linalg.norm(x, axis=0)
     there = x[:, norms > 0] / norms[norms > 0]
     if there.shape[1] > len(x):
@@ -143,7 +153,7 @@ def is_independent(x: np.ndarray) -> bool:
 
 @dataclass
 class Table:
-    """Weights sign · size, with sizes ≥ 0, and how the columns in the basis make up the others.
+    """A simplex table: weights sign · size, with sizes ≥ 0, and how the columns in the basis make up the others.
 
     basis: [r] independent columns; others: [m] columns that are combinations of them. share: [r, m], with which
     sign_j x_j = Σ_k share_kj sign_k x_k over the basis. norms, signs, sizes: [p], of all columns.
@@ -158,7 +168,7 @@ class Table:
 
     @classmethod
     def of(cls, x: np.ndarray, norms: np.ndarray, weight: np.ndarray, support: np.ndarray) -> "Table":
-        """A basis of the columns of the support, and every column that is a combination of them."""
+        """Begin with a basis of the columns of the support, and every column that is a combination of them."""
         scaled = x / np.where(norms > 0, norms, 1.0)
         q, r, order = qr(scaled[:, support], mode="economic", pivoting=True)
         rank = int((np.abs(np.diag(r)) > DEPENDENT).sum())
@@ -196,7 +206,7 @@ class Table:
         return moved.any(axis=0) & behind & (share[last, columns] > 0)
 
     def leave_dependent(self) -> None:
-        """Bring the weights outside of the basis to zero, the last one first."""
+        """Bring the weights outside the basis to zero, the last one first."""
         while (there := np.flatnonzero(self.sizes[self.others])).size:
             j = there[self.others[there].argmax()]
             rise = self.rise[j]
@@ -216,7 +226,7 @@ class Table:
             self.move(entering[self.others[entering].argmin()], 1.0)
 
     def move(self, j: int, growth: float) -> None:
-        """Let the j-th of the others grow or shrink until a weight is zero, which is then outside of the basis."""
+        """Let the j-th of the others grow or shrink until a weight is zero, which then leaves the basis."""
         other, share = self.others[j], self.share[:, j].copy()
         falling = growth * share * self.moved[:, j]
         limits = np.full(len(share), np.inf)
@@ -240,7 +250,7 @@ class Table:
         self.basis[h], self.others[j] = other, self.basis[h]
 
     def groups(self) -> np.ndarray:
-        """Columns that can take over weight from one another at the same ‖w‖₁, numbered from 1 in their order, [p]."""
+        """Number the groups of columns that can take over weight from one another at the same ‖w‖₁, from 1; [p]."""
         group = np.arange(len(self.sizes))
         for j in np.flatnonzero(self.rise == 0):
             together = [self.others[j], *self.basis[self.moved[:, j]]]

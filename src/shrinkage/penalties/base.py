@@ -1,10 +1,10 @@
-"""What every penalty is: Ω(w), its proximal operator and the decay along its gradient. No λ in here."""
+"""What every penalty offers: Ω(w), its proximal operator and the decay along its gradient. λ never enters here."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeGuard
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ Mode = Literal["loss", "decay", "cautious", "prox"]
 
 @dataclass(frozen=True, kw_only=True)
 class Penalty(ABC):
-    """A penalty Ω over a model's weights, and the way in which it acts on them.
+    """A penalty measures a model's weights by one number Ω, and says in which way it acts on them.
 
     mode: `loss` adds λΩ to the objective; `decay` shrinks the weights by ηλ∇Ω(w) before the optimiser's step;
         `cautious` does so only where that step shrinks them too; `prox` applies prox_{ηλΩ} after it.
@@ -29,7 +29,7 @@ class Penalty(ABC):
         gradients rapidly increase near the end of training"); `constant` by η_maxλ, whatever the schedule.
 
     Every method is a pure function of tensors of any shape, so that it can be vectorised over many models.
-    Raises InputError where the mode is one that the penalty cannot serve.
+    Raises InputError if one of these settings cannot be used, such as a mode that the penalty does not serve.
     """
 
     mode: Mode
@@ -71,56 +71,74 @@ class Penalty(ABC):
 
     @abstractmethod
     def value(self, weights: Params) -> Tensor:
-        """Ω(w), 0-d: one number over all the tensors."""
+        """Measure all the weights together by one number, Ω(w), 0-d."""
 
     @abstractmethod
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
-        """argmin_u Ω(u) + ‖u − w‖²/(2·step), with the shapes of the weights; step ≥ 0, and 0 is the identity."""
+        """Move the weights to the point that a small penalty and a short way balance.
+
+        That is argmin_u Ω(u) + ‖u − w‖²/(2·step), with the shapes of the weights. step ≥ 0, and 0 changes nothing.
+        """
 
     def decay(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
-        """w − step·∇Ω(w); where Ω has a kink, the subgradient that PyTorch takes (0 for |w| at 0)."""
+        """Move the weights against the gradient of Ω.
+
+        That is w − step·∇Ω(w); where Ω has a kink, with the subgradient that PyTorch takes (0 for |w| at 0).
+        """
         gradient = torch.func.grad(self.value)(dict(weights))
         return {name: w - step * gradient[name] for name, w in weights.items()}
 
     def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float] | None:
-        """(λ₁, λ₂) where λΩ(w) = λ₁‖w‖₁ + λ₂·½‖w‖², None where it is no such sum.
+        """Write λΩ as a sum of L1 and L2: (λ₁, λ₂) with λΩ(w) = λ₁‖w‖₁ + λ₂·½‖w‖²; None if it is no such sum.
 
         For such penalties the optimum of a linear model is known exactly, and a run can be certified against it.
         """
         return None
 
     def check(self, weights: Params) -> None:
-        """Raises InputError where Ω has no meaning for a model with these weights; of most it has."""
+        """Look whether Ω has a meaning for a model with these weights. Raises InputError if it has none."""
         return
 
     @property
     def is_plain(self) -> bool:
-        """Whether a decay takes λ from every weight alike, at the learning rate: the one that has a known effect."""
+        """Whether a decay shrinks every weight by the same λ, at the learning rate."""
         return self.mode != "cautious" and self.rate == "lr" and not self.groups
 
     @property
     def curvature(self) -> float:
-        """The largest curvature of Ω's smooth part: ηλ·curvature must stay under 2 for plain gradient steps."""
+        """The largest curvature of Ω's smooth part. Plain gradient steps need ηλ·curvature < 2."""
         return 0.0
 
 
-def is_number(value: object) -> bool:
-    """Of a config; true and false are none. A lane's own number is a tensor, which has been checked before."""
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of a config is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def soft_threshold(w: Tensor, threshold: Tensor | float) -> Tensor:
-    """sign(w)·max(|w| − threshold, 0), the prox of threshold·|w|: exact zeros inside the threshold."""
+    """Move every entry towards 0 by the threshold, and those inside it to exactly 0.
+
+    That is sign(w)·max(|w| − threshold, 0), the prox of threshold·|w|.
+    """
     return w.sign() * (w.abs() - threshold).clamp(min=0)
 
 
-def cut_at(sizes: Tensor, step: Tensor | float) -> Tensor:
-    """The size s ≥ 0 at which Σ(sizes − s)₊ = step, 0 where the sizes ≥ 0 together are no more; [n] → 0-d."""
+def find_cut(sizes: Tensor, step: Tensor | float) -> Tensor:
+    """Find the size at which all sizes are cut so that step is cut off in all.
+
+    That is s ≥ 0 with Σ(sizes − s)₊ = step, and 0 if the sizes, each ≥ 0, are no more than step together; [n] → 0-d.
+    """
     sums = sizes.sort(descending=True).values.cumsum(dim=0)
     many = torch.arange(1, len(sums) + 1, dtype=sums.dtype, device=sums.device)
     return ((sums - step) / many).amax().clamp(min=0)
 
 
-def matrix(w: Tensor) -> Tensor:
-    """A weight as a matrix: its first dimension, and all the others; what has one dimension is a column."""
+def as_matrix(w: Tensor) -> Tensor:
+    """Write a weight [out, …] as a matrix [out, all the others]; a weight of one dimension becomes a column."""
     return w.reshape(len(w), -1)
+
+
+def add_up(terms: Iterable[Tensor]) -> Tensor:
+    """Add numbers, each 0-d, in their order; 0 if there is none."""
+    numbers = list(terms)
+    return sum(numbers[1:], numbers[0]) if numbers else torch.zeros(())

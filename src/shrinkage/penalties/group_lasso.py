@@ -7,9 +7,11 @@ from .groups import Groups
 
 
 class GroupLasso(Groups):
-    """Ω(w) = Σ_g √p_g·‖w_g‖ over the groups g of p_g entries each.
+    """The group lasso adds up the lengths of the groups, so that whole groups become exactly 0.
 
-    prox with step t: (1 − √p_g·t/‖w_g‖)₊·w_g, under which whole groups are exactly 0. Reference: Yuan & Lin (2006),
+    Ω(w) = Σ_g √p_g·‖w_g‖ over the groups g of p_g entries each.
+
+    prox with step t: (1 − √p_g·t/‖w_g‖)₊·w_g. Reference: Yuan & Lin (2006),
     "Model selection and estimation in regression with grouped variables"; of units: Wen et al. (2016), "Learning
     structured sparsity in deep neural networks".
     """

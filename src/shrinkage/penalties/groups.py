@@ -9,22 +9,22 @@ from torch import Tensor
 
 from shrinkage.errors import InputError
 
-from .base import Params, Penalty
+from .base import Params, Penalty, add_up
 
 AXES = {"output": 0, "input": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Groups(Penalty):
-    """What penalties of groups share: which entries of each weight belong together.
+    """A penalty of groups knows which entries of each weight belong together.
 
     by: `output` takes a weight's rows [out, …] as groups, all that leads into a unit; `input` its columns, all that
-        leads out of an input; `tensor` all of it. In what has one dimension every entry is a group by itself, but for
-        `tensor`.
+        leads out of an input; `tensor` all of it. In a weight of one dimension every entry is a group by itself,
+        except under `tensor`.
     members: names of groups with the numbers (from 0) of the rows or columns that are one group together, as the
         columns of one category are; the others are groups by themselves. None: all are.
 
-    Raises InputError where they are none of these.
+    Raises InputError if `by` or `members` is none of these.
     """
 
     by: Literal["output", "input", "tensor"]
@@ -67,7 +67,7 @@ class Groups(Penalty):
                 )
 
     def lengths(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """‖w_g‖ and √p_g of the group g that each row of `axis_first` is in, [rows, 1]; it has p_g entries."""
+        """Measure the group g of each row of `axis_first`: ‖w_g‖ and √p_g, where p_g counts its entries; [rows, 1]."""
         rows = axis_first(w, self.by)
         squares, sizes = rows.square().sum(dim=1), torch.full_like(rows[:, 0], rows.shape[1])
         for group in (self.members or {}).values():
@@ -79,36 +79,36 @@ class Groups(Penalty):
 
     def length(self, weights: Params) -> Tensor:
         """Σ_g √p_g·‖w_g‖ over all weights, 0-d."""
-        total = 0.0
-        for w in weights.values():
-            rows = axis_first(w, self.by)
+
+        def length_of(w: Tensor) -> Tensor:
             lengths, roots = self.lengths(w)
             # A group of several rows is met at each of them, with rows.shape[1] of its p_g entries.
-            total = total + (lengths * rows.shape[1] / roots).sum()
-        return total
+            return (lengths * axis_first(w, self.by).shape[1] / roots).sum()
+
+        return add_up(length_of(w) for w in weights.values())
 
     def shortened(self, w: Tensor, step: Tensor | float) -> Tensor:
-        """Every group times (1 − √p_g·step/‖w_g‖)₊."""
+        """Multiply every group by (1 − √p_g·step/‖w_g‖)₊."""
         lengths, roots = self.lengths(w)
         left = (1 - roots * step / torch.where(lengths > 0, lengths, 1.0)).clamp(min=0)
         return from_axis_first(axis_first(w, self.by) * left, w, self.by)
 
 
 def axis_first(w: Tensor, by: str) -> Tensor:
-    """The weight as [groups, entries of each]."""
+    """Write a weight as [groups, entries of each]."""
     if by == "tensor":
         return w.reshape(1, -1)
     return w.reshape(-1, 1) if w.ndim < 2 else w.movedim(AXES[by], 0).flatten(1)
 
 
 def from_axis_first(rows: Tensor, like: Tensor, by: str) -> Tensor:
-    """The other way round, in the shape of the weight that it came from."""
+    """Give what `axis_first` made its old shape again, that of the weight `like`."""
     if by != "input" or like.ndim < 2:
         return rows.reshape(like.shape)
     return rows.reshape(like.movedim(1, 0).shape).movedim(0, 1)
 
 
 def root(squares: Tensor) -> Tensor:
-    """√, with the slope 0 at 0, the one that a norm's subgradient takes."""
+    """Take the square root, with the slope 0 at 0, the one that a norm's subgradient has."""
     positive = squares > 0
     return torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)

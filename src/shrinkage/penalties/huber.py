@@ -8,16 +8,18 @@ from torch import Tensor
 
 from shrinkage.errors import InputError
 
-from .base import Params, Penalty, is_number
+from .base import Params, Penalty, add_up, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Huber(Penalty):
-    """Ω(w) = Σh(wⱼ) with h(w) = ½w² where |w| ≤ δ, and δ|w| − ½δ² beyond; δ = delta > 0.
+    """Huber's penalty is ½w² of small weights, and grows along a line beyond a size.
+
+    Ω(w) = Σh(wⱼ) with h(w) = ½w² where |w| ≤ δ, and δ|w| − ½δ² beyond; δ = delta > 0.
 
     prox with step t: w/(1 + t) where |w| ≤ δ(1 + t), w − tδ·sign(w) beyond. Reference: Huber (1964), "Robust
     estimation of a location parameter"; as a decay of Adam: Guo & Fan (2025), "AdamHD: decoupled Huber decay
-    regularization for language model pre-training". Raises InputError where delta is not > 0.
+    regularization for language model pre-training". Raises InputError if delta is not > 0.
     """
 
     delta: float
@@ -31,7 +33,7 @@ class Huber(Penalty):
         def h(w: Tensor) -> Tensor:
             return torch.where(w.abs() <= self.delta, w.square() / 2, self.delta * w.abs() - self.delta**2 / 2)
 
-        return sum(h(w).sum() for w in weights.values())
+        return add_up(h(w).sum() for w in weights.values())
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
         return {

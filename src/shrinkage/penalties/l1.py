@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from .base import Params, Penalty, soft_threshold
+from .base import Params, Penalty, add_up, soft_threshold
 
 
 class L1(Penalty):
-    """Ω(w) = ‖w‖₁ = Σ|wⱼ|.
+    """L1 adds up the sizes of the weights: Ω(w) = ‖w‖₁ = Σ|wⱼ|.
 
     prox with step t: soft(w, t) = sign(w)·max(|w| − t, 0), which makes exact zeros; the subgradient sign(w) of the
     modes `loss` and `decay` never does. Reference: Tibshirani (1996), "Regression shrinkage and selection via the
@@ -14,7 +14,7 @@ class L1(Penalty):
     """
 
     def value(self, weights: Params) -> Tensor:
-        return sum(w.abs().sum() for w in weights.values())
+        return add_up(w.abs().sum() for w in weights.values())
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
         return {name: soft_threshold(w, step) for name, w in weights.items()}

@@ -2,18 +2,18 @@
 
 from torch import Tensor
 
-from .base import Params, Penalty
+from .base import Params, Penalty, add_up
 
 
 class L2(Penalty):
-    """Ω(w) = ½‖w‖² = ½Σwⱼ² (with the ½), so that ∇Ω(w) = w.
+    """L2 is half the sum of the squared weights: Ω(w) = ½‖w‖² = ½Σwⱼ² (with the ½), so that ∇Ω(w) = w.
 
     prox with step t: w/(1 + t). Reference: Hoerl & Kennard (1970), "Ridge regression"; apart from the gradient:
     Loshchilov & Hutter (2019), "Decoupled weight decay regularization".
     """
 
     def value(self, weights: Params) -> Tensor:
-        return sum(w.square().sum() for w in weights.values()) / 2
+        return add_up(w.square().sum() for w in weights.values()) / 2
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
         return {name: w / (1 + step) for name, w in weights.items()}

@@ -6,11 +6,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .base import Mode, Params, Penalty
+from .base import Mode, Params, Penalty, add_up
 
 
 class LHalf(Penalty):
-    """Ω(w) = Σ√|wⱼ|. Not convex; its slope at 0 is infinite, so that only the prox can act on it.
+    """L½ adds up the square roots of the weights' sizes.
+
+    Ω(w) = Σ√|wⱼ| is not convex, and its slope at 0 is infinite, so only the prox can act on it.
 
     prox with step t: 0 where |w| ≤ 3/2·t^(2/3), else sign(w)·s² with s the largest root of s³ − |w|s + t/2 = 0, which
     is s = 2√(|w|/3)·cos(⅓·arccos(−¾·t·√3/|w|^(3/2))). Reference: Xu, Chang, Xu & Zhang (2012), "L1/2 regularization: a
@@ -20,7 +22,7 @@ class LHalf(Penalty):
     modes: ClassVar[tuple[Mode, ...]] = ("prox",)
 
     def value(self, weights: Params) -> Tensor:
-        return sum(w.abs().sqrt().sum() for w in weights.values())
+        return add_up(w.abs().sqrt().sum() for w in weights.values())
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
         def half(w: Tensor) -> Tensor:

@@ -8,19 +8,21 @@ from torch import Tensor
 
 from shrinkage.errors import InputError
 
-from .base import Params, Penalty, is_number
+from .base import Params, Penalty, add_up, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
 class MCP(Penalty):
-    """Ω(w) = Σp(wⱼ) with p(w) = |w| − w²/(2a) where |w| ≤ a, and a/2 beyond; a = saturation > 0.
+    """The minimax concave penalty (MCP) shrinks small weights as L1 does, and large ones not at all.
+
+    Ω(w) = Σp(wⱼ) with p(w) = |w| − w²/(2a) where |w| ≤ a, and a/2 beyond; a = saturation > 0.
 
     λ stays outside Ω, and a is in the units of w: the MCP of the literature (and of skglm) with λ and γ is λΩ with
     a = γλ. A weight beyond a is not shrunk at all.
 
     prox with step t < a: 0 where |w| ≤ t, sign(w)·(|w| − t)/(1 − t/a) where |w| ≤ a, else w; with t ≥ a: w where
     |w| > √(ta), else 0. Reference: Zhang (2010), "Nearly unbiased variable selection under minimax concave penalty".
-    Raises InputError where saturation is not > 0.
+    Raises InputError if saturation is not > 0.
     """
 
     saturation: float
@@ -37,7 +39,7 @@ class MCP(Penalty):
             size = w.abs().clamp(max=self.saturation)
             return size - size.square() / (2 * self.saturation)
 
-        return sum(p(w).sum() for w in weights.values())
+        return add_up(p(w).sum() for w in weights.values())
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
         a = self.saturation

@@ -8,7 +8,7 @@ from .base import Mode, Params, Penalty
 
 
 class NoPenalty(Penalty):
-    """Ω(w) = 0: λ has no effect."""
+    """No penalty: Ω(w) = 0, so that λ has no effect."""
 
     modes: ClassVar[tuple[Mode, ...]] = ("loss",)
 

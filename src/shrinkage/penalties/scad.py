@@ -8,19 +8,21 @@ from torch import Tensor
 
 from shrinkage.errors import InputError
 
-from .base import Params, Penalty, is_number
+from .base import Params, Penalty, add_up, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
 class SCAD(Penalty):
-    """Ω(w) = Σp(|wⱼ|) with slope p′(u) = 1 where u ≤ b, (a − u)/(a − b) where u ≤ a, and 0 beyond.
+    """SCAD shrinks small weights as L1 does, larger ones less and less, and the largest not at all.
+
+    Ω(w) = Σp(|wⱼ|) with slope p′(u) = 1 where u ≤ b, (a − u)/(a − b) where u ≤ a, and 0 beyond.
 
     0 < b = bend < a = saturation. λ stays outside Ω, and both are in the units of w: the SCAD of the literature (and
     of skglm) with λ and γ is λΩ with b = λ and a = γλ.
 
     prox: of the candidates of the three pieces the one with the smallest ½(u − |w|)² + t·p(u); each is the piece's own
     minimiser, held inside it. Reference: Fan & Li (2001), "Variable selection via nonconcave penalized likelihood and
-    its oracle properties". Raises InputError where not 0 < bend < saturation.
+    its oracle properties". Raises InputError unless 0 < bend < saturation.
     """
 
     bend: float
@@ -36,15 +38,13 @@ class SCAD(Penalty):
             )
 
     def p(self, u: Tensor) -> Tensor:
-        """Of sizes u ≥ 0, entry by entry."""
+        """Compute p(u) of sizes u ≥ 0, entry by entry."""
         a, b = (torch.as_tensor(size, dtype=u.dtype, device=u.device) for size in (self.saturation, self.bend))
         beyond = b + ((a - b).square() - (a - u.minimum(a)).square()) / (2 * (a - b))
-        return torch.where(
-            u <= b, u, beyond
-        )  # at b one piece alone has a slope, as where their minimum is taken both have
+        return torch.where(u <= b, u, beyond)  # at b one piece alone has a slope; of their minimum both would
 
     def value(self, weights: Params) -> Tensor:
-        return sum(self.p(w.abs()).sum() for w in weights.values())
+        return add_up(self.p(w.abs()).sum() for w in weights.values())
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:
         def best(w: Tensor) -> Tensor:

@@ -6,16 +6,18 @@ from torch import Tensor
 
 from shrinkage.errors import InputError
 
-from .base import Params, is_number, soft_threshold
+from .base import Params, add_up, is_number, soft_threshold
 from .groups import Groups
 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseGroupLasso(Groups):
-    """Ω(w) = ρ‖w‖₁ + (1 − ρ)·Σ_g √p_g·‖w_g‖ with ρ = l1_ratio in [0, 1], over groups of p_g entries each.
+    """The sparse group lasso mixes L1 with the group lasso, for few groups and few weights in each.
+
+    Ω(w) = ρ‖w‖₁ + (1 − ρ)·Σ_g √p_g·‖w_g‖ with ρ = l1_ratio in [0, 1], over groups of p_g entries each.
 
     prox with step t: first soft(w, tρ), then (1 − (1 − ρ)√p_g·t/‖w_g‖)₊ of every group. Reference: Simon, Friedman,
-    Hastie & Tibshirani (2013), "A sparse-group lasso". Raises InputError where l1_ratio lies outside [0, 1].
+    Hastie & Tibshirani (2013), "A sparse-group lasso". Raises InputError if l1_ratio lies outside [0, 1].
     """
 
     l1_ratio: float
@@ -29,7 +31,7 @@ class SparseGroupLasso(Groups):
             )
 
     def value(self, weights: Params) -> Tensor:
-        entries = sum(w.abs().sum() for w in weights.values())
+        entries = add_up(w.abs().sum() for w in weights.values())
         return self.l1_ratio * entries + (1 - self.l1_ratio) * self.length(weights)
 
     def prox(self, weights: Params, step: Tensor | float) -> dict[str, Tensor]:

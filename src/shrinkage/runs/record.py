@@ -50,8 +50,8 @@ class Record:
 
     @cached_property
     def resolved(self) -> dict:
-        """The config as it is recorded."""
-        return identity.recorded(self.cfg) if self.earlier is None else self.earlier.recorded
+        """The config as it is recorded; that of a run which goes on stays in the names of the version that began it."""
+        return identity.recorded(self.cfg) if self.earlier is None else self.earlier.written
 
     @cached_property
     def params(self) -> dict[str, str]:

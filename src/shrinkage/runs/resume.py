@@ -4,7 +4,7 @@ import functools
 import json
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from . import identity
 from .folder import ABOUT, Earlier, Place
 from .identity import FROM_COMMAND
 from .membership import SWEEP, Membership
+from .old_configs import missing_from_data
 
 STACK = "lanes.json"
 
@@ -139,6 +140,30 @@ def stacks(sweep: Path) -> dict[Path, list[Earlier]]:
         if all((folder / ABOUT).exists() for folder in folders):  # else it died before the training began
             found[path.parent] = [Earlier.of(folder) for folder in folders]
     return found
+
+
+def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
+    """Let the jobs that an earlier version left in a sweep's folder be known by what this one calls their configs.
+
+    Where their configs lack keys of `data` whose value is another one today, returns the overrides by which the jobs to
+    come mean what those meant, unless the command says something else. data: the command's own.
+    """
+    missing: dict[str, object] = {}
+    told = {result["folder"]: result for result in Membership.of(sweep).results()}
+    for path in sorted(sweep.rglob(ABOUT)):
+        with suppress(InputError, OSError):  # it died while it wrote this
+            earlier = Earlier.of(path.parent)
+            missing |= missing_from_data(earlier.written)
+            fingerprint = identity.fingerprint(earlier.recorded)
+            if fingerprint == earlier.fingerprint:
+                continue
+            about = json.loads(path.read_text(encoding="utf-8")) | {"fingerprint": fingerprint}
+            path.write_text(json.dumps(about), encoding="utf-8")
+            if (result := told.get(str(path.parent))) is not None:
+                Membership.of(sweep).report(**result | {"fingerprint": fingerprint})
+    said = identity.setting(list(overrides))
+    own = {key: value for key, value in missing.items() if data.get(key, value) != value and f"data.{key}" not in said}
+    return [f"data.{key}={value}" for key, value in own.items()]
 
 
 def sweep_folder(target: str, uri: str, root: Path) -> Path:

@@ -1,6 +1,7 @@
 """The folder of a run or sweep, looked at before Hydra uses it."""
 
 import os
+import sys
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
@@ -53,12 +54,15 @@ def redirect_sweep(config: DictConfig) -> None:
         folder = None
     if folder is None:
         return
+    then = resume.take_over(folder, config.data, config.hydra.overrides.task)
+    if then:
+        print(f"note: {folder} was begun by an earlier version, and goes on with {' '.join(then)}", file=sys.stderr)
     again = f"again{Membership.of(folder).times}-${{hydra.job.num}}"
     with flag_override(config, ["struct", "readonly"], False), flag_override(config.hydra, "readonly", False):
         config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder), again
         # Each job is composed anew, with these.
         quoted = str(folder).replace("'", "\\'")
-        config.hydra.overrides.hydra += [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir={again}"]
+        config.hydra.overrides.hydra += [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir={again}", *then]
 
 
 def check_writable(folder: Path, key: str) -> None:

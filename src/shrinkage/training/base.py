@@ -254,7 +254,7 @@ class TrainingModule(L.LightningModule, ABC):
         if steps not in self.rates:
             total = self.trainer.estimated_stepping_batches
             self.rates[steps] = [self.initial_lr * self.schedule(step, total) for step in range(steps)]
-        return certify.memory(self.model, self.penalty, lambd, self.trainer.optimizers[0], self.rates[steps])
+        return certify.measure_memory(self.model, self.penalty, lambd, self.trainer.optimizers[0], self.rates[steps])
 
     # Divergence.
 

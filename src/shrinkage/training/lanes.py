@@ -1,4 +1,4 @@
-"""The LightningModule that trains K runs at once, as lanes: the course of each and its end."""
+"""K lanes trained at once, runs that differ in λ, seed or a penalty's own numbers: each lane's course and end."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields

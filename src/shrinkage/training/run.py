@@ -244,7 +244,7 @@ def equivalents(
             return {"equivalent.minimiser": conventions.ADAMW} if isinstance(penalty, L2) else {}
         momentum = optimizer.param_groups[0]["momentum"]
         lambd *= 1 - momentum
-    setting = conventions.Setting(
+    circumstances = conventions.Circumstances(
         len(datamodule.parts["train"]),
         datamodule.classes,
         momentum,
@@ -252,7 +252,7 @@ def equivalents(
         penalty.l1_ratio if isinstance(penalty, ElasticNet) else 0.0,
         datamodule.scale if datamodule.standardize else None,
     )
-    return conventions.tags(kinds[type(penalty)], lambd, setting, type(model) is Linear)
+    return conventions.tags(kinds[type(penalty)], lambd, circumstances, type(model) is Linear)
 
 
 def best_metrics(epoch: int, measured: dict[str, float]) -> dict[str, float]:

@@ -180,7 +180,7 @@ def numbers_apart(penalties: Sequence[Penalty]) -> dict[str, list[float]]:
 
 
 def with_numbers(penalty: Penalty, numbers: Mapping[str, Tensor | float]) -> Penalty:
-    """Copy a penalty with some of its numbers replaced by a lane's, which its constructor has checked already."""
+    """Copy a penalty with some numbers replaced, past its constructor's check, which each lane's own has passed."""
     replaced = copy.copy(penalty)
     for name, value in numbers.items():
         object.__setattr__(replaced, name, value)

@@ -18,7 +18,7 @@ from torch import nn
 
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
-from shrinkage.optimum.certifier import Certifier, certifier, why_not
+from shrinkage.optimum.certifier import Certifier, make_certifier, why_not
 from shrinkage.penalties.base import Penalty
 from shrinkage.tasks.base import Target, Task
 from shrinkage.tracking.source import LARGER_IS_BETTER
@@ -136,7 +136,7 @@ class Workshop:
             return reason
         exact = self.cfg.certificate == "exact"
         raw = self.cfg.data.get("standardize") is False
-        return certifier(model, self.task, penalty, optimizer, self.datamodule, exact, problems, raw)
+        return make_certifier(model, self.task, penalty, optimizer, self.datamodule, exact, problems, raw)
 
     def certify(self, module: TrainingModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
         """Have the module certify and polish as its config asks. Return why it cannot, in words; None if it can."""
