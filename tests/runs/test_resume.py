@@ -88,6 +88,8 @@ def assert_same(ours: object, theirs: object, at: str = "") -> None:
         assert len(ours) == len(theirs), at
         for number, pair in enumerate(zip(ours, theirs, strict=True)):
             assert_same(*pair, f"{at}[{number}]")
+    elif isinstance(ours, np.ndarray):
+        np.testing.assert_array_equal(ours, theirs, at, strict=True)
     elif isinstance(ours, Tensor):
         assert ours.dtype == theirs.dtype and ours.shape == theirs.shape, at
         assert torch.equal(ours.nan_to_num(nan=1.25), theirs.nan_to_num(nan=1.25)), at
@@ -278,6 +280,28 @@ def test_metrics_that_are_undefined_at_some_steps_stay_out(tmp_path: Path) -> No
     again = build(config("trainer.max_epochs=3"), tmp_path)
     again.run(path)
     assert_same(again.module.history, training.module.history)
+
+
+def test_a_checkpoint_from_before_moments_had_times_is_resumed(tmp_path: Path) -> None:
+    training = build(config("trainer.max_epochs=2"), tmp_path)
+    training.run()
+    checkpoint = checkpoints.held(training.trainer)
+    del checkpoint["course"]["times"]
+    checkpoints.save(checkpoint, tmp_path / "older.ckpt")
+    again = build(config("trainer.max_epochs=2"), tmp_path)
+    again.run(tmp_path / "older.ckpt")
+    assert [m[::2] for m in again.module.history] == [m[::2] for m in training.module.history]
+
+
+def test_lanes_checkpoints_keep_their_keys(ended: Path) -> None:
+    """Stacks that an earlier version has written go on, and so do these in it."""
+    state = torch.load(ended / "lanes.ckpt", weights_only=True)["lanes"]
+    moved = {"index", "running", "best_loss", "best_epoch", "best_values", "best_weights", "stopping_best", "waited"}
+    assert set(state) == moved | {"lambd", "names", "steps", "times", "values"}
+    assert state["values"].shape == (3, len(state["names"]), 2) and state["best_values"].shape == (
+        2,
+        len(state["names"]),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -27,11 +27,11 @@ class TrainingModule(L.LightningModule, ABC):
     of them final. What is written here is overridden by neither.
 
     make_optimizer: makes the optimiser of an iterable of parameters. history: what was measured after each epoch, and
-    once before the first; `measured` the metrics of the last moment. certifier: for a convex problem, what tells how
-    far its optimum is; certify_epochs: after every epoch too; until_gap: the duality gap at which training may stop,
-    None for never. polish_steps: how many full-batch proximal steps are to close the training, which then may diverge:
-    they begin at zero weights where those are better. on_polish: is told how many polishing steps are done, and how
-    many lanes are left.
+    once before the first. measured: the metrics of the last moment. certifier: for a convex problem, what tells how far
+    its optimum is. certify_epochs: whether it does after every epoch. until_gap: the duality gap at which training may
+    stop, None for never. polish_steps: how many full-batch proximal steps are to close the training, which then may
+    diverge: they begin at zero weights where those are better. on_polish: is told how many polishing steps are done,
+    and how many lanes are left.
     """
 
     def __init__(
