@@ -35,13 +35,14 @@ SWEEP = (
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """The folder in which ann has worked, moved here."""
-    shutil.copytree(OLD, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "killed/checkpoints").mkdir()
-    packed = tmp_path / "killed/last.ckpt.gz"
-    (tmp_path / "killed/checkpoints/last.ckpt").write_bytes(gzip.decompress(packed.read_bytes()))
-    results = tmp_path / "sweep/results.jsonl"
-    results.write_text(results.read_text().replace("/home/ann", str(tmp_path)))
-    return tmp_path
+    folder = tmp_path / "home/ann"
+    shutil.copytree(OLD, folder)
+    (folder / "killed/checkpoints").mkdir()
+    packed = folder / "killed/last.ckpt.gz"
+    (folder / "killed/checkpoints/last.ckpt").write_bytes(gzip.decompress(packed.read_bytes()))
+    results = folder / "sweep/results.jsonl"
+    results.write_text(results.read_text().replace("/home/ann", str(folder)))
+    return folder
 
 
 def coefficients(folder: Path) -> pd.DataFrame:
@@ -86,6 +87,7 @@ def test_a_sweep_goes_on_with_what_its_jobs_were(how: list[str], old: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "2 runs had FINISHED and are taken as they are" in done.stdout
     assert "data.encoding=all" in done.stderr  # which this version would not choose by itself
+    assert "λ.min" in done.stdout  # one answer of runs of both versions
     results = Membership.of(old / "sweep").results()
     assert {(result["params"]["lambd"], result["status"]) for result in results} == {
         (lambd, "FINISHED") for lambd in ("0.03", "0.1", "0.3")

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from shrinkage.errors import InputError
+from shrinkage.machine.secrets import masked_values
 from shrinkage.tracking.journal import Story
 from shrinkage.tracking.location import home, store_uri
 from shrinkage.tracking.sync import waiting
@@ -160,7 +161,8 @@ def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str])
             about = json.loads(path.read_text(encoding="utf-8")) | {"fingerprint": fingerprint}
             path.write_text(json.dumps(about), encoding="utf-8")
             if (result := told.get(str(path.parent))) is not None:
-                Membership.of(sweep).report(**result | {"fingerprint": fingerprint})
+                params = masked_values(identity.params(earlier.recorded))
+                Membership.of(sweep).report(**result | {"fingerprint": fingerprint, "params": params})
     said = identity.setting(list(overrides))
     own = {key: value for key, value in missing.items() if data.get(key, value) != value and f"data.{key}" not in said}
     return [f"data.{key}={value}" for key, value in own.items()]
