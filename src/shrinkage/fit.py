@@ -34,11 +34,11 @@ def train(cfg: DictConfig) -> float:
     rules.complete(cfg)
     place, sweep = Place.of_this_job(), Membership.of_this_job()
     if sweep is not None:
-        (done,) = resume.finished([(cfg, place.folder)], sweep)
+        (done,) = resume.find_finished([(cfg, place.folder)], sweep)
         if done is not None:
             return loss_of(done["metrics"])
     refuse_after_failure(cfg, sweep)
-    earlier = resume.begun(cfg, place, sweep)
+    earlier = resume.find_earlier(cfg, place, sweep)
     original = rerun.original(cfg, place) if cfg.rerun is not None else None
     if earlier is not None:
         cfg, place = earlier.cfg(cfg), earlier.place(place.root)

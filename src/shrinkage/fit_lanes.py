@@ -105,10 +105,10 @@ def begin_or_go_on(cfgs: Sequence[DictConfig], places: Sequence[Place], sweep: M
     def outcome(cfg: DictConfig, place: Place, done: dict | None) -> Outcome:
         if done is not None:
             return Outcome(None, loss_of(done["metrics"]))
-        earlier = resume.begun(cfg, place, sweep)
+        earlier = resume.find_earlier(cfg, place, sweep)
         return Outcome(Record(cfg, earlier.place(place.root) if earlier else place, sweep, earlier))
 
-    ended = resume.finished([(cfg, place.folder) for cfg, place in jobs], sweep)
+    ended = resume.find_finished([(cfg, place.folder) for cfg, place in jobs], sweep)
     return [outcome(*job, done) for job, done in zip(jobs, ended, strict=True)]
 
 

@@ -523,7 +523,7 @@ def test_a_lane_whose_state_is_lost_goes_on_as_the_run_that_it_was(
         Record(cfg, place, Membership(tmp_path, None)).begin([])
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     again = Membership(tmp_path, None, times=2)
-    again.found([])
+    again.announce([])
     fit_lanes(cfgs[::-1], [Place(tmp_path, tmp_path / f"again1-{number}", []) for number in range(2)])
     assert {Path(told["folder"]): told["status"] for told in again.results()} == {
         place.folder.resolve(): "FINISHED" for place in places

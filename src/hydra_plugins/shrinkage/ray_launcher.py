@@ -71,7 +71,7 @@ def run_each(
         for number, overrides in numbered.items()
     )
     done = {}
-    for number, result in cluster.each(run, tasks, resources):
+    for number, result in cluster.run_tasks(run, tasks, resources):
         done[number] = result
         log.info("\t#%d has ended, %d of %d", number, len(done), len(numbered))
     for number in numbered:
@@ -86,11 +86,11 @@ def train_groups(
     from shrinkage.sweeps import cluster
     from shrinkage.training.sharing import CannotShare
 
-    places = cluster.places(resources)
+    places = cluster.tasks_at_once(resources)
     parts = [part for group in groups for part in group.parts(max_lanes or -(-len(group.cfgs) // places))]
     tasks = enumerate((part.cfgs, part.places, max_lanes) for part in parts)
     ended = 0
-    for number, result in cluster.each(train, tasks, resources):
+    for number, result in cluster.run_tasks(train, tasks, resources):
         part = parts[number]
         ended += len(part.cfgs)
         log.info("\t%d of %d lanes have ended", ended, sum(len(group.cfgs) for group in groups))

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from shrinkage.errors import InputError
+from shrinkage.machine.secrets import masked_values
 from shrinkage.tracking.journal import Story
 from shrinkage.tracking.location import home, store_uri
 from shrinkage.tracking.sync import waiting
@@ -24,14 +25,14 @@ from .old_configs import missing_from_data
 STACK = "lanes.json"
 
 
-def begun(command: DictConfig, place: Place, sweep: Membership | None) -> Earlier | None:
+def find_earlier(command: DictConfig, place: Place, sweep: Membership | None) -> Earlier | None:
     """The run that goes on in this process: that which `resume=` names, or a sweep's interrupted one of this config.
 
     Of a sweep that is begun for the first time it is the one in the job's own folder, whose process has died: clusters
     start a job again by themselves. None where it begins. Raises InputError where the one that is named cannot go on.
     """
     if sweep is None:
-        return None if command.resume is None else resumed(command, place.root)
+        return None if command.resume is None else find_resumable(command, place.root)
     if sweep.times == 1 and not (place.folder / ABOUT).exists():
         return None
     fingerprint = identity.fingerprint(identity.recorded(command))
@@ -43,7 +44,7 @@ def begun(command: DictConfig, place: Place, sweep: Membership | None) -> Earlie
     return None
 
 
-def finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list[dict | None]:
+def find_finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list[dict | None]:
     """What each job told when it FINISHED, before the sweep, or the job in its folder, was begun again; None else.
 
     jobs: their configs and folders. In a sweep that is begun again a job is known by its config alone.
@@ -66,7 +67,7 @@ def refuse_values(overrides: Sequence[str], key: str) -> None:
         raise InputError(f"{', '.join(own)}: {key}=… takes every value from what the run recorded; leave them out")
 
 
-def resumed(command: DictConfig, root: Path) -> Earlier:
+def find_resumable(command: DictConfig, root: Path) -> Earlier:
     """The run that `resume=` names. Raises InputError where there is none, or it has FINISHED."""
     uri = store_uri(command.tracking.uri, root)
     earlier = find(str(command.resume), uri, root)
@@ -160,7 +161,8 @@ def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str])
             about = json.loads(path.read_text(encoding="utf-8")) | {"fingerprint": fingerprint}
             path.write_text(json.dumps(about), encoding="utf-8")
             if (result := told.get(str(path.parent))) is not None:
-                Membership.of(sweep).report(**result | {"fingerprint": fingerprint})
+                params = masked_values(identity.params(earlier.recorded))
+                Membership.of(sweep).report(**result | {"fingerprint": fingerprint, "params": params})
     said = identity.setting(list(overrides))
     own = {key: value for key, value in missing.items() if data.get(key, value) != value and f"data.{key}" not in said}
     return [f"data.{key}={value}" for key, value in own.items()]
@@ -182,7 +184,7 @@ def command(cfg: DictConfig) -> list[str]:
     return [line for line in cfg.hydra.overrides.task if line.lstrip("+~").partition("=")[0].split(".")[0] not in own]
 
 
-def before(command: Sequence[str], folder: Path) -> Path | None:
+def find_last_sweep(command: Sequence[str], folder: Path) -> Path | None:
     """The folder of the last sweep with the same command, among those beside the one that would be made."""
     found = [*folder.glob(SWEEP), *folder.parent.glob(f"*/{SWEEP}"), *folder.parent.parent.glob(f"*/*/{SWEEP}")]
     same = [path for path in found if json.loads(path.read_text(encoding="utf-8")).get("command") == list(command)]

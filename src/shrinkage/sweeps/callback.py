@@ -65,7 +65,7 @@ class Sweep(Callback):
         with command_in_one_line():
             parent = self.begin_parent(config, folder, earlier) if config.tracking.enabled else None
         self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1)
-        self.membership.found(resume.command(config))
+        self.membership.announce(resume.command(config))
         atexit.register(self.end_at_exit)
         if earlier is not None:
             print(f"{len(self.membership.finished())} runs had FINISHED and are taken as they are, in {folder}")
@@ -283,7 +283,7 @@ class Sweep(Callback):
                     bar,
                     completed=next(ended),
                     total=self.membership.expected(),
-                    description=self.membership.told() or "sweep",
+                    description=self.membership.read_progress() or "sweep",
                 )
 
 

@@ -34,7 +34,7 @@ class Folders(Callback):
 def redirect_run(config: DictConfig) -> None:
     """Let the run that `resume=` names go on in its folder, whose .hydra stays as it is."""
     resume.refuse_values(config.hydra.overrides.task, "resume")
-    folder = resume.resumed(config, root_of(config.hydra)).folder
+    folder = resume.find_resumable(config, root_of(config.hydra)).folder
     with flag_override(config, ["struct", "readonly"], False), flag_override(config.hydra, "readonly", False):
         config.resume = str(folder)
         config.hydra.run.dir = str(folder)
@@ -49,7 +49,7 @@ def redirect_sweep(config: DictConfig) -> None:
     if config.resume_sweep is not None:
         folder = resume.sweep_folder(str(config.resume_sweep), store_uri(config.tracking.uri, root), root)
     elif config.skip_finished:
-        folder = resume.before(resume.command(config), Path(config.hydra.sweep.dir).resolve())
+        folder = resume.find_last_sweep(resume.command(config), Path(config.hydra.sweep.dir).resolve())
     else:
         folder = None
     if folder is None:

@@ -179,7 +179,7 @@ class Delivery:
                 self.said(note=tags[NOT_ADOPTED])
         elif run.info.run_id == adopt:
             self.adopted_params = set(run.data.params)
-        self.found(run)
+        self.take_run(run)
 
     def adopted(self, run_id: str, decided: bool, name: str, tags: dict[str, str]) -> Run | None:
         """Take over the run of this id, by its name and tags; or leave it, return None, and add to the tags why."""
@@ -197,7 +197,7 @@ class Delivery:
         """The params that the run began with. They are in the journal before anybody hears of it."""
         return next((event["params"] for event in Reader(self.path).events() if event["event"] == "params"), {})
 
-    def found(self, run: Run) -> None:
+    def take_run(self, run: Run) -> None:
         """The run in the store that this journal is about."""
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         # Not through the client, which would read the whole run back from the store to know this.

@@ -114,7 +114,7 @@ def main() -> None:
         sys.exit(sync(given.paths, store_uri(given.store, Path.cwd()), given.experiment))
 
 
-def named(paths: list[Path]) -> list[Story | InputError]:
+def find_journals(paths: list[Path]) -> list[Story | InputError]:
     """The journals at paths and in folders."""
     found = []
     for path in paths:
@@ -127,7 +127,7 @@ def named(paths: list[Path]) -> list[Story | InputError]:
 def sync(paths: list[Path], uri: str, experiment: str | None) -> int:
     """Deliver them; the exit code: 0 where all is in the store now, else 1."""
     beside = home(uri, Path.cwd())
-    found = named(paths) if paths else waiting(beside)
+    found = find_journals(paths) if paths else waiting(beside)
     unread = [each for each in found if isinstance(each, InputError)]
     others, going_on, ours = [], [], []
     for each in found:
