@@ -89,7 +89,7 @@ def find_notations(columns: Mapping[str, Sequence[str]], decimal: str | None, th
     return Numerals(notations, doubts)
 
 
-def describe_doubt(name: str, cells: Sequence[str], readings: Mapping[Notation, tuple[float, ...]]) -> str:
+def describe_doubt(name: str, cells: Sequence[str], readings: dict[Notation, tuple[float, ...]]) -> str:
     """Which number of a column can be read in two ways, and how each is asked for."""
     ways = list({numbers: each for each, numbers in reversed(readings.items())}.items())
     place = next(k for k in range(len(cells)) if len({numbers[k] for numbers, _ in ways}) > 1)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,7 +126,7 @@ class Column:
                 f"column {self.name!r} is infinite in {np.isinf(values).sum()} of {len(values)} rows: every number "
                 "must be finite"
             )
-        return np.where(gaps, self.gap, values) if gaps.any() else values
+        return values if self.gap is None or not gaps.any() else np.where(gaps, self.gap, values)
 
     def part(self, values: np.ndarray, part: str) -> np.ndarray:
         """The part of a date that a feature is made of; "" is the value itself."""
@@ -172,7 +173,7 @@ class Recipe:
     unseen: str = "zero"
 
     @classmethod
-    def from_json(cls, description: Mapping) -> "Recipe":
+    def from_json(cls, description: Mapping[str, Any]) -> "Recipe":
         """The recipe that `dataclasses.asdict` and JSON have kept."""
         columns = tuple(Column(**column) for column in description["columns"])
         return cls(columns, tuple(Feature(**feature) for feature in description["features"]), description["unseen"])
@@ -212,7 +213,7 @@ class Recipe:
             x[:, number] = (value - feature.mean) / feature.scale
         return x
 
-    def count_unseen(self, values: Mapping[str, np.ndarray]) -> dict[str, Counter]:
+    def count_unseen(self, values: Mapping[str, np.ndarray]) -> dict[str, Counter[str]]:
         """How often values without gaps have each level that no training row had, by what has the levels."""
         found = {}
         for column in self.columns:
@@ -224,7 +225,7 @@ class Recipe:
         return found
 
 
-def describe_unseen(counts: Mapping[str, Counter]) -> str:
+def describe_unseen(counts: Mapping[str, Counter[str]]) -> str:
     """Which levels no training row had, and in how many rows they are; nothing where there are none."""
     found = []
     for name, others in counts.items():
@@ -402,7 +403,7 @@ def tidied(text: str) -> str:
 
 
 @lru_cache
-def pattern(decimal: str, thousands: str) -> re.Pattern:
+def pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     """What a number looks like that has such signs; groups of three digits, where there is a sign between them."""
     groups = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
     point = re.escape(decimal)
@@ -420,7 +421,7 @@ def as_plain(text: str, decimal: str, thousands: str) -> str | None:
     return (text.replace(thousands, "") if thousands else text).replace(decimal, ".")
 
 
-def read_number(cell: object, signs: tuple[str, str] = (".", "")) -> float:
+def read_number(cell: Any, signs: tuple[str, str] = (".", "")) -> float:
     plain = as_plain(cell, *signs) if isinstance(cell, str) else cell
     if plain is None:
         raise ValueError(f"{cell!r} is no number")
@@ -456,7 +457,7 @@ def spell(cell: object, levels: Sequence[str]) -> str:
     return next((each for each in spellings if each in levels), spellings[0])
 
 
-def days(moments: Iterable) -> np.ndarray:
+def days(moments: Iterable[Any]) -> np.ndarray:
     """Days since 1970-01-01 (UTC) of moments, NaN for none."""
     index = pd.DatetimeIndex(moments)
     index = index.tz_localize("UTC") if index.tz is None else index.tz_convert("UTC")

@@ -210,7 +210,7 @@ class Split:
     def named_classes(self, codes: np.ndarray, rows: Rows) -> str:
         """Classes by name, with the numbers of their rows: `classes 'a' (1 row), 'b' (2 rows)`."""
         members = np.bincount(rows.target[self.dealt(rows)], minlength=len(rows.class_names))
-        listed = [f"{quoted(rows.class_names[code])} ({counted(members[code], 'row')})" for code in codes[:LISTED]]
+        listed = [f"{quoted(rows.class_names[code])} ({counted(int(members[code]), 'row')})" for code in codes[:LISTED]]
         more = f", … ({len(codes)} in all)" if len(codes) > LISTED else ""
         return f"class{'es' * (len(codes) > 1)} {', '.join(listed)}{more}"
 
@@ -262,7 +262,7 @@ class Split:
     def check_folds(self, left: np.ndarray, rows: Rows) -> None:
         """Raises InputError where fewer rows or groups are left than there are folds."""
         kind, many = ("row", len(left)) if rows.groups is None else ("group", len(np.unique(rows.groups[left])))
-        if rows.folds is None and many < self.folds:
+        if rows.folds is None and self.folds is not None and many < self.folds:
             raise InputError(
                 f"data.folds={self.folds}: there {'is' if many == 1 else 'are'} {counted(many, kind)} to deal out; "
                 f"{f'use data.folds={many}' if many > 1 else 'bring more, or use data.test=0'}"

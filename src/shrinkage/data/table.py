@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ class TableFile(TabularData):
         decimal: str = "auto",
         thousands: str = "auto",
         comment: str = "auto",
-        **settings: object,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.csv_format = CsvFormat(separator, decimal, thousands, comment)

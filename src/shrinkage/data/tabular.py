@@ -137,7 +137,7 @@ class TabularData(DataModule):
             target = (target - self.center) / self.scale
         return {name: Part(x[index], target[index]) for name, index in rows.items()}
 
-    def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter]) -> None:
+    def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter[str]]) -> None:
         """A note on levels of a part's rows that no training row had; raises InputError where they are refused."""
         if not counts:
             return
