@@ -19,6 +19,12 @@ def test_style() -> None:
         assert done.returncode == 0, done.stdout
 
 
+def test_types() -> None:
+    python = ["--pythonpath", sys.executable]
+    done = subprocess.run([sys.executable, "-m", "pyright", *python], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_help_names_the_groups_and_the_first_commands() -> None:
     done = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0

@@ -12,7 +12,9 @@ from .memory import check_memory
 
 
 class D2L(DataModule):
-    """y = bias + Σ weightⱼxⱼ + ε with x ~ N(0, 1) and ε ~ N(0, noise²); no test part, nothing standardised.
+    """Rows of a linear model with noise, drawn anew from a seed.
+
+    y = bias + Σ weightⱼxⱼ + ε with x ~ N(0, 1) and ε ~ N(0, noise²); no test part, nothing standardised.
 
     weight: one number for all coefficients, or a list of num_inputs. seed fixes the data.
     """

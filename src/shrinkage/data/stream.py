@@ -19,11 +19,11 @@ from shrinkage.errors import InputError
 from .base import EXAMPLE_ROWS, WHOLE, Part, Share
 from .parquet import CHUNK, ParquetRows
 from .quoting import dropping, quoted, shown
-from .reading import named
+from .reading import list_names
 from .recipe import Column, Refused, plan, read_typed
 from .splits import Rows
 from .table import TableFile
-from .tabular import check_range, learn_levels, names, standardized
+from .tabular import check_range, learn_levels, name_features, standardized
 
 PARTS = ("train", "val", "test")
 
@@ -66,7 +66,7 @@ class StreamedTable(TableFile):
         self.table = ParquetRows(self.path)
         if not len(self.table):
             raise InputError(f"data.path={shown(self.path)}: there is no row in it; it needs rows")
-        columns = named(self.path, self.table.schema.names)
+        columns = list_names(self.path, self.table.schema.names)
         self.find_roles(columns)
         apart = {self.target, *self.roles.values(), *self.drop}
         self.columns = [column for column in columns if column not in apart]
@@ -140,7 +140,7 @@ class StreamedTable(TableFile):
             self.check_dates(read_typed(first[column.name])[1], column)
         self.rules = self.learn_levels()
         recipe = replace(plan(self.rules, self.encoding, self.date_parts), unseen=self.unseen)
-        self.feature_names = names(recipe.features)
+        self.feature_names = name_features(recipe.features)
         numbers = [column.name for column in self.rules if column.kind != "text"]
         smallest, largest = np.full(len(numbers), np.inf), np.full(len(numbers), -np.inf)
         scaler, hashes, start = StandardScaler(), [], 0
