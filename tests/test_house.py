@@ -20,6 +20,12 @@ def test_style() -> None:
         assert done.returncode == 0, done.stdout
 
 
+def test_types() -> None:
+    python = ["--pythonpath", sys.executable]
+    done = subprocess.run([sys.executable, "-m", "pyright", *python], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_what_other_rooms_use_is_explained_and_names_the_error_it_raises() -> None:
     house = House(ROOT)
     assert len(house.used) > 400

@@ -1,11 +1,11 @@
-"""What every data set is to the rest: parts in memory, drawn in batches by index."""
+"""What every data set offers to the rest: its parts, and batches of their rows."""
 
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as L
 import numpy as np
@@ -23,9 +23,10 @@ NUMBERS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a data set: x float64 [n, …], y [n], float64 for regression and int64 class codes else.
+    """One part of a data set, in memory.
 
-    Of images x is bytes, and of text both are, [n, context].
+    x: float64 [n, …]. y [n]: float64 for regression, else int64 class codes. Images have bytes for x, and text for x
+    and y, [n, context].
     """
 
     x: np.ndarray
@@ -45,27 +46,47 @@ class Part:
 
 @dataclass(frozen=True)
 class Share:
-    """The rows of each batch that are one process's own, where several train one model: each size-th, from rank on."""
+    """The rows of each batch that one process trains on, if several processes train one model.
+
+    Process `rank` of `size` has every size-th row, from row `rank` on.
+    """
 
     rank: int = 0
     size: int = 1
 
     def of(self, rows: torch.Tensor) -> torch.Tensor:
-        """Some of a batch's rows, perhaps none."""
+        """Take this process's rows of a batch; there may be none."""
         return rows[self.rank :: self.size]
 
     def weight(self, rows: int) -> float:
-        """By which the mean over its own rows of so many is multiplied, so that the processes' mean is that of all."""
+        """Weigh the mean loss over this process's rows of a batch of so many rows.
+
+        The mean of the weighted losses over the processes is then the mean loss over the whole batch.
+        """
         return len(range(self.rank, rows, self.size)) * self.size / rows
 
 
 WHOLE = Share()
 
 
-class Shared(Sampler[torch.Tensor]):
-    """A share of every batch of another sampler; of a batch with fewer rows than there are processes each has all."""
+class Batches(Sampler[torch.Tensor], ABC):
+    """The batches of an epoch, each a tensor of row numbers."""
 
-    def __init__(self, batches: Sampler[torch.Tensor], share: Share) -> None:
+    @abstractmethod
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches are drawn next; Lightning calls it before every epoch."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+
+class SharedBatches(Batches):
+    """One process's share of the batches of another sampler.
+
+    A batch with fewer rows than there are processes is given to each of them whole.
+    """
+
+    def __init__(self, batches: Batches, share: Share) -> None:
         self.batches, self.share = batches, share
 
     def set_epoch(self, epoch: int) -> None:
@@ -78,10 +99,10 @@ class Shared(Sampler[torch.Tensor]):
         return (rows if len(rows) < self.share.size else self.share.of(rows) for rows in self.batches)
 
 
-class ShuffledBatches(Sampler[torch.Tensor]):
-    """Index tensors, one a batch, of the rows from `first` on; each epoch's order is drawn from (seed, epoch) alone.
+class ShuffledBatches(Batches):
+    """Batches of rows in an order that is drawn anew for each epoch, from (seed, epoch) alone.
 
-    draw: how many of the rows an epoch has, None for all.
+    The rows are those from number `first` on. draw: how many of them an epoch has; None for all.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: int, first: int = 0, draw: int | None = None) -> None:
@@ -90,7 +111,6 @@ class ShuffledBatches(Sampler[torch.Tensor]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -107,8 +127,8 @@ class ShuffledBatches(Sampler[torch.Tensor]):
         return iter(torch.from_numpy(order).split(self.batch_size))
 
 
-class StackedBatches(Sampler[torch.Tensor]):
-    """One batch of each of several orders at a time, [orders, batch]."""
+class StackedBatches(Batches):
+    """Batches of several orders at a time, [orders, batch]."""
 
     def __init__(self, orders: Sequence[ShuffledBatches]) -> None:
         self.orders = orders
@@ -128,17 +148,16 @@ class DataModule(L.LightningDataModule, ABC):
     """A data set with parts `train`, and perhaps `val` and `test`.
 
     seed: fixes the data or their split. batch_size: rows a step, None for all of them. order_seed: fixes the order
-    of the batches; `order_seeds` may be given several afterwards, to draw a batch of each at once. share: may be given
-    afterwards too, the rows of each batch that are drawn here.
+    of the batches. `order_seeds` may be set to several afterwards, to draw a batch of each order at once; `share` may
+    be set too, to draw one process's rows of each batch.
 
-    kind: `rows` to predict a target of, or `language` to predict the next byte of. stackable: whether several draws of
-    it can be put together for lanes, as tensors. in_memory: whether a part's x and y are there, to solve for optima.
-
-    standardize: whether features, and a regression target, are divided by their standard deviations.
+    kind: `rows` that each have a target, or `language` of which the next byte is predicted. stackable: whether several
+    draws of it can be put together for lanes, as tensors. in_memory: whether a part's x and y are there, to solve for
+    optima. standardize: whether features, and a regression target, are divided by their standard deviations.
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names, of rows of numbers; for
     regression center and scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is
-    known; digest, of all rows whatever their split, where there are such; notes, sentences that the user should read.
+    known; digest, of all rows whatever their split, or None; notes, sentences that the user should read.
     """
 
     kind: ClassVar[Literal["rows", "language"]] = "rows"
@@ -154,7 +173,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.order_seeds = [order_seed]
         self.share = Share()
         self.epoch_rows: int | None = None  # of the training part that an epoch draws; None for all
-        self.parts: dict[str, Part] = {}
+        self.parts: Mapping[str, Part] = {}
         self.classes: int | None = None
         self.class_names: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
@@ -164,10 +183,11 @@ class DataModule(L.LightningDataModule, ABC):
         self.notes: list[str] = []
 
     @abstractmethod
-    def make_parts(self) -> dict[str, Part]:
-        """The parts by name; also sets what else `setup` promises. Raises InputError on bad input."""
+    def make_parts(self) -> Mapping[str, Part]:
+        """Make the parts by name, and set what else `setup` promises. Raises InputError on bad input."""
 
     def setup(self, stage: str | None = None) -> None:
+        """Make the parts, once. Raises InputError on bad input."""
         if self.parts:
             return
         self.parts = self.make_parts()
@@ -191,18 +211,21 @@ class DataModule(L.LightningDataModule, ABC):
         return max(min(16_384, NUMBERS_AT_ONCE // math.prod(self.parts["train"].x.shape[1:])), 1)
 
     def recipe(self) -> Recipe:
-        """How the features come from the user's own columns; here they are those, numbers without a gap."""
+        """Give the way from the user's own columns to the features; here the columns are the features.
+
+        Raises InputError if the data have no columns.
+        """
         return Recipe(
             tuple(Column(name, "number") for name in self.feature_names),
             tuple(Feature(name, name) for name in self.feature_names),
         )
 
     def example(self) -> pd.DataFrame:
-        """Some training rows in the user's own columns."""
+        """Take some training rows in the user's own columns."""
         return pd.DataFrame(self.parts["train"].x[:EXAMPLE_ROWS], columns=list(self.feature_names))
 
     def describe(self, name: str) -> list[dict[str, object]]:
-        """Each part as MLflow's page shows a data set: name, digest, context, source and profile."""
+        """Describe each part as MLflow's page shows a data set: name, digest, context, source and profile."""
         contexts = {"train": "training", "val": "validation", "test": "testing"}
         return [
             {
@@ -218,7 +241,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def tags(self) -> dict[str, str]:
-        """By which runs are compared: how many rows each part has, and the digest of all."""
+        """The tags by which runs on the same data are found: how many rows each part has, and the digest of all."""
         rows = {f"data.rows.{name}": str(len(part)) for name, part in self.parts.items()}
         return rows | ({} if self.digest is None else {"data.digest": self.digest})
 
@@ -228,34 +251,34 @@ class DataModule(L.LightningDataModule, ABC):
         double = self.trainer is not None and self.trainer.precision == "64-true"
         return torch.float64 if double else torch.float32
 
-    def tensors(self, part: str) -> Dataset:
-        """A part as tensors."""
+    def tensors(self, part: str) -> Dataset[Any]:
+        """Give a part as a data set of tensors x, y, to be indexed by a tensor or a slice of row numbers."""
         x, y = self.parts[part].x, self.parts[part].y
         x = torch.from_numpy(x).to(self.dtype)
         y = torch.from_numpy(y)
         return TensorDataset(x, y.to(x.dtype) if self.classes is None else y)
 
-    def train_dataloader(self) -> DataLoader:
-        """Batches x [batch, …], y [batch]; with several orders [orders, batch, …], one batch of each."""
+    def train_dataloader(self) -> Iterable[Any]:
+        """Give an epoch's batches x [batch, …], y [batch]; with several orders one of each, [orders, batch, …]."""
         rows = len(self.parts["train"])
         orders = [ShuffledBatches(rows, self.batch_rows, seed, draw=self.epoch_rows) for seed in self.order_seeds]
-        sampler = orders[0] if len(orders) == 1 else StackedBatches(orders)
+        sampler: Batches = orders[0] if len(orders) == 1 else StackedBatches(orders)
         if self.share.size > 1:
-            sampler = Shared(sampler, self.share)
+            sampler = SharedBatches(sampler, self.share)
         return DataLoader(self.tensors("train"), batch_size=None, sampler=sampler)
 
     def weight(self, batch: int) -> float:
-        """What the mean loss over this process's rows of a batch counts, by the batch's number in its epoch."""
+        """Weigh the mean loss over this process's rows of a batch, by the batch's number in its epoch (see `Share`)."""
         drawn = min(self.epoch_rows or len(self.parts["train"]), len(self.parts["train"]))
         rows = min(self.batch_rows, drawn - batch * self.batch_rows)
         return self.share.weight(rows) if rows >= self.share.size else 1.0
 
     def measured(self, part: str) -> torch.Tensor:
-        """The rows that a part is evaluated on, in their order."""
+        """Give the numbers of the rows that a part is evaluated on, in their order."""
         return torch.arange(len(self.parts[part]))
 
-    def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> DataLoader:
-        """A part in order, in batches of so many rows; with a share its rows of them, of some perhaps none."""
+    def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> Iterable[Any]:
+        """Give a part's rows in their order, in batches of so many; with a share its rows of each, perhaps none."""
         order = [share.of(batch) for batch in self.measured(part).split(rows)]
         return DataLoader(self.tensors(part), batch_size=None, sampler=order)
 
@@ -263,8 +286,8 @@ class DataModule(L.LightningDataModule, ABC):
 class StackedData(DataModule):
     """Several draws or splits of one data set, of equal sizes, for lanes that each train on their own.
 
-    orders: (which of the data sets, seed of the order) of every batch that is drawn at once, [orders, batch, …].
-    Evaluation batches are [data sets, rows, …]. Sizes and names are those of the first; each has a recipe of its own.
+    orders: for every batch that is drawn at once, [orders, batch, …], the number of its data set and the seed of its
+    order. Evaluation batches are [data sets, rows, …]. Sizes and names are those of the first data set.
     """
 
     def __init__(self, datamodules: Sequence[DataModule], orders: Sequence[tuple[int, int]]) -> None:
@@ -274,7 +297,7 @@ class StackedData(DataModule):
         self.setup()
         self.batch_rows = first.batch_rows
 
-    def make_parts(self) -> dict[str, Part]:
+    def make_parts(self) -> Mapping[str, Part]:
         first = self.datamodules[0]
         same = ("classes", "class_names", "feature_names", "standardize", "center", "scale", "noise_variance", "title")
         for name in same:
@@ -284,18 +307,18 @@ class StackedData(DataModule):
     def recipe(self) -> Recipe:
         raise TypeError("each of the data sets has a recipe of its own")
 
-    def tensors(self, part: str) -> TensorDataset:
+    def tensors(self, part: str) -> Dataset[Any]:
         for datamodule in self.datamodules:
             datamodule.trainer = self.trainer
-        columns = zip(*(datamodule.tensors(part).tensors for datamodule in self.datamodules), strict=True)
+        columns = zip(*(datamodule.tensors(part)[:] for datamodule in self.datamodules), strict=True)
         return TensorDataset(*(torch.cat(tensors) for tensors in columns))
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Iterable[Any]:
         rows = len(self.parts["train"])
         sampler = [ShuffledBatches(rows, self.batch_rows, seed, first=data * rows) for data, seed in self.orders]
         return DataLoader(self.tensors("train"), batch_size=None, sampler=StackedBatches(sampler))
 
-    def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> DataLoader:
+    def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> Iterable[Any]:
         starts = len(self.parts[part]) * torch.arange(len(self.datamodules))[:, None]
         order = [starts + batch for batch in torch.arange(len(self.parts[part])).split(rows)]
         return DataLoader(self.tensors(part), batch_size=None, sampler=order)

@@ -13,7 +13,9 @@ from .memory import check_memory
 
 
 class D2L(DataModule):
-    """y = bias + Σ weightⱼxⱼ + ε with x ~ N(0, 1) and ε ~ N(0, noise²); no test part, nothing standardised.
+    """Rows of a linear model with noise, drawn anew from a seed.
+
+    y = bias + Σ weightⱼxⱼ + ε with x ~ N(0, 1) and ε ~ N(0, noise²); no test part, nothing standardised.
 
     weight: one number for all coefficients, or a list of num_inputs. seed fixes the data.
     """
@@ -37,7 +39,11 @@ class D2L(DataModule):
         weights = weight if isinstance(weight, list | tuple) else [weight]
         for name, values in (("weight", weights), ("bias", [bias]), ("noise", [noise])):
             for value in values:
-                if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+                if (
+                    not isinstance(value, int | float)
+                    or isinstance(value, bool)
+                    or not abs(value) <= sys.float_info.max
+                ):
                     raise InputError(f"data.{name}={value}: must be a finite number; the chapter has data.{name}=0.01")
         if noise < 0:
             raise InputError(f"data.noise={noise}: a standard deviation must be ≥ 0; use data.noise=0 for none")

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 
 
 class ImageFiles(ImageData):
-    """path: a folder whose folders are the classes, with an image a file; or a Parquet file with a column of images, as
+    """The user's own images, from a folder or a Parquet file.
+
+    path: a folder whose folders are the classes, with an image a file; or a Parquet file with a column of images, as
     bytes (or as Hugging Face keeps them, {bytes, path}), and one of labels.
 
     image and label: the names of those columns. channels: 3 for colours, 1 for greys. size: images are resized to
@@ -36,7 +39,7 @@ class ImageFiles(ImageData):
         channels: int,
         size: int | None,
         bad: str,
-        **split: object,
+        **split: Any,
     ) -> None:
         super().__init__(**split)
         if path is None:
@@ -76,7 +79,7 @@ class ImageFiles(ImageData):
         return Images(np.stack(pixels), codes.astype(np.int64), tuple(map(str, names)))
 
     def in_folder(self) -> Iterator[tuple[str, str, bytes]]:
-        """(path, class, content) of every image, in the order of their names."""
+        """Read (path, class, content) of every image in a folder of folders, in the order of their names."""
         classes = sorted(folder for folder in self.path.iterdir() if folder.is_dir())
         if not classes:
             raise InputError(
@@ -88,7 +91,8 @@ class ImageFiles(ImageData):
                 if file.suffix.lower() in SUFFIXES:
                     yield str(file.relative_to(self.path)), folder.name, file.read_bytes()
 
-    def in_parquet(self) -> Iterator[tuple[str, object, bytes]]:
+    def in_parquet(self) -> Iterator[tuple[str, object, Any]]:
+        """Read (row, class, content) of every image of a Parquet file. Raises InputError if there are none."""
         try:
             frame = read_parquet(self.path)
         except (OSError, ValueError) as error:
@@ -104,8 +108,8 @@ class ImageFiles(ImageData):
             content = content.get("bytes") if isinstance(content, dict) else content
             yield f"row {number}", label, content
 
-    def decoded(self, name: str, content: object) -> np.ndarray | None:
-        """[channels, height, width]; None where it is none and may be left out."""
+    def decoded(self, name: str, content: Any) -> np.ndarray | None:
+        """Decode an image to bytes [channels, height, width]; None if it is none and may be left out."""
         try:
             with Image.open(io.BytesIO(content)) as image:
                 image = image.convert("RGB" if self.channels == 3 else "L")

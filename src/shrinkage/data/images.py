@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,10 @@ from .splits import Rows, Split
 
 @dataclass(frozen=True)
 class Images:
-    """pixels uint8 [n, channels, height, width]; labels, class codes [n]; test: the rows that are the test part.
+    """All the images of a data set, with their labels.
 
-    test None: they are drawn.
+    pixels: uint8 [n, channels, height, width]. labels: class codes [n]. test: the rows of the test part; None if they
+    are to be drawn.
     """
 
     pixels: np.ndarray
@@ -29,8 +31,8 @@ class Images:
     test: np.ndarray | None = None
 
 
-class Pixels(Dataset):
-    """x [batch, channels, height, width], standardised, and y [batch], of an index tensor or a slice of rows."""
+class Pixels(Dataset[tuple[Tensor, Tensor]]):
+    """Images as standardised numbers x [batch, channels, height, width], with their labels y [batch]."""
 
     def __init__(self, part: Part, mean: np.ndarray, scale: np.ndarray, dtype: torch.dtype) -> None:
         self.x, self.y = torch.from_numpy(part.x), torch.from_numpy(part.y)
@@ -41,11 +43,12 @@ class Pixels(Dataset):
 
 
 class ImageData(DataModule):
-    """The rows are split as `Split` says (val, test, seed), or `test` is the data set's own test part.
+    """A data set of images that have classes.
 
-    standardize: (pixel − mean)/standard deviation of each channel over the training part. Parts keep pixels as bytes,
-    [n, channels, height, width], which are made numbers a batch at a time. flat: rows of numbers instead, for models
-    that know nothing of images.
+    The rows are split as `Split` says (val, test, seed), or `test` is the data set's own test part. standardize: (pixel
+    − mean)/standard deviation of each channel over the training part. Parts keep pixels as bytes, [n, channels, height,
+    width], which are made numbers a batch at a time. flat: rows of numbers instead, for models that know nothing of
+    images.
     """
 
     stackable = False
@@ -99,7 +102,7 @@ class ImageData(DataModule):
         self.feature_names = tuple(f"pixel{number}" for number in range(x.shape[1]))
         return {name: Part(x[index], images.labels[index]) for name, index in rows.items()}
 
-    def tensors(self, part: str) -> Dataset:
+    def tensors(self, part: str) -> Dataset[Any]:
         if self.flat:
             return super().tensors(part)
         return Pixels(self.parts[part], self.mean, self.deviation, self.dtype)

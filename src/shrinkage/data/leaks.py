@@ -1,4 +1,4 @@
-"""Columns that say the target, or nearly: what they know is often not known where the model is to predict."""
+"""Columns that nearly tell the target, which are often not known yet when the model is to predict."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ KNOWN = 0.999  # the share of the target's variance that a column must explain
 
 
 def find_leaks(values: Mapping[str, np.ndarray], target: np.ndarray, classes: int | None) -> dict[str, str]:
-    """The columns that alone determine the target of some rows, or nearly, and how.
+    """Find the columns that alone determine the target, or nearly, and say how.
 
     values: columns of numbers or texts without gaps, [n] each. target [n]: numbers, or class codes where there are
     classes. For numbers it is r² of the values, or of their ranks; of texts the share of variance between them, with
@@ -28,7 +28,7 @@ def find_leaks(values: Mapping[str, np.ndarray], target: np.ndarray, classes: in
 
 
 def say_number(column: np.ndarray, target: np.ndarray) -> str:
-    """How a column says a target of numbers; nothing where it does not."""
+    """Say how a column determines a target of numbers; "" if it does not."""
     if column.dtype == object:
         levels, codes = np.unique(column.astype(str), return_inverse=True)
         if 2 * len(levels) > len(target) or np.ptp(target) == 0:
@@ -49,7 +49,7 @@ def say_number(column: np.ndarray, target: np.ndarray) -> str:
 
 
 def say_class(column: np.ndarray, target: np.ndarray, classes: int) -> str:
-    """How a column says a target of classes; nothing where it does not."""
+    """Say how a column determines a target of classes; "" if it does not."""
     if min(np.bincount(target, minlength=classes)) < 2:
         return ""
     levels, codes = np.unique(column.astype(str) if column.dtype == object else column, return_inverse=True)

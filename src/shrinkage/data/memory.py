@@ -8,7 +8,10 @@ COPIES = 3  # as it is made, as it is split, and in the precision of the trainin
 
 
 def check_memory(rows: int, columns: int, way_out: str, copies: int = COPIES) -> None:
-    """Raises InputError where rows × columns numbers of 8 bytes do not fit so often into the memory that is free."""
+    """Look whether so many copies of rows × columns numbers of 8 bytes fit into the memory that is free.
+
+    Raises InputError if they do not.
+    """
     needed, free = copies * 8 * rows * columns, psutil.virtual_memory().available
     if needed > free:
         raise InputError(

@@ -1,4 +1,4 @@
-"""By which signs the numbers of a text file are written, found out where there is no doubt."""
+"""The signs by which a text file writes its numbers, found out if there is no doubt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Notation:
     thousands: str = ""
 
     def read(self, texts: Sequence[str]) -> tuple[float, ...] | None:
-        """The numbers that texts are; None where one of them is none."""
+        """Read texts as numbers; None if one of them is no number."""
         numbers = []
         for text in texts:
             plain = as_plain(text, self.decimal, self.thousands)
@@ -30,7 +30,7 @@ class Notation:
 
     @property
     def override(self) -> str:
-        """What asks for it where a number can be read in another way, too."""
+        """The override that asks for this notation, for a number that can be read in another way too."""
         if self.thousands:
             return f"data.thousands={name_of(self.thousands, THOUSANDS)}"
         return "data.decimal=comma" if self.decimal == "," else "data.thousands=none"
@@ -49,8 +49,8 @@ NOTATIONS = tuple(
 class Numerals:
     """How the numbers of a file's columns are written.
 
-    notations: of each column, None where it has no numbers. doubts: of columns whose numbers can be read in two ways, a
-    sentence that says which, and the way out.
+    notations: of each column, None if it has no numbers. doubts: for columns whose numbers can be read in two ways, a
+    sentence that says which ones, and the way out.
     """
 
     notations: Mapping[str, Notation | None]
@@ -58,12 +58,12 @@ class Numerals:
 
 
 def find_notations(columns: Mapping[str, Sequence[str]], decimal: str | None, thousands: str | None) -> Numerals:
-    """How each column writes its numbers, from its different cells without gaps.
+    """Find how each column writes its numbers, from its different cells without gaps.
 
-    decimal and thousands: the signs, where the user has said them; None where they are to be found out. A column is of
-    numbers where there are signs by which every cell is one. There is no doubt where all such signs give the same
-    numbers. Where they do not, 1234.5 and 1.234 are read as they stand, unless another column can only have decimal
-    commas; and 1,234 as the decimal sign of the other columns has it. What is left is a doubt.
+    decimal and thousands: the signs that the user has named; None if they are to be found out. A column is of numbers
+    if there are signs by which every cell is one. There is no doubt if all such signs give the same numbers. If they do
+    not, 1234.5 and 1.234 are read as they stand, unless another column can only have decimal commas; and 1,234 as the
+    decimal sign of the other columns has it. What is left is a doubt.
     """
     allowed = [each for each in NOTATIONS if decimal in (None, each.decimal) and thousands in (None, each.thousands)]
     readings = {
@@ -89,8 +89,8 @@ def find_notations(columns: Mapping[str, Sequence[str]], decimal: str | None, th
     return Numerals(notations, doubts)
 
 
-def describe_doubt(name: str, cells: Sequence[str], readings: Mapping[Notation, tuple[float, ...]]) -> str:
-    """Which number of a column can be read in two ways, and how each is asked for."""
+def describe_doubt(name: str, cells: Sequence[str], readings: dict[Notation, tuple[float, ...]]) -> str:
+    """Say which number of a column can be read in two ways, and how each is asked for."""
     ways = list({numbers: each for each, numbers in reversed(readings.items())}.items())
     place = next(k for k in range(len(cells)) if len({numbers[k] for numbers, _ in ways}) > 1)
     said = " or ".join(f"{numbers[place]:.15g} ({each.override})" for numbers, each in ways)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import fetch_openml
@@ -13,11 +14,11 @@ from .images import ImageData, Images
 
 
 class OpenMLImages(ImageData):
-    """Data set `data_id` of openml.org, whose rows are images of a shape [channels, height, width], pixel by pixel.
+    """A set of images from openml.org, number `data_id` there.
 
-    Fetched by scikit-learn, once, into `folder` (None: its own, ~/scikit_learn_data) and checked by its MD5 sum.
-    Nothing in it is unpickled. The last `test_rows` rows are the test part. Raises InputError where it cannot be
-    fetched.
+    Its rows are the pixels of images of a shape [channels, height, width]. scikit-learn fetches it once, into `folder`
+    (None: its own, ~/scikit_learn_data), and checks its MD5 sum. Nothing in it is unpickled. The last `test_rows` rows
+    are the test part. Raises InputError if it cannot be fetched.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class OpenMLImages(ImageData):
         test_rows: int,
         class_names: Sequence[str],
         folder: str | None,
-        **split: object,
+        **split: Any,
     ) -> None:
         super().__init__(test=0, **split)
         self.data_id, self.shape, self.test_rows, self.folder = data_id, tuple(shape), test_rows, folder

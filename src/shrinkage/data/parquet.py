@@ -18,15 +18,15 @@ CHUNK = 65_536  # rows that are read at once
 
 
 class ParquetRows:
-    """The rows of a file, or of a folder's files in the order of their names; none is read before it is asked for.
+    """The rows of a Parquet file, or of a folder's files in the order of their names, read when they are asked for.
 
     schema: of the columns, without those that pandas wrote as a frame's index. sizes: the rows of each row group.
-    Raises InputError where there is no such file, or a folder's files are not parts of one table.
+    Raises InputError if there is no such file, or a folder's files are not parts of one table.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.files = path, files(path)
-        schemas, self.metadata = zip(*(opened(path, file) for file in self.files), strict=True)
+        self.path, self.files = path, list_files(path)
+        schemas, self.metadata = zip(*(read_header(path, file) for file in self.files), strict=True)
         self.schema = schemas[0]
         for file, schema in zip(self.files, schemas, strict=True):
             for ours, theirs in zip_longest(map(words, self.schema), map(words, schema), fillvalue="no further column"):
@@ -42,7 +42,7 @@ class ParquetRows:
         return sum(self.sizes)
 
     def batches(self, columns: list[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
-        """All the rows in their order, or those of a row group, some thousands at once."""
+        """Read all the rows in their order, or those of a row group, some thousands at once."""
         wanted = self.groups if group is None else [self.groups[group]]
         for number in dict.fromkeys(number for number, _ in wanted):
             # A reader of its own, since a second iteration over one changes the first one's size.
@@ -51,15 +51,15 @@ class ParquetRows:
             yield from file.iter_batches(CHUNK, columns=columns, row_groups=own, use_threads=False)
 
     def read(self, columns: list[str]) -> pd.DataFrame:
-        """All the rows of some columns."""
+        """Read all the rows of some columns."""
         batches = pa.Table.from_batches(self.batches(columns), pa.schema([self.schema.field(c) for c in columns]))
         return batches.to_pandas(self_destruct=True)
 
 
-def files(path: Path) -> list[Path]:
-    """The file itself; of a folder its Parquet files by name, and nothing else may lie there. Raises InputError.
+def list_files(path: Path) -> list[Path]:
+    """List the Parquet files of a folder by name, or the file itself. Raises InputError if other files lie there.
 
-    Names that begin with . or _ are those of what clusters write beside.
+    Names that begin with . or _ are left out: clusters write such files beside the table.
     """
     if not path.is_dir():
         return [path]
@@ -78,8 +78,11 @@ def files(path: Path) -> list[Path]:
     return found
 
 
-def opened(path: Path, file: Path) -> tuple[pa.Schema, pq.FileMetaData]:
-    """Of a file its columns, without those of an index, and where its rows are. path: what was asked for."""
+def read_header(path: Path, file: Path) -> tuple[pa.Schema, pq.FileMetaData]:
+    """Read which columns a file has, without those of an index, and where its rows are.
+
+    path: what was asked for. Raises InputError if it is no Parquet file.
+    """
     try:
         with pq.ParquetFile(file, pre_buffer=False) as found:
             index = (found.schema_arrow.pandas_metadata or {}).get("index_columns", [])

@@ -8,20 +8,20 @@ WORDS = ("true", "false", "null", "nan", "inf")  # which Hydra takes for values 
 
 
 def quoted(value: object, length: int = LENGTH) -> str:
-    """In quotes, its end left out where it is long."""
+    """Write a value in quotes; of a long one the end is left out."""
     text = str(value)
     return repr(text if len(text) <= length else text[:length] + "…")
 
 
 def shown(value: object, length: int = 5 * LENGTH) -> str:
-    """The same, without quotes where it can be told from the words around it."""
+    """Write a value as `quoted` does, but without quotes if it can be told from the words around it."""
     text = str(value)
     plain = text.isprintable() and text == text.strip() != "" and len(text) <= length
     return text if plain else quoted(text, length)
 
 
 def override(key: str, value: str) -> str:
-    """The override that gives a key a text, as it is typed in a shell."""
+    """Write the override that gives a key a text, as it is typed in a shell."""
     return shlex.quote(f"{key}={hydras(value)}")
 
 
@@ -35,7 +35,7 @@ def dropping(*columns: str) -> str:
 
 
 def hydras(text: str) -> str:
-    """A text as Hydra's grammar reads it back: in quotes, unless it is a plain word."""
+    """Write a text as Hydra's grammar reads it back: in quotes, unless it is a plain word."""
     if re.fullmatch(r"[A-Za-z_][\w.-]*", text, re.ASCII) and text.lower() not in WORDS:
         return text
     # A backslash is itself, but before a quote.

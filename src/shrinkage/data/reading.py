@@ -1,4 +1,4 @@
-"""From a person's file to columns, so that no cell is shifted, cut or renamed without a word."""
+"""From a person's file to columns, so that no cell is shifted, cut or renamed without a note."""
 
 import csv
 import gzip
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -35,7 +35,7 @@ LISTED = 5  # the most columns that a note names
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How a CSV is written; `auto` is found out where there is no doubt.
+    """How a CSV is written; `auto` means that it is found out, if there is no doubt.
 
     separator: what is between cells. decimal: the sign before decimals. thousands: the sign between thousands.
     comment: how lines begin that are left out. Each is a name of `SIGNS` or the sign itself.
@@ -60,7 +60,7 @@ class CsvFormat:
             )
 
     def sign(self, key: str) -> str | None:
-        """The sign that the user has said, None where it is to be found out."""
+        """Give the sign that the user has named; None if it is to be found out."""
         value = getattr(self, key)
         return None if value == "auto" else SIGNS[key].get(value, value)
 
@@ -69,8 +69,8 @@ class CsvFormat:
 class Contents:
     """A file's columns: their values, and the rules by which they were read.
 
-    notes: how the file was read where that is not plain. doubts: of columns whose numbers can be read in two ways, what
-    to do. gap_words: the words that were read as gaps in each column, by their rows. codes: of columns of numbers, a
+    notes: how the file was read, if that is not plain. doubts: what to do about columns whose numbers can be read in
+    two ways. gap_words: the words that were read as gaps in each column, by their rows. codes: of columns of numbers, a
     cell that begins with a 0, which is lost.
     """
 
@@ -83,10 +83,10 @@ class Contents:
 
 
 def read_file(path: Path, csv_format: CsvFormat) -> Contents:
-    """A CSV (UTF-8, plain or gzipped) or Parquet file, or a folder of Parquet files.
+    """Read a CSV (UTF-8, plain or gzipped) or Parquet file, or a folder of Parquet files.
 
     `recipe.read_written` says how a CSV's cells are read, and `recipe.read_typed` how Parquet's are. Raises InputError
-    where it is no such file.
+    if it is no such file.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
@@ -125,13 +125,13 @@ def read_parquet(path: Path) -> pd.DataFrame:
         frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     except (LookupError, TypeError, AttributeError) as error:  # where what it says of itself to pandas is damaged
         raise ValueError(f"{type(error).__name__}: {error}") from None
-    frame.columns = named(path, map(str, frame.columns))
+    frame.columns = list_names(path, map(str, frame.columns))
     decimals = [name for name in frame if types.infer_dtype(frame[name]) == "decimal"]
     return frame.astype(dict.fromkeys(decimals, "float64"))
 
 
 def as_contents(cells: pd.DataFrame) -> Contents:
-    """The values and the rules of columns that have types of their own."""
+    """Find the values and the rules of columns that have types of their own."""
     found = [read_typed(cells[name]) for name in cells]
     texts = {name: cells[name] for name in cells if types.infer_dtype(cells[name], skipna=True) == "string"}
     return Contents(
@@ -191,10 +191,11 @@ def read_csv(path: Path, csv_format: CsvFormat) -> Contents:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the lines of a CSV are cut into cells; comment: how lines begin that are left out, "" for none.
+    """How the lines of a CSV are cut into cells.
 
-    first: how many lines before the header are left out. is_said: whether the comment was said by the user, and not
-    found out; a line among the rows is then left out even if it has as many cells as the header.
+    comment: how lines begin that are left out, "" for none. first: how many lines before the header are left out.
+    is_said: whether the user has named the comment; a line among the rows is then left out even if it has as many cells
+    as the header.
     """
 
     separator: str
@@ -204,7 +205,7 @@ class Layout:
 
 
 def find_layout(path: Path, head: Sequence[str], csv_format: CsvFormat) -> Layout:
-    """The layout of a file by its first lines, some thousand. Raises InputError where two are as good.
+    """Find the layout of a file from its first lines, some thousand. Raises InputError if two are as good.
 
     A separator is good if it cuts all lines into as many cells as the header, two or more. Lines before the header that
     begin with # are left out, unless the last of them is the header.
@@ -237,7 +238,7 @@ def find_layout(path: Path, head: Sequence[str], csv_format: CsvFormat) -> Layou
 
 
 def cut(lines: Sequence[str], separator: str) -> list[list[str]]:
-    """The rows of a file's first lines, without those that are remarks, and a last one that may be unfinished."""
+    """Cut a file's first lines into rows, without remarks and without a last row that may be unfinished."""
     try:
         rows = [row for row in csv.reader(lines, delimiter=separator) if "".join(row).strip()]
     except csv.Error:
@@ -256,7 +257,7 @@ def has_number(row: Sequence[str]) -> bool:
 
 
 def read_rows(path: Path, lines: TextIO, layout: Layout, remarks: list[int]) -> Iterator[list[str]]:
-    """The names of a CSV's columns, and then the cells of each row; blank lines are skipped.
+    """Read the names of a CSV's columns, and then the cells of each row; blank lines are skipped.
 
     The numbers of lines that are left out as remarks are added to `remarks`. Raises InputError for rows of other
     lengths than the header's, names that stand twice and quotes that stay open.
@@ -268,7 +269,7 @@ def read_rows(path: Path, lines: TextIO, layout: Layout, remarks: list[int]) -> 
         header = next(rows, None)
         if header is None:
             raise InputError(f"data.path={shown(path)}: the file is empty; it needs a header and rows")
-        names = named(path, (name or f"Unnamed: {number}" for number, name in enumerate(header)))
+        names = list_names(path, (name or f"Unnamed: {number}" for number, name in enumerate(header)))
         yield names
         for row in rows:
             is_even = len(row) == len(names)
@@ -286,7 +287,7 @@ def read_rows(path: Path, lines: TextIO, layout: Layout, remarks: list[int]) -> 
 
 
 def describe_uneven(path: Path, layout: Layout, line: int, row: Sequence[str], names: Sequence[str]) -> str:
-    """The refusal of a row that has not as many cells as the header, with what may be the way out."""
+    """Say that a row has not as many cells as the header, and what may be the way out."""
     word = name_of(layout.separator, SEPARATORS)
     ways = [f"mend the line, with quotes around a cell that has a {word} in it"]
     ways += [
@@ -305,15 +306,15 @@ def describe_uneven(path: Path, layout: Layout, line: int, row: Sequence[str], n
 
 
 def find_distinct(cells: pd.Series) -> list[str]:
-    """The different cells of a column without gaps and without blanks at their ends."""
+    """List the different cells of a column, without gaps and without blanks at their ends."""
     texts = cells.drop_duplicates().str.strip()
     return texts[~texts.isin(GAPS)].tolist()
 
 
 def find_numerals(cells: pd.DataFrame, plain: Sequence[str], csv_format: CsvFormat) -> Numerals:
-    """How columns write their numbers, of those at which it is worth to look: all that are not plain numbers.
+    """Find how columns write their numbers.
 
-    Plain numbers are looked at if some column has others, or the user has said so.
+    Columns of plain numbers are looked at only if another column has other signs, or the user has named some.
     """
     decimal, thousands = csv_format.sign("decimal"), csv_format.sign("thousands")
     others = {name: find_distinct(cells[name]) for name in cells if name not in plain}
@@ -325,7 +326,7 @@ def find_numerals(cells: pd.DataFrame, plain: Sequence[str], csv_format: CsvForm
 
 
 def read_column(cells: pd.Series, notation: Notation | None) -> tuple[Column, pd.Series]:
-    """The rules and the values of a column whose numbers are so written; None where it has none."""
+    """Find the rules and the values of a column whose numbers are so written; notation None: it has none."""
     if notation is None:
         return read_words(str(cells.name), cells.mask(cells.str.strip().isin(GAPS)))
     signs = notation.decimal, notation.thousands
@@ -335,7 +336,7 @@ def read_column(cells: pd.Series, notation: Notation | None) -> tuple[Column, pd
 
 
 def describe_format(csv_format: CsvFormat, layout: Layout, left_out: int, columns: Mapping[str, Column]) -> str:
-    """How a CSV was read where that was found out and is not the plain way; nothing where it is."""
+    """Say how a CSV was read, if that was found out and is not the plain way; else ""."""
     said, overrides = [], []
     if csv_format.separator == "auto" and layout.separator != ",":
         word = name_of(layout.separator, SEPARATORS)
@@ -357,13 +358,13 @@ def describe_format(csv_format: CsvFormat, layout: Layout, left_out: int, column
 
 
 def find_codes(cells: pd.Series) -> pd.Series:
-    """The cells of a column of whole numbers that are digits after a 0, as in 01234."""
+    """Find the cells of a column of whole numbers that are digits after a 0, as in 01234."""
     begin = cells[cells.str.lstrip().str.startswith("0")]  # nearly none of them, and so cheap
     return begin[begin.str.fullmatch(r"\s*0\d+\s*")]
 
 
 def find_gap_words(columns: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
-    """The words that were read as gaps, by their rows, of each column that has some."""
+    """Find the words that were read as gaps, by their rows, in each column that has some."""
     found = {}
     for name in columns:
         texts = columns[name].dropna().str.strip()
@@ -373,8 +374,8 @@ def find_gap_words(columns: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
     return found
 
 
-def split_fast(content: BinaryIO, names: list[str], layout: Layout) -> pd.DataFrame | None:
-    """The cells of a CSV by Arrow, some ten times as fast as by `csv`; None where Arrow finds other columns or fails.
+def split_fast(content: IO[bytes] | gzip.GzipFile, names: list[str], layout: Layout) -> pd.DataFrame | None:
+    """Cut a CSV into cells by Arrow, some ten times as fast as by `csv`; None if Arrow finds other columns or fails.
 
     Arrow says nothing of text after a quote, or of a quote that stays open: a file with quotes is checked beforehand.
     """
@@ -393,7 +394,7 @@ def split_fast(content: BinaryIO, names: list[str], layout: Layout) -> pd.DataFr
 
 
 def read_cells(rows: Iterator[list[str]]) -> pd.DataFrame:
-    """The cells of rows, the first of which has the columns' names; all of them text."""
+    """Collect the cells of rows, the first of which has the columns' names; all of them are text."""
     names = next(rows)
     tables = [as_table(names, [])]
     while block := list(islice(rows, ROWS)):
@@ -402,13 +403,13 @@ def read_cells(rows: Iterator[list[str]]) -> pd.DataFrame:
 
 
 def as_table(names: list[str], rows: list[list[str]]) -> pa.Table:
-    """Rows of text as columns, in far less memory."""
+    """Store rows of text as columns, in far less memory."""
     columns = zip(*rows, strict=True) if rows else [[] for _ in names]
     return pa.table([pa.array(cells, pa.large_string()) for cells in columns], names)
 
 
-def named(path: Path, names: Iterable[str]) -> list[str]:
-    """The names of a file's columns, each once."""
+def list_names(path: Path, names: Iterable[str]) -> list[str]:
+    """List the names of a file's columns. Raises InputError if two are the same."""
     found = list(names)
     for name, count in Counter(found).items():
         if count > 1:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ LISTED = 5  # the most values that a message names
 
 
 class Refused(ValueError):
-    """A column cannot be read; the words say which, why, and what to do."""
+    """A column cannot be read; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ class Column:
     levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def read(self, cells: pd.Series) -> np.ndarray:
-        """The values of cells: text [n] of `str` and None, or numbers [n] and NaN; booleans are 0 and 1.
+        """Read the values of cells: text [n] of `str` and None, or numbers [n] and NaN.
 
-        Dates are days since 1970-01-01 (UTC). Raises Refused for a cell that is not of this kind.
+        Booleans are 0 and 1. Dates are days since 1970-01-01 (UTC). Raises Refused for a cell that is not of this kind.
         """
         if self.kind == "text":
             return self.read_text(cells)
@@ -113,7 +114,7 @@ class Column:
             ) from None
 
     def fill(self, values: np.ndarray) -> np.ndarray:
-        """The values without gaps. Raises Refused where gaps are not filled, and for infinite numbers."""
+        """Fill the gaps of values. Raises Refused if they are not to be filled, and for infinite numbers."""
         gaps = pd.isna(values)
         if gaps.any() and self.gap is None:
             raise Refused(
@@ -125,10 +126,10 @@ class Column:
                 f"column {self.name!r} is infinite in {np.isinf(values).sum()} of {len(values)} rows: every number "
                 "must be finite"
             )
-        return np.where(gaps, self.gap, values) if gaps.any() else values
+        return values if self.gap is None or not gaps.any() else np.where(gaps, self.gap, values)
 
     def part(self, values: np.ndarray, part: str) -> np.ndarray:
-        """The part of a date that a feature is made of; "" is the value itself."""
+        """Take the part of dates that a feature is made of; "" is the value itself."""
         if not part:
             return values
         if part == "trend":
@@ -146,9 +147,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Feature:
-    """(v − mean)/scale, with v a number of the column, or 1 where the column has the category and 0 elsewhere.
+    """A feature is one number that a model sees of a row: (v − mean)/scale.
 
-    A boolean is 0 or 1. part: the part of a date that is meant, as `Column.part` has it.
+    v is a number of the column; or 1 if the column has the category, and 0 if not. A boolean is 0 or 1. part: the part
+    of a date that is meant, as `Column.part` has it.
     """
 
     name: str
@@ -161,10 +163,10 @@ class Feature:
 
 @dataclass(frozen=True)
 class Recipe:
-    """columns: in the user's order. features: in the model's.
+    """A recipe makes a model's features from the user's own columns.
 
-    unseen: what becomes of a level that no training row had: `zero`, no category of its column is 1, which is said in
-    a warning; or `error`, it is refused.
+    columns: in the user's order. features: in the model's order. unseen: what happens to a level that no training row
+    had: under `zero` no category of its column is 1, and a warning says so; under `error` it is refused.
     """
 
     columns: tuple[Column, ...]
@@ -172,15 +174,16 @@ class Recipe:
     unseen: str = "zero"
 
     @classmethod
-    def from_json(cls, description: Mapping) -> "Recipe":
-        """The recipe that `dataclasses.asdict` and JSON have kept."""
+    def from_json(cls, description: Mapping[str, Any]) -> "Recipe":
+        """Make a recipe from what `dataclasses.asdict` and JSON have kept of it."""
         columns = tuple(Column(**column) for column in description["columns"])
         return cls(columns, tuple(Feature(**feature) for feature in description["features"]), description["unseen"])
 
     def __call__(self, frame: pd.DataFrame) -> np.ndarray:
-        """The features [rows, features] of rows as the user has them; other columns and their order do not matter.
+        """Make the features [rows, features] of rows as the user has them.
 
-        Logs a warning for levels that are unseen. Raises Refused for rows that cannot be read.
+        Other columns and their order do not matter. Logs a warning for levels that are unseen. Raises Refused for rows
+        that cannot be read.
         """
         missing = [column.name for column in self.columns if column.name not in frame]
         if missing:
@@ -194,7 +197,7 @@ class Recipe:
         return self.encode(values)
 
     def encode(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The features of values without gaps, float64 [rows, features]."""
+        """Make the features of values without gaps, float64 [rows, features]."""
         rows = len(next(iter(values.values()))) if values else 0
         x = np.empty((rows, len(self.features)))
         columns = {column.name: column for column in self.columns}
@@ -212,8 +215,8 @@ class Recipe:
             x[:, number] = (value - feature.mean) / feature.scale
         return x
 
-    def count_unseen(self, values: Mapping[str, np.ndarray]) -> dict[str, Counter]:
-        """How often values without gaps have each level that no training row had, by what has the levels."""
+    def count_unseen(self, values: Mapping[str, np.ndarray]) -> dict[str, Counter[str]]:
+        """Count each level of the values that no training row had, by the column or part that has it."""
         found = {}
         for column in self.columns:
             for part, levels in column.levels.items():
@@ -224,8 +227,8 @@ class Recipe:
         return found
 
 
-def describe_unseen(counts: Mapping[str, Counter]) -> str:
-    """Which levels no training row had, and in how many rows they are; nothing where there are none."""
+def describe_unseen(counts: Mapping[str, Counter[str]]) -> str:
+    """Say which levels no training row had, and in how many rows they are; "" if there are none."""
     found = []
     for name, others in counts.items():
         listed = ", ".join(f"{level!r} in {count}" for level, count in others.most_common(LISTED))
@@ -236,10 +239,10 @@ def describe_unseen(counts: Mapping[str, Counter]) -> str:
 
 
 def plan(columns: Sequence[Column], encoding: str, date_parts: Sequence[str]) -> Recipe:
-    """The features of columns whose levels are known: numbers first, then dates, then text; neither mean nor scale.
+    """Plan the features of columns whose levels are known: numbers first, then dates, then text.
 
-    encoding: which levels have a feature of their own, called column_level: `all`; under `reference` all but the
-    first; under `auto` all where there are more than two, and of two the second.
+    They have neither mean nor scale yet. encoding: which levels have a feature of their own, called column_level:
+    `all`; under `reference` all but the first; under `auto` all where there are more than two, and of two the second.
     """
     features = [Feature(c.name, c.name) for c in columns if c.kind not in ("date", "text")]
     dates, texts = ([c for c in columns if c.kind == kind] for kind in ("date", "text"))
@@ -258,7 +261,7 @@ def plan(columns: Sequence[Column], encoding: str, date_parts: Sequence[str]) ->
 
 
 def find_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The levels that training values without gaps have: sorted, and weekdays from Monday on."""
+    """Find the levels that training values without gaps have: sorted, and weekdays from Monday on."""
     if column.kind == "text":
         return {"": tuple(sorted(set(values)))}
     found = {}
@@ -270,7 +273,7 @@ def find_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -
 
 
 def read_written(cells: pd.Series) -> tuple[Column, pd.Series]:
-    """The rules of a column that was written as text, as in a CSV, and its values as pandas has them.
+    """Find the rules of a column that was written as text, as in a CSV, and its values as pandas has them.
 
     Where all cells but gaps are numbers it is of numbers; it is of booleans where they are true and false, in any
     case; of dates where all are written as one of FORMATS or as 2026-01-31; else of text, each cell as it stands.
@@ -292,7 +295,7 @@ def read_written(cells: pd.Series) -> tuple[Column, pd.Series]:
 
 
 def read_words(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
-    """The same of a column of texts and gaps that has no numbers."""
+    """Find the rules and the values of a column of texts and gaps that has no numbers."""
     codes, distinct = pd.factorize(cells)
     words = [word.strip().lower() for word in distinct]
     if words and BOOLEANS.keys() >= set(words):
@@ -304,7 +307,7 @@ def read_words(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
 
 
 def read_texts(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
-    """The same of a column whose texts are dates or nothing but text."""
+    """Find the rules and the values of a column whose texts are dates, or plain text."""
     written = find_date_format(cells.dropna().unique())
     if written is None:
         return Column(name, "text"), cells
@@ -313,7 +316,7 @@ def read_texts(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
 
 
 def read_typed(cells: pd.Series) -> tuple[Column, pd.Series]:
-    """The rules of a column that has a type of its own, as in Parquet, and its values as pandas has them.
+    """Find the rules of a column that has a type of its own, as in Parquet, and its values as pandas has them.
 
     Text stays text, "1" too, unless all of it is dates; and the words for gaps are gaps.
     """
@@ -335,7 +338,7 @@ def read_typed(cells: pd.Series) -> tuple[Column, pd.Series]:
 
 
 def as_dates(column: Column, cells: pd.Series) -> pd.Series:
-    """A column of dates as pandas has them, without a time zone (UTC)."""
+    """Write a column of dates as pandas has them, without a time zone (UTC)."""
     values = column.read_dates(cells)
     moments = np.full(len(values), np.datetime64("NaT", "us"))
     known = ~np.isnan(values)
@@ -344,7 +347,7 @@ def as_dates(column: Column, cells: pd.Series) -> pd.Series:
 
 
 def find_date_format(distinct: Sequence[str]) -> str | None:
-    """How all of these texts write a date; None where they do not, or where they can be read in two ways."""
+    """Find how all of these texts write a date; None if they do not, or if they can be read in two ways."""
     texts = [text.strip() for text in distinct]
     if not texts or not any(char.isdigit() for char in texts[0]):
         return None
@@ -364,7 +367,7 @@ def is_date(texts: Sequence[str], written: str) -> bool:
 
 
 def parse_numbers(texts: pd.Series) -> np.ndarray | None:
-    """The numbers that texts are; None where there is none, or one of them is no number."""
+    """Read texts as numbers; None if there is no text, or one of them is no number."""
     if texts.empty:
         return None
     if isinstance(texts.dtype, pd.StringDtype) and texts.dtype.storage == "pyarrow":
@@ -380,7 +383,7 @@ def parse_numbers(texts: pd.Series) -> np.ndarray | None:
 
 
 def read_each(cells: pd.Series, read: Callable[[object], object]) -> np.ndarray:
-    """What `read` makes of each cell, None for a gap, [n] objects; each text is read once."""
+    """Read each cell by `read`, with None for a gap, [n] objects; each different text is read once."""
     if types.infer_dtype(cells, skipna=True) in ("string", "empty", "categorical"):
         codes, distinct = pd.factorize(cells)
         known = [None if is_gap(cell) else read(cell) for cell in distinct]
@@ -397,13 +400,13 @@ def is_gap(cell: object) -> bool:
 
 
 def tidied(text: str) -> str:
-    """A text without blanks at its ends, each run of blanks in it as one, in small letters."""
+    """Write a text in small letters, without blanks at its ends, and with one for each run of blanks in it."""
     return " ".join(text.split()).casefold()
 
 
 @lru_cache
-def pattern(decimal: str, thousands: str) -> re.Pattern:
-    """What a number looks like that has such signs; groups of three digits, where there is a sign between them."""
+def pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+    """Make the pattern of a number that has such signs; with a sign for thousands, digits in groups of three."""
     groups = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
     point = re.escape(decimal)
     return re.compile(
@@ -413,14 +416,14 @@ def pattern(decimal: str, thousands: str) -> re.Pattern:
 
 
 def as_plain(text: str, decimal: str, thousands: str) -> str | None:
-    """A number with such signs as 1234.5 is written, with no sign between thousands; None where it is no number."""
+    """Write a number that has such signs as Python does, 1234.5; None if it is no number."""
     text = text.strip().translate(SIGNS)
     if not pattern(decimal, thousands).fullmatch(text):
         return None
     return (text.replace(thousands, "") if thousands else text).replace(decimal, ".")
 
 
-def read_number(cell: object, signs: tuple[str, str] = (".", "")) -> float:
+def read_number(cell: Any, signs: tuple[str, str] = (".", "")) -> float:
     plain = as_plain(cell, *signs) if isinstance(cell, str) else cell
     if plain is None:
         raise ValueError(f"{cell!r} is no number")
@@ -441,7 +444,7 @@ def read_boolean(cell: object) -> bool:
 
 
 def spell(cell: object, levels: Sequence[str]) -> str:
-    """A cell as text; of the ways to write a number or a boolean the one that is a level, where there is one."""
+    """Write a cell as text; a number or boolean in the way that is one of the levels, if one is."""
     if isinstance(cell, str):
         return cell
     spellings = [str(cell)]
@@ -456,8 +459,8 @@ def spell(cell: object, levels: Sequence[str]) -> str:
     return next((each for each in spellings if each in levels), spellings[0])
 
 
-def days(moments: Iterable) -> np.ndarray:
-    """Days since 1970-01-01 (UTC) of moments, NaN for none."""
+def days(moments: Iterable[Any]) -> np.ndarray:
+    """Count the days since 1970-01-01 (UTC) of moments, NaN for none."""
     index = pd.DatetimeIndex(moments)
     index = index.tz_localize("UTC") if index.tz is None else index.tz_convert("UTC")
     found = index.as_unit("us").asi8 / DAY

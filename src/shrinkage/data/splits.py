@@ -32,9 +32,9 @@ LISTED = 20  # the most classes or folds that a message names
 
 @dataclass(frozen=True)
 class Rows:
-    """What a split must respect, an entry a row.
+    """What a split must know of the rows; every array has one entry a row.
 
-    target [n]: class codes where class_names are given. groups [n]: rows of one group stay in one part. times [n]: what
+    target [n]: class codes if class_names are given. groups [n]: rows of one group stay in one part. times [n]: what
     validates is later than what trains, and what tests is latest. parts [n]: the name of each row's part, where the
     user has decided it. folds [n]: the number of each row's fold from 0, where the user has decided it; -1 for none.
     """
@@ -47,7 +47,7 @@ class Rows:
     folds: np.ndarray | None = None
 
     def only(self, kept: np.ndarray) -> "Rows":
-        """Some of the rows, and the classes that these have."""
+        """Keep some of the rows, and the classes that these have."""
         codes, target = (
             np.unique(self.target[kept], return_inverse=True) if self.class_names else ((), self.target[kept])
         )
@@ -60,12 +60,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Split:
-    """Shares of the rows, drawn from seed; or one of several folds; or what the user has decided for each row.
+    """A split decides which rows train, validate and test: by shares, by folds, or as the user has decided.
 
-    val and test are shares of all rows, test=0 for no test part; stratified by class. With folds=K the rows that are
-    not test rows are dealt into K folds, of which number `fold` validates; `repeat` deals anew, and the test rows stay
-    what they are. Runs of folds have no test part: it waits for the model that is chosen by them. refit: the validation
-    rows join the training part, and there is no validation part.
+    val and test are shares of all rows, drawn from seed and stratified by class; test=0 for no test part. With folds=K
+    the rows that are not test rows are dealt into K folds, of which number `fold` validates; `repeat` deals anew, and
+    the test rows stay what they are. Runs of folds have no test part: it waits for the model that is chosen by them.
+    refit: the validation rows join the training part, and there is no validation part.
 
     Where the rows say their parts, nothing is drawn for the test part, and val is a share of the rows that train, if
     none are said to validate. Where the rows say their folds, nothing is drawn at all.
@@ -101,7 +101,7 @@ class Split:
         check("data.repeat", self.repeat, Whole(0), "use data.repeat=0")
 
     def parts(self, rows: Rows) -> dict[str, np.ndarray]:
-        """The row numbers of each part. Raises InputError where the rows cannot be split so."""
+        """Give the row numbers of each part. Raises InputError if the rows cannot be split so."""
         self.check(rows)
         left = np.arange(len(rows.target))
         if rows.times is not None:
@@ -145,27 +145,27 @@ class Split:
         return {name: index for name, index in found.items() if len(index)}
 
     def dealt(self, rows: Rows) -> np.ndarray:
-        """The rows from which parts are drawn, or which are dealt into folds."""
+        """Give the rows from which parts are drawn, or which are dealt into folds."""
         return np.arange(len(rows.target)) if rows.parts is None else np.flatnonzero(rows.parts == "train")
 
     def count(self, part: str, rows: Rows) -> int:
-        """The number of rows that are drawn for `val` or `test`."""
+        """Count the rows that are drawn for `val` or `test`."""
         decided = rows.folds is not None or (rows.parts is not None and (part == "test" or "val" in rows.parts))
         if decided or (part == "val" and self.folds is not None):
             return 0
         return int(np.ceil({"val": self.val, "test": self.test}[part] * len(self.dealt(rows))))
 
     def rare(self, rows: Rows) -> np.ndarray:
-        """The codes of the classes with fewer rows than there are parts, or folds, into which they are dealt."""
+        """Find the classes, by their codes, that have fewer rows than there are parts or folds."""
         members = np.bincount(rows.target[self.dealt(rows)], minlength=len(rows.class_names))
         return np.flatnonzero(members < self.needed(rows))
 
     def needed(self, rows: Rows) -> int:
-        """How many rows a class must have, for one in each part or fold."""
+        """Count the rows that a class must have, for one in each part or fold."""
         return (self.folds or 2) + (self.count("test", rows) > 0)
 
     def check(self, rows: Rows) -> None:
-        """Raises InputError for too few rows, groups or members of a class, and for what contradicts itself."""
+        """Look whether the rows can be split. Raises InputError for too few of them, and for contradictions."""
         if rows.groups is not None and rows.times is not None:
             raise InputError("data.group and data.time: rows are kept together by one of them; leave the other one out")
         if rows.times is not None and self.repeat:
@@ -207,14 +207,14 @@ class Split:
                     )
 
     def named_classes(self, codes: np.ndarray, rows: Rows) -> str:
-        """Classes by name, with the numbers of their rows: `classes 'a' (1 row), 'b' (2 rows)`."""
+        """Name classes, with the numbers of their rows: `classes 'a' (1 row), 'b' (2 rows)`."""
         members = np.bincount(rows.target[self.dealt(rows)], minlength=len(rows.class_names))
-        listed = [f"{quoted(rows.class_names[code])} ({counted(members[code], 'row')})" for code in codes[:LISTED]]
+        listed = [f"{quoted(rows.class_names[code])} ({counted(int(members[code]), 'row')})" for code in codes[:LISTED]]
         more = f", … ({len(codes)} in all)" if len(codes) > LISTED else ""
         return f"class{'es' * (len(codes) > 1)} {', '.join(listed)}{more}"
 
     def check_decided(self, rows: Rows) -> None:
-        """Raises InputError where what the user has decided for each row contradicts itself, or the rest."""
+        """Look whether what the user has decided for each row agrees. Raises InputError if it contradicts itself."""
         if rows.parts is None and rows.folds is None:
             return
         key = "data.split" if rows.folds is None else "data.fold_column"
@@ -259,16 +259,16 @@ class Split:
                 )
 
     def check_folds(self, left: np.ndarray, rows: Rows) -> None:
-        """Raises InputError where fewer rows or groups are left than there are folds."""
+        """Look whether there are rows or groups for every fold. Raises InputError if there are not."""
         kind, many = ("row", len(left)) if rows.groups is None else ("group", len(np.unique(rows.groups[left])))
-        if rows.folds is None and many < self.folds:
+        if rows.folds is None and self.folds is not None and many < self.folds:
             raise InputError(
                 f"data.folds={self.folds}: there {'is' if many == 1 else 'are'} {counted(many, kind)} to deal out; "
                 f"{f'use data.folds={many}' if many > 1 else 'bring more, or use data.test=0'}"
             )
 
     def apart(self, left: np.ndarray, part: str, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """The rows left, and those that are drawn from them for a part."""
+        """Draw the rows of a part; returns the rows that are left, and those that are drawn."""
         count = self.count(part, rows)
         if count == 0:
             return left, left[:0]
@@ -282,7 +282,7 @@ class Split:
         return tuple(train_test_split(left, test_size=count, random_state=self.seed, stratify=classes))
 
     def of_folds(self, left: np.ndarray, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that train and those that validate in this fold."""
+        """Deal the rows into folds; returns those that train, and those that validate in this fold."""
         if rows.folds is not None:
             validates = rows.folds[left] == self.fold
             return left[~validates], left[validates]
@@ -309,11 +309,11 @@ def counted(number: int, noun: str) -> str:
 
 
 def read_parts(column: pd.Series) -> tuple[np.ndarray, str]:
-    """The part of each row by the words of a column, and a note that says how it was read.
+    """Read the part of each row from the words of a column; returns a note that says how it was read, too.
 
     Its values are train (or training), val (valid, validation, dev) and test (testing), whatever their case. A column
-    called by one of these words may be true and false, or 1 and 0: its true rows are that part; the other rows test
-    where it is called train, and train else. Raises InputError for any other value, and where no row trains.
+    called by one of these words may be true and false, or 1 and 0: its true rows are that part. The other rows test if
+    it is called train, and else train. Raises InputError for any other value, and if no row trains.
     """
     key = f"data.split={shown(column.name)}"
     words = column.map(lambda value: as_word(value).casefold())
@@ -341,9 +341,9 @@ def read_parts(column: pd.Series) -> tuple[np.ndarray, str]:
 
 
 def read_folds(column: pd.Series) -> tuple[np.ndarray, str]:
-    """The number of each row's fold by the values of a column in their order, -1 for a gap, and a note that names them.
+    """Read the number of each row's fold from a column; returns a note that names the folds, too.
 
-    Raises InputError where there are fewer than two.
+    The folds are numbered in the order of the values; a gap is -1. Raises InputError if there are fewer than two.
     """
     key = f"data.fold_column={shown(column.name)}"
     numbers, values = pd.factorize(column, sort=True)
@@ -354,7 +354,7 @@ def read_folds(column: pd.Series) -> tuple[np.ndarray, str]:
 
 
 def as_word(value: object) -> str:
-    """A value as it stands in the file: of a float that is whole, the whole number."""
+    """Write a value as it stands in the file; a float that is whole as the whole number."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()

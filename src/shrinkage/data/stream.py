@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pyarrow as pa
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
@@ -18,18 +20,18 @@ from shrinkage.errors import InputError
 from .base import EXAMPLE_ROWS, WHOLE, Part, Share
 from .parquet import CHUNK, ParquetRows
 from .quoting import dropping, quoted, shown
-from .reading import named
+from .reading import list_names
 from .recipe import Column, Refused, plan, read_typed
 from .splits import Rows
 from .table import TableFile
-from .tabular import check_range, learn_levels, names, standardized
+from .tabular import check_range, learn_levels, name_features, standardized
 
 PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class StreamedPart:
-    """How many rows a part has, and 16 hexadecimal digits that say of which data, and which rows."""
+    """A part that is not in memory: how many rows it has, and 16 hexadecimal digits that say which rows."""
 
     rows: int
     digest: str
@@ -49,7 +51,7 @@ class StreamedTable(TableFile):
     in_memory = False
     stackable = False
 
-    def __init__(self, *, buffer: int, missing: str, **table: object) -> None:
+    def __init__(self, *, buffer: int, missing: str, **table: Any) -> None:
         super().__init__(missing=missing, drop_classes=None, **table)
         if missing != "error":
             raise InputError(
@@ -59,11 +61,12 @@ class StreamedTable(TableFile):
         check("data.buffer", buffer, Whole(1), "use data.buffer=200000 for so many rows")
         self.buffer = buffer
 
-    def make_parts(self) -> dict[str, StreamedPart]:
+    # A streamed part has no arrays; whoever needs them asks `in_memory` first.
+    def make_parts(self) -> dict[str, StreamedPart]:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.table = ParquetRows(self.path)
         if not len(self.table):
             raise InputError(f"data.path={shown(self.path)}: there is no row in it; it needs rows")
-        columns = named(self.path, self.table.schema.names)
+        columns = list_names(self.path, self.table.schema.names)
         self.find_roles(columns)
         apart = {self.target, *self.roles.values(), *self.drop}
         self.columns = [column for column in columns if column not in apart]
@@ -96,7 +99,7 @@ class StreamedTable(TableFile):
         }
 
     def placed(self) -> Rows:
-        """Target and what places each row, of all rows; sets the classes."""
+        """Read the target and what places each row, of all rows; sets the classes. Raises InputError for gaps."""
         frame = self.table.read([self.target, *self.roles.values()])
         gaps = frame[self.target].isna().sum()
         if gaps:
@@ -119,7 +122,10 @@ class StreamedTable(TableFile):
         return Rows(values, self.class_names, **decided)
 
     def prepare(self, target: np.ndarray) -> None:
-        """The recipe of the features, learned from the training rows; looks at every value on the way."""
+        """Learn the recipe of the features from the training rows, and look at every value on the way.
+
+        Raises InputError for a value that cannot be used.
+        """
         schema = self.table.schema
         for name in self.columns:
             if not is_readable(schema.field(name).type):
@@ -134,11 +140,11 @@ class StreamedTable(TableFile):
             self.check_dates(read_typed(first[column.name])[1], column)
         self.rules = self.learn_levels()
         recipe = replace(plan(self.rules, self.encoding, self.date_parts), unseen=self.unseen)
-        self.feature_names = names(recipe.features)
+        self.feature_names = name_features(recipe.features)
         numbers = [column.name for column in self.rules if column.kind != "text"]
         smallest, largest = np.full(len(numbers), np.inf), np.full(len(numbers), -np.inf)
         scaler, hashes, start = StandardScaler(), [], 0
-        unseen: dict[str, dict[str, Counter]] = {name: {} for name in PARTS}
+        unseen: dict[str, dict[str, Counter[str]]] = {name: {} for name in PARTS}
         for values in self.frames(self.rules):
             hashes.append(pd.util.hash_pandas_object(pd.DataFrame(values), index=False).to_numpy())
             for number, name in enumerate(numbers):
@@ -161,10 +167,10 @@ class StreamedTable(TableFile):
         self.plain = all(column.kind not in ("text", "date") for column in self.rules)
 
     def learn_levels(self) -> list[Column]:
-        """The columns with the levels that training rows have."""
+        """Give the columns the levels that training rows have. Raises InputError if a column has too many."""
         rules = [column for column in self.rules if column.kind in ("text", "date")]
-        found: dict[str, set] = {column.name: set() for column in rules}
-        every: dict[str, set] = {column.name: set() for column in rules}
+        found: dict[str, set[Any]] = {column.name: set() for column in rules}
+        every: dict[str, set[Any]] = {column.name: set() for column in rules}
         start = 0
         for values in self.frames(rules) if rules else ():
             own = self.part_of[start : start + len(values[rules[0].name])] == 0
@@ -191,14 +197,14 @@ class StreamedTable(TableFile):
         ]
 
     def frames(self, rules: Sequence[Column]) -> Iterator[dict[str, np.ndarray]]:
-        """The values of some columns in the rows' order, some thousands at once. Raises InputError for a gap."""
+        """Read some columns in the rows' order, some thousands at once. Raises InputError for a gap."""
         for batch in self.table.batches([column.name for column in rules]):
             frame = batch.to_pandas()
             self.check_values(frame)
             yield self.read(frame, rules)
 
     def read(self, frame: pd.DataFrame, rules: Sequence[Column]) -> dict[str, np.ndarray]:
-        """The values of rows. Raises InputError for a gap."""
+        """Read the values of rows. Raises InputError for a gap."""
         try:
             values = {column.name: column.read(frame[column.name]) for column in rules}
         except Refused as error:
@@ -212,7 +218,7 @@ class StreamedTable(TableFile):
         return values
 
     def features(self, batch: pa.RecordBatch) -> np.ndarray:
-        """float32 or float64 [n, inputs], as the trainer works."""
+        """Make the features [n, inputs] of rows, float32 or float64 as the trainer works."""
         dtype = np.float64 if self.dtype == torch.float64 else np.float32
         if not self.plain:
             return self.its_recipe.encode(self.read(batch.to_pandas(), self.rules)).astype(dtype)
@@ -225,7 +231,7 @@ class StreamedTable(TableFile):
         return x
 
     def rows_of(self, part: str, groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """A part's rows in some of the row groups, as x and y, some thousands at once."""
+        """Read a part's rows in some of the row groups, as x and y, some thousands at once."""
         code = PARTS.index(part)
         starts = np.cumsum([0, *self.table.sizes])
         for group in groups:
@@ -263,8 +269,8 @@ class StreamedTable(TableFile):
 
 
 @dataclass(frozen=True)
-class FirstRows:
-    """A part's first rows, of a slice that begins at its beginning: what one step takes is measured on them."""
+class FirstRows(Dataset[tuple[Tensor, Tensor]]):
+    """The first rows of a part, by a slice from its beginning; what one step takes is measured on them."""
 
     datamodule: StreamedTable
     part: str
@@ -281,7 +287,7 @@ class FirstRows:
 
 
 class StreamedBatches:
-    """The training part's batches; each epoch's order is drawn from (seed, epoch) alone."""
+    """The batches of the training part, in an order that is drawn anew for each epoch from (seed, epoch) alone."""
 
     def __init__(self, datamodule: StreamedTable, seed: int) -> None:
         self.datamodule, self.seed, self.epoch = datamodule, seed, 0
@@ -314,7 +320,7 @@ class StreamedBatches:
             yield from self.cut(*shuffled(held, random))
 
     def cut(self, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of which this process has its share."""
+        """Cut rows into batches, and take this process's share of each."""
         share, size = self.datamodule.share, self.datamodule.batch_rows
         for start in range(0, len(x), size):
             one, its = x[start : start + size], y[start : start + size]
@@ -324,7 +330,7 @@ class StreamedBatches:
 
 
 def shuffled(held: list[tuple[np.ndarray, np.ndarray]], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """All that is held, in a new order; empties the list, so that it is in memory once."""
+    """Put all that is held into a new order, and empty the list, so that it is in memory once."""
     x, y = (np.concatenate(arrays) for arrays in zip(*held, strict=True))
     held.clear()
     order = random.permutation(len(x))

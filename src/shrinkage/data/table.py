@@ -1,4 +1,4 @@
-"""The user's own file."""
+"""The user's own file as rows and columns: CSV or Parquet."""
 
 import difflib
 import re
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ ALMOST_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(\s.*)?", re.ASCII)
 
 
 class TableFile(TabularData):
-    """A CSV (UTF-8, plain or gzipped) or Parquet file with a header, read as `read_file` says.
+    """The user's own table: a CSV (UTF-8, plain or gzipped) or Parquet file with a header, read by `read_file`.
 
     target: the column to predict. task: `regression`, `classification`, or `auto`: text, booleans, two distinct
     values or at most ten distinct whole numbers are classes. drop: columns to leave out. group, time, split and
@@ -70,7 +71,7 @@ class TableFile(TabularData):
         decimal: str = "auto",
         thousands: str = "auto",
         comment: str = "auto",
-        **settings: object,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.csv_format = CsvFormat(separator, decimal, thousands, comment)
@@ -186,7 +187,7 @@ class TableFile(TabularData):
         self.roles = {key: self.find_column(key, column, columns) for key, column in self.roles.items()}
 
     def find_column(self, key: str, column: str, columns: list[str]) -> str:
-        """The column of this name, or the one of this name but for blanks at its ends."""
+        """Find the column of this name, blanks at the ends apart. Raises InputError if there is none."""
         if column in columns:
             return column
         close = [name for name in columns if name.strip() == column.strip()]
@@ -195,7 +196,7 @@ class TableFile(TabularData):
         raise InputError(self.not_a_column(key, column, columns))
 
     def set_aside(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The columns that place rows and are no features. Raises InputError where a row cannot be placed."""
+        """Take the columns that place rows and are no features. Raises InputError if a row cannot be placed."""
         for key, column in self.roles.items():
             gaps = frame[column].isna().sum()
             if gaps and key != "fold_column":  # a test row needs no fold
@@ -206,7 +207,7 @@ class TableFile(TabularData):
         return frame[list(self.roles.values())]
 
     def decided(self, aside: pd.DataFrame) -> dict[str, np.ndarray]:
-        """What the columns that place rows say, as `Rows` takes it."""
+        """Read what the columns that place rows say, as `Rows` takes it. Raises InputError if they cannot be read."""
         columns = {key: aside[column] for key, column in self.roles.items()}
         found: dict[str, np.ndarray] = {}
         if "group" in columns:
@@ -224,7 +225,10 @@ class TableFile(TabularData):
         return found
 
     def without_rare(self, rows: Rows) -> tuple[Rows, np.ndarray]:
-        """The rows of the classes that have enough of them to be split, and which of all rows they are."""
+        """Leave out the rows of classes with too few of them to be split; returns which rows are kept, too.
+
+        Raises InputError if the target has no classes, or no two classes are left.
+        """
         if not rows.class_names:
             raise InputError(
                 f"data.drop_classes={self.drop_classes}: data.target={shown(self.target)} is a number and has no "
@@ -245,7 +249,7 @@ class TableFile(TabularData):
         return rows.only(kept), kept
 
     def target_of(self, target: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Its numbers, or the codes and names of its classes."""
+        """Read the target's numbers, or the codes and names of its classes. Raises InputError for text as numbers."""
         if types.is_datetime64_any_dtype(target):
             raise InputError(
                 f"data.target={shown(self.target)}: the column has dates, such as {target.iloc[0]:%Y-%m-%d}, and a "
@@ -264,7 +268,7 @@ class TableFile(TabularData):
         return target.to_numpy(dtype=np.float64), ()
 
     def times(self, column: pd.Series) -> np.ndarray:
-        """The column as numbers that grow with time."""
+        """Read a column as numbers that grow with time. Raises InputError if it has no times."""
         if types.is_numeric_dtype(column):
             return column.to_numpy()
         try:
@@ -318,7 +322,7 @@ class TableFile(TabularData):
                 )
 
     def diagnose(self, frame: pd.DataFrame, contents: Contents) -> None:
-        """Notes on what a person may have meant otherwise, all of which an error that follows tells, too."""
+        """Note what a person may have meant otherwise; an error that follows tells these notes, too."""
         found = []
         for name, column in frame.items():
             if name in contents.codes and contents.columns[name].kind == "integer":
@@ -332,7 +336,7 @@ class TableFile(TabularData):
         self.notes += found
 
     def diagnose_text(self, column: pd.Series) -> list[str]:
-        """What is odd in a column of text."""
+        """Say what is odd in a column of text."""
         name, counts = str(column.name), column.dropna().astype(str).value_counts()
         kind = "classes" if name == self.target else "categories"
         texts = [text.strip() for text in counts.index]
@@ -374,7 +378,7 @@ class TableFile(TabularData):
         return found
 
     def with_target(self, frame: pd.DataFrame, contents: Contents) -> pd.DataFrame:
-        """The rows that have a target. Raises InputError where there are others, and they are not to be left out."""
+        """Keep the rows that have a target. Raises InputError if others are there and are not to be left out."""
         gaps = frame[self.target].isna()
         if not gaps.any() or self.missing == "drop":
             return frame
@@ -424,7 +428,7 @@ class TableFile(TabularData):
         return frame
 
     def advise_dropping(self, frame: pd.DataFrame) -> str:
-        """Name the few columns without which most rows would be whole, as they are left out; nothing if none cost much.
+        """Name the few columns without which most rows would be whole, as they are left out; "" if none cost much.
 
         They are the emptiest features, taken until three quarters of the rows that have a target are whole.
         """
@@ -440,7 +444,7 @@ class TableFile(TabularData):
         return ""
 
     def check_features(self, frame: pd.DataFrame, columns: Mapping[str, Column]) -> None:
-        """Raises InputError for a column that no feature can be made of; a note names those that are constant."""
+        """Look for columns that no feature can be made of, and note the constant ones. Raises InputError for one."""
         wide = {
             name: column.nunique()
             for name, column in frame.items()
@@ -475,7 +479,7 @@ class TableFile(TabularData):
                 )
 
     def check_dates(self, column: pd.Series, rules: Column) -> None:
-        """Raises InputError for a column of dates where nothing is said of what they are to be."""
+        """Look whether dates are to be made into something. Raises InputError if `dates` does not say what."""
         if rules.kind == "date" and not self.date_parts:
             raise InputError(
                 f"column {quoted(rules.name)} has dates, such as {column.dropna().iloc[0]:%Y-%m-%d}; make numbers and "
@@ -500,7 +504,7 @@ class TableFile(TabularData):
 
 
 def read_date_parts(dates: object) -> tuple[str, ...]:
-    """What `data.dates` makes of a date; nothing where it refuses dates."""
+    """Read what `data.dates` makes of a date; nothing if it refuses dates. Raises InputError for other values."""
     if dates == "error":
         return ()
     parts = tuple(map(str, dates)) if isinstance(dates, list | tuple) else ()
@@ -514,14 +518,14 @@ def read_date_parts(dates: object) -> tuple[str, ...]:
 
 
 def unit_of(text: str) -> str | None:
-    """What stands beside the digits of a text that a person may take for a number; None where it is no such text."""
+    """Find what stands beside the digits of a text that a person may take for a number; None if it is no such text."""
     if NUMBER.fullmatch(text):
         return ""
     return re.sub(r"[\d.,'’\s+-]", "", text) if ALMOST.fullmatch(text) else None
 
 
 def describe_words(contents: Contents, column: str, frame: pd.DataFrame) -> str:
-    """Which of a column's gaps are words, and how many: ` (1,775 × 'None')`; nothing where none is."""
+    """Say which of a column's gaps are words, and how many: ` (1,775 × 'None')`; "" if none is."""
     words = contents.gap_words.get(column, pd.Series(dtype=object))
     counts = words[words.index.isin(frame.index)].value_counts()
     return f" ({', '.join(f'{count:,} × {quoted(word)}' for word, count in counts.items())})" if len(counts) else ""

@@ -24,11 +24,12 @@ LARGEST = 1e150  # whose square is a number
 
 @dataclass(frozen=True)
 class Table:
-    """features: the columns as pandas has them; target [n], floats, or class codes where class_names are given.
+    """All the rows of a data set, before they are split and made into numbers.
 
-    groups, times, parts and folds, where the rows have any, are what `Rows` says. columns: the rules by which features
-    were read, where they are not told by their types. fills: whether gaps are filled in, and not refused. encoding and
-    date_parts: what `recipe.plan` makes features by; unseen: what `Recipe` says.
+    features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given. groups,
+    times, parts and folds: what `Rows` says, or None. columns: the rules by which features were read, if their types do
+    not tell them. fills: whether gaps are filled in, and not refused. encoding and date_parts: by which `recipe.plan`
+    makes features. unseen: what `Recipe` says.
     """
 
     features: pd.DataFrame
@@ -46,16 +47,17 @@ class Table:
 
     @property
     def rows(self) -> Rows:
-        """What a split must respect."""
+        """What a split must know of the rows."""
         return Rows(self.target, self.class_names, self.groups, self.times, self.parts, self.folds)
 
 
 class TabularData(DataModule):
-    """The rows are split as `Split` says (val, test, seed, folds, fold, repeat, refit).
+    """A data set of rows and columns.
 
-    standardize: (x − mean)/standard deviation of the training part, in every feature, those of categories too, and
-    in a regression target; a constant column is only centred. The standard deviation is that of the population (1/n).
-    After `setup`: rows, the indices of each part's rows.
+    The rows are split as `Split` says (val, test, seed, folds, fold, repeat, refit). standardize: (x − mean)/standard
+    deviation of the training part, in every feature, those of categories too, and in a regression target; a constant
+    column is only centred. The standard deviation is that of the population (1/n). After `setup`: rows, the indices of
+    each part's rows.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class TabularData(DataModule):
 
     @abstractmethod
     def load(self) -> Table:
-        """All the rows. Raises InputError on bad input."""
+        """Load all the rows. Raises InputError on bad input."""
 
     def make_parts(self) -> dict[str, Part]:
         table = self.load()
@@ -113,7 +115,7 @@ class TabularData(DataModule):
         # Learned from the training rows alone, so that nothing of the other parts leaks into them.
         columns = [learn_levels(column, filled[column.name][rows["train"]], table.date_parts) for column in columns]
         recipe = replace(plan(columns, table.encoding, table.date_parts), unseen=table.unseen)
-        self.feature_names = names(recipe.features)
+        self.feature_names = name_features(recipe.features)
         check_memory(
             len(features),
             len(recipe.features),
@@ -137,8 +139,8 @@ class TabularData(DataModule):
             target = (target - self.center) / self.scale
         return {name: Part(x[index], target[index]) for name, index in rows.items()}
 
-    def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter]) -> None:
-        """A note on levels of a part's rows that no training row had; raises InputError where they are refused."""
+    def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter[str]]) -> None:
+        """Note the levels of a part's rows that no training row had. Raises InputError if they are refused."""
         if not counts:
             return
         found = f"of the {TITLES.get(part, part)} rows {describe_unseen(counts)}"
@@ -159,7 +161,10 @@ class TabularData(DataModule):
 
 
 def learn_gap(column: Column, values: np.ndarray, train: np.ndarray, fills: bool) -> Column:
-    """The column with what fills its gaps, learned from training rows: the mean, or the level GAP of text."""
+    """Learn from the training rows what fills a column's gaps: the mean, or the level GAP of text.
+
+    Raises InputError if no training row has a value.
+    """
     column = replace(column, has_gaps=bool(pd.isna(values).any()))
     if not fills or column.kind == "text":
         return replace(column, gap=GAP if fills else None)
@@ -173,13 +178,13 @@ def learn_gap(column: Column, values: np.ndarray, train: np.ndarray, fills: bool
 
 
 def learn_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -> Column:
-    """The column with the levels that training values have, and with the day of the first of them."""
+    """Learn a column's levels from the training values, and the first day of a date."""
     start = float(np.floor(values.min())) if column.kind == "date" else 0.0
     return replace(column, start=start, levels=find_levels(column, values, date_parts))
 
 
 def standardized(recipe: Recipe, scaler: StandardScaler) -> Recipe:
-    """The recipe with a mean and a scale for each feature."""
+    """Give each feature of a recipe its mean and scale."""
     found = zip(recipe.features, scaler.mean_, scaler.scale_, strict=True)
     return replace(
         recipe, features=tuple(replace(each, mean=float(mean), scale=float(scale)) for each, mean, scale in found)
@@ -187,14 +192,14 @@ def standardized(recipe: Recipe, scaler: StandardScaler) -> Recipe:
 
 
 def digest(features: pd.DataFrame, target: np.ndarray) -> str:
-    """16 hexadecimal digits of all the rows, whatever the split."""
+    """Digest all the rows, whatever the split, into 16 hexadecimal digits."""
     return Part(pd.util.hash_pandas_object(features, index=False).to_numpy(), target).digest
 
 
 def check_range(name: str, values: np.ndarray) -> None:
-    """Raises InputError where a square, of which standard deviations and losses are made, would be infinite or 0.
+    """Look whether the squares of numbers, of which losses are made, would be infinite or 0; NaN is a gap.
 
-    NaN is a gap.
+    Raises InputError if they would.
     """
     least, largest = np.nanmin(values), np.nanmax(values)
     if max(abs(least), abs(largest)) > LARGEST or 0 < largest - least < 1 / LARGEST:
@@ -204,8 +209,8 @@ def check_range(name: str, values: np.ndarray) -> None:
         )
 
 
-def names(features: Sequence[Feature]) -> tuple[str, ...]:
-    """The names of features, each once. Raises InputError where two columns have a feature of one name."""
+def name_features(features: Sequence[Feature]) -> tuple[str, ...]:
+    """List the names of features. Raises InputError if two columns have a feature of one name."""
     found: dict[str, str] = {}
     for feature in features:
         if feature.name in found:

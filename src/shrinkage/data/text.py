@@ -22,18 +22,21 @@ BYTES = 256  # of which a token is one
 BLOCK = 1 << 20  # bytes that are copied together
 
 
-class Windows(Dataset):
-    """x and y [batch, context], int64: bytes, and those that follow each, of an index tensor or slice of windows."""
+class Windows(Dataset[tuple[Tensor, Tensor]]):
+    """Windows of a text as x [batch, context], int64, with the byte y [batch, context] that follows each."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
 
     def __getitem__(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        return tuple(torch.from_numpy(np.asarray(of[rows], dtype=np.int64)) for of in (self.part.x, self.part.y))
+        x, y = (torch.from_numpy(np.asarray(of[rows], dtype=np.int64)) for of in (self.part.x, self.part.y))
+        return x, y
 
 
 class TextFiles(DataModule):
-    """path: a file, taken as it is, or a folder, whose files that match `pattern` are taken in the order of their
+    """The bytes of text files, for a model that predicts the next one.
+
+    path: a file, taken as it is, or a folder, whose files that match `pattern` are taken in the order of their
     names. None: the source of Python's standard library, as it is installed (the top folder's *.py).
 
     A row is a window of `context` bytes, x, with the byte that follows each, y; the windows lie one after the other.
@@ -96,7 +99,10 @@ class TextFiles(DataModule):
         return parts
 
     def mapped(self) -> np.ndarray:
-        """All the text, uint8 [bytes], mapped from the file or from a copy of all files in one."""
+        """Map all the text into memory, uint8 [bytes], from the file or from a copy of all files in one.
+
+        Raises InputError if there is no text.
+        """
         path, pattern = (self.path, self.pattern) if self.path else (Path(sysconfig.get_path("stdlib")), "*.py")
         if not path.exists():
             raise InputError(f"data.path={shown(path)}: there is no such file or folder in {shown(Path.cwd())}")
@@ -141,7 +147,7 @@ class TextFiles(DataModule):
 
 
 def blocks(folder: Path, pattern: str) -> Iterator[bytes]:
-    """The content of the files, one after the other."""
+    """Read the content of the files, one after the other, in blocks."""
     for found in sorted(folder.glob(pattern)):
         if found.is_file():
             with found.open("rb") as file:
