@@ -1,14 +1,13 @@
 """Runs and lanes that are killed anywhere and resumed from their checkpoint, against those that never were: bitwise."""
 
-import itertools
 import random
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import lightning.pytorch as L
 import numpy as np
@@ -406,32 +405,45 @@ def test_a_signal_is_not_taken_for_an_error(tmp_path: Path) -> None:
         training.run()
 
 
-class Slow(L.Callback):
-    """Takes some time for each epoch, and notes when the file was written."""
+class Clock(L.Callback):
+    """The time of `checkpoints`, by which an epoch takes four seconds and a written file so many."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.times: set[float] = set()
+    def __init__(self, write: float, patch: pytest.MonkeyPatch) -> None:
+        self.now, self.epochs_written = 0.0, []
+
+        def save(checkpoint: dict, path: Path) -> None:
+            saved(checkpoint, path)
+            if path.name == "last.ckpt":
+                self.now += write
+                epochs = torch.load(path, weights_only=True)["loops"]["fit_loop"]["epoch_progress"]["current"]
+                self.epochs_written.append(epochs["processed"])
+
+        saved = checkpoints.save
+        patch.setattr(checkpoints, "save", save)
+        patch.setattr(checkpoints, "EVERY_SECONDS", 10.0)
+        patch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if self.path.exists():
-            self.times.add(self.path.stat().st_mtime)
-        time.sleep(0.05)
+        self.now += 4.0
 
 
-@pytest.mark.parametrize(("every", "long", "least", "most"), [(10, 0.1, 0, 0), (0.1, 10, 2, 11), (0.1, 1e-5, 1, 1)])
+@pytest.mark.parametrize(
+    ("write", "epochs"),
+    [
+        (0.0, [3, 6, 9, 12]),  # the first end of an epoch that is more than ten seconds after a write
+        (0.1, [3, 6, 9, 12]),
+        (0.3, [3, 11]),  # a write that is three times as long has a pause that is
+        (1.0, [3]),
+    ],
+)
 def test_a_checkpoint_is_written_at_the_end_and_before_it_now_and_then(
-    every: float, long: float, least: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: float, epochs: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "EVERY_SECONDS", every)
-    monkeypatch.setattr(checkpoints, "LONG_SECONDS", long)  # the third time, any write is a long one
-    training = build(config("trainer.max_epochs=12"), tmp_path)
-    slow = Slow(tmp_path / "checkpoints/last.ckpt")
-    training.trainer.callbacks.append(slow)
+    clock = Clock(write, monkeypatch)
+    training = build(config("trainer.max_epochs=14"), tmp_path)
+    training.trainer.callbacks.append(clock)
     training.run()
-    assert least <= len(slow.times) <= most
-    assert all(after - before > every - 0.02 for before, after in itertools.pairwise(sorted(slow.times)))
-    assert torch.load(slow.path, weights_only=True)["epoch"] == 12
+    assert clock.epochs_written == [*epochs, 14]
 
 
 @pytest.fixture
