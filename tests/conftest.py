@@ -194,6 +194,21 @@ def runs(store: Path) -> list[Run]:
     return client.search_runs([experiment.experiment_id], max_results=1000)
 
 
+def family(store: Path) -> tuple[Run, list[Run]]:
+    """The parent of the one sweep in a store, and its children."""
+    everyone = runs(store)
+    (parent,) = [run for run in everyone if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in everyone if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} <= {parent.info.run_id}
+    return parent, children
+
+
+def statuses(children: list[Run]) -> dict[str, int]:
+    """How many runs have each status."""
+    found = [run.info.status for run in children]
+    return {status: found.count(status) for status in set(found)}
+
+
 def results(folder: Path) -> dict[str, dict[str, float]]:
     """What each job of the one sweep that was started here has told, by the fingerprint of its config; all FINISHED."""
     (sweep,) = folder.glob("multirun/*/*")

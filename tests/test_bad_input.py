@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import CONF, config, runs, states, tracked_here, train_here, train_py
-from shrinkage.training.together import lanes_that_fit
 
 from shrinkage import rules
 from shrinkage.errors import InputError
 from shrinkage.runs.identity import fingerprint, kind_of_lane, params, recorded, run_name
 from shrinkage.tracking.store import open_store
 from shrinkage.training.lanes import CannotShare
+from shrinkage.training.lanes_training import lanes_that_fit
 from shrinkage.training.run import build
 from shrinkage.training.workshop import Workshop
 
