@@ -14,6 +14,11 @@ def test_arrows_point_one_way() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_picture_of_the_rooms_shows_the_code() -> None:
+    done = subprocess.run([sys.executable, "docs/draw_rooms.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_style() -> None:
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
