@@ -102,6 +102,11 @@ class House:
                         if isinstance(inner, Function):
                             self.add(Definition(module, inner, node))
 
+    @property
+    def rooms(self) -> set[str]:
+        """All rooms; the package `shrinkage` itself is none."""
+        return set(map(room_of, self.modules)) - {"shrinkage", "hydra_plugins"}
+
     def add(self, definition: Definition) -> None:
         self.definitions[definition.name] = definition
 

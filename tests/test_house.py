@@ -14,6 +14,28 @@ def test_arrows_point_one_way() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_picture_of_the_rooms_shows_the_code() -> None:
+    done = subprocess.run([sys.executable, "docs/draw_rooms.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_table_of_rooms_is_short_and_whole() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.search(r"\| --- \| --- \|\n((?:\|.*\n)+)", text).group(1).splitlines()
+    assert len(rows) <= 12
+    named = re.findall(r"`(?:src/)?(\w+)[/.`]", "".join(row.split("|")[1] for row in rows))
+    assert sorted(named) == sorted({"conf", *(name.partition(".")[0] for name in House(ROOT).rooms)})
+
+
+def test_the_files_that_the_documentation_names_are_there() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        for name in re.findall(
+            r"[`(\s]((?:\.\./)*[\w./-]+/[\w.-]+\.(?:py|md|png|yaml|yml|sql|env))\b", page.read_text()
+        ):
+            places = (page.parent, ROOT, ROOT / "src" / "shrinkage", ROOT / "conf")
+            assert any((place / name).exists() for place in places), f"{page.relative_to(ROOT)}: {name}"
+
+
 def test_style() -> None:
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
