@@ -12,7 +12,7 @@ from conftest import CONF, config, runs, states, tracked_here, train_here, train
 
 from shrinkage import rules
 from shrinkage.errors import InputError
-from shrinkage.runs.identity import fingerprint, kind_of_lane, params, recorded, run_name
+from shrinkage.runs.identity import fingerprint, params, recorded, run_name, shared_by_lanes
 from shrinkage.tracking.store import open_store
 from shrinkage.training.lanes import CannotShare
 from shrinkage.training.run import build
@@ -230,7 +230,7 @@ def test_tags_are_recorded_and_change_nothing_else(tmp_path: Path, store: Path) 
     plain, tagged = config(), config("tags={team: vision}")
     assert fingerprint(recorded(plain)) == fingerprint(recorded(tagged))
     assert params(recorded(plain)) == params(recorded(tagged))
-    assert kind_of_lane(plain) == kind_of_lane(tagged)
+    assert shared_by_lanes(plain) == shared_by_lanes(tagged)
     assert run_name(tagged, ["tags={team: vision}"]) == run_name(plain, [])
 
 
