@@ -45,4 +45,4 @@ class GridSweeper(BasicSweeper):
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         composer = Composer(self.hydra_context, self.config)
         for overrides in batch:
-            composer.kind(overrides)
+            composer.template(overrides)

@@ -106,7 +106,7 @@ class LanesLauncher(SweepLauncher):
         taken = {number for group in groups for number in group.numbers}
         kinds: dict[str, list[int]] = {}
         for number in jobs.keys() - taken:
-            kinds.setdefault(identity.kind_of_lane(jobs[number].cfg), []).append(number)
+            kinds.setdefault(identity.shared_by_lanes(jobs[number].cfg), []).append(number)
         shared = [sorted(numbers) for numbers in kinds.values() if len(numbers) > 1]
         if len(kinds) > 1 and shared:
             sizes = sorted({len(numbers) for numbers in shared})
