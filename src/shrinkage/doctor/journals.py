@@ -16,11 +16,12 @@ from .findings import Finding, StoreAddress, error, warning, well
 
 
 def stories(address: StoreAddress) -> dict[str, Story]:
-    """Those that can be read, by their ids."""
+    """Read the journals that wait beside the store and can be read, by their ids."""
     return {story.id: story for story in waiting(address.home) if isinstance(story, Story)}
 
 
 def journal_findings(address: StoreAddress, found: Mapping[str, Story]) -> Iterator[Finding]:
+    """Check the journals that wait beside the store."""
     folder = address.home / JOURNALS
     paths = sorted(folder.glob(f"*{SUFFIX}"))
     for path in paths:
@@ -54,7 +55,7 @@ def is_silent(story: Story) -> bool:
 
 
 def summary(stories: list[Story]) -> str:
-    """How many, how large, and how much of them cannot be brought in."""
+    """Say how many journals there are, how large they are, and how many of their lines are damaged."""
     size, damaged = 0, 0
     for story in stories:
         with contextlib.suppress(FileNotFoundError):

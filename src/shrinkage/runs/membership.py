@@ -100,7 +100,10 @@ class Membership:
         return self.standing({result["folder"]: result for result in told})
 
     def standing(self, last: Mapping[str, dict]) -> list[dict]:
-        """Drop the results of failed runs whose config has FINISHED in another folder. last: each folder's last result."""
+        """Drop the results of failed runs whose config has FINISHED in another folder.
+
+        last: each folder's last result.
+        """
         if self.times == 1:
             return list(last.values())
         done = {result["fingerprint"] for result in last.values() if result["status"] == "FINISHED"}
@@ -121,5 +124,5 @@ class Membership:
             yield len(self.standing(last))
 
     def finished(self) -> dict[str, dict]:
-        """Find the results of jobs that had FINISHED before this sweep was begun again, by their configs' fingerprints."""
+        """Find the results of jobs that had FINISHED before this sweep was begun again, by their fingerprints."""
         return {r["fingerprint"]: r for r in self.results() if r["status"] == "FINISHED"} if self.times > 1 else {}

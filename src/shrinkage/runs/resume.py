@@ -83,7 +83,10 @@ def find_resumable(command: DictConfig, root: Path) -> Earlier:
 
 
 def find(target: str, uri: str, root: Path) -> Earlier:
-    """Find the run of this folder, id or name; of several of one name the last. Raises InputError where there is none."""
+    """Find the run of this folder, id or name; of several of one name the last.
+
+    Raises InputError where there is none.
+    """
     return Earlier.of(folder_of(target, uri, root))
 
 

@@ -270,8 +270,8 @@ class Client:
         return True
 
     def pages(self, journal: Journal, file: str | None = None) -> tuple[str, str] | tuple[None, None]:
-        """Find the addresses, from the root of MLflow's page, of a run or a file of it, and of the experiment's runs by
-        λ.
+        """Find the pages of a run, or of a file of it, and of the experiment's runs by λ, from the root of MLflow's
+        page.
 
         None where the store does not have the run yet.
         """

@@ -271,8 +271,9 @@ class Delivery:
 
 
 def process_tags(process: dict[str, object], time: int) -> dict[str, str]:
-    """Build the tags by which it can be told whether a run that is RUNNING does run; time: the heartbeat, in
-    milliseconds since 1970.
+    """Build the tags by which it can be told whether a run that is RUNNING does run.
+
+    time: the heartbeat, in milliseconds since 1970.
     """
     return {f"process.{name}": str(value) for name, value in process.items()} | {"process.heartbeat": str(time)}
 
