@@ -5,7 +5,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -16,9 +15,6 @@ from omegaconf import DictConfig
 
 from shrinkage.runs.folder import Place
 from shrinkage.sweeps.compose import Composer
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

@@ -136,7 +136,7 @@ class LanesLauncher(SweepLauncher):
                 outcomes |= {number: outcome for number, outcome in ended if number is not None}
 
     def trained(self, groups: Sequence[Group]) -> Iterator[tuple[Group, "list[Outcome] | CannotShare"]]:
-        """Train groups of lanes; yields the outcomes of each group, with an engine in any order and in several parts."""
+        """Train groups of lanes; yields each group's outcomes, with an engine in any order and in several parts."""
         if self.engine is not None:
             from hydra_plugins.shrinkage.ray_launcher import train_groups
 
@@ -153,7 +153,7 @@ class LanesLauncher(SweepLauncher):
                 yield group, reason
 
     def interrupted(self, jobs: dict[int, Job]) -> list[Group]:
-        """Find the trainings that were interrupted before the sweep was begun again, each with the lanes that it had."""
+        """Find the trainings that were interrupted before the sweep was begun again, each with all its lanes."""
         sweep = Membership.of_this_job()
         if sweep is None or sweep.times == 1 or not jobs:
             return []

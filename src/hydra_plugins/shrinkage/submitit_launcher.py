@@ -120,7 +120,7 @@ class SubmititLauncher(SweepLauncher):
 
 @contextmanager
 def errors_into(path: Path) -> Iterator[None]:
-    """Send what processes that are started inside write to stderr into a file: submitit's own, when they are stopped."""
+    """Send to a file what processes started inside write to stderr, such as submitit's own when they are stopped."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = os.dup(2)
     try:

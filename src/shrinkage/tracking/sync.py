@@ -30,7 +30,7 @@ MOST_RUNS = 1000
 
 
 def waiting(home: Path) -> list[Story | InputError]:
-    """List the journals beside a store that are not in it yet, the oldest first; an error for one that cannot be read."""
+    """List the journals beside a store that are not in it yet, the oldest first; an error for an unreadable one."""
     return stories((home / JOURNALS).glob(f"*{SUFFIX}"))
 
 
