@@ -163,10 +163,12 @@ def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str])
     for path in sorted(sweep.rglob(ABOUT)):
         with suppress(InputError, OSError):  # it died while it wrote this
             earlier = Earlier.of(path.parent)
-            missing |= missing_from_data(earlier.written)
+            if not (lacking := missing_from_data(earlier.written)):
+                continue  # all other differences between versions are none to a fingerprint
+            missing |= lacking
             fingerprint = identity.fingerprint(earlier.recorded)
             if fingerprint == earlier.fingerprint:
-                continue
+                continue  # it has been taken over before
             about = json.loads(path.read_text(encoding="utf-8")) | {"fingerprint": fingerprint}
             path.write_text(json.dumps(about), encoding="utf-8")
             if (result := told.get(str(path.parent))) is not None:
