@@ -39,8 +39,8 @@ def measure(problem: str, lanes: int, threads: int, accelerator: str) -> None:
     """One row, in a process of its own; lanes = 0 is one run trained alone."""
     import torch
 
+    from shrinkage.training.lanes_training import build_lanes
     from shrinkage.training.run import build
-    from shrinkage.training.together import build_lanes
     from shrinkage.training.workshop import Workshop
 
     cfg = config(problem, threads, accelerator)

@@ -49,10 +49,12 @@ torch.set_num_threads(1)
 threadpool_limits(1)
 
 
+@functools.cache
 def choices(group: str) -> list[str]:
-    """The choices of a config group, as Hydra finds them; a file without a class of its own is shared by others."""
-    files = sorted((CONF / group).glob("*.yaml"))
-    return [file.stem for file in files if "_target_" in file.read_text(encoding="utf-8")]
+    """The choices of a config group that name a class once Hydra has composed them; the others are shared by these."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        names = GlobalHydra.instance().config_loader().get_group_options(group)
+        return [name for name in names if "_target_" in compose("train", [f"{group}={name}"])[group]]
 
 
 def config(*overrides: str) -> DictConfig:
@@ -192,6 +194,21 @@ def runs(store: Path) -> list[Run]:
     return client.search_runs([experiment.experiment_id], max_results=1000)
 
 
+def family(store: Path) -> tuple[Run, list[Run]]:
+    """The parent of the one sweep in a store, and its children."""
+    everyone = runs(store)
+    (parent,) = [run for run in everyone if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in everyone if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} <= {parent.info.run_id}
+    return parent, children
+
+
+def statuses(children: list[Run]) -> dict[str, int]:
+    """How many runs have each status."""
+    found = [run.info.status for run in children]
+    return {status: found.count(status) for status in set(found)}
+
+
 def results(folder: Path) -> dict[str, dict[str, float]]:
     """What each job of the one sweep that was started here has told, by the fingerprint of its config; all FINISHED."""
     (sweep,) = folder.glob("multirun/*/*")
@@ -230,13 +247,20 @@ def in_openmls_format(folder: Path, data_id: int, pixels: np.ndarray, labels: np
     columns = [*(f"@ATTRIBUTE {name} REAL" for name in names), "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}"]
     arff = "\n".join(["@RELATION images", *columns, "@DATA", *rows]) + "\n"
     about = {
-        **{"id": str(data_id), "name": "images", "version": "1", "format": "ARFF", "status": "active", "file_id": "7"},
+        **{
+            "id": str(data_id),
+            "name": "images",
+            "version": "1",
+            "format": "ARFF",
+            "status": "active",
+            "file_id": str(data_id),
+        },
         **{
             "default_target_attribute": "class",
             "description": "",
             "md5_checksum": hashlib.md5(arff.encode()).hexdigest(),
         },
-        "url": "https://api.openml.org/data/v1/download/7/images.arff",
+        "url": f"https://api.openml.org/data/v1/download/{data_id}/images.arff",
     }
     kinds = [{"name": name, "data_type": "numeric", "is_target": "false"} for name in names]
     kinds.append({"name": "class", "data_type": "nominal", "is_target": "true"})
@@ -256,7 +280,7 @@ def in_openmls_format(folder: Path, data_id: int, pixels: np.ndarray, labels: np
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(json.dumps(content).encode()))
-    path = root / "data/v1/download/7/images.arff.gz"
+    path = root / f"data/v1/download/{data_id}/images.arff.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(arff.encode()))
 

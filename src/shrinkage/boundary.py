@@ -15,7 +15,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from shrinkage.errors import InputError, TrackingError
+from shrinkage.errors import ShrinkageError
 from shrinkage.machine.interrupt import interruptible
 from shrinkage.machine.secrets import masked
 
@@ -50,7 +50,7 @@ def command_in_one_line(code: int = FAILED) -> Iterator[None]:
     """Run a command of its own: what cannot be done ends it in one line with this exit code, Ctrl-C with 130."""
     try:
         yield
-    except (InputError, TrackingError) as error:
+    except ShrinkageError as error:
         leave(error, code)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -65,7 +65,7 @@ def job_in_one_line() -> Iterator[None]:
     try:
         with interruptible():
             yield
-    except (InputError, TrackingError, OmegaConfBaseException, OSError) as error:
+    except (ShrinkageError, OmegaConfBaseException, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.ENOSPC:
             raise
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:

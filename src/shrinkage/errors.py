@@ -1,17 +1,41 @@
-"""The error of a person's input, apart from the errors of a program."""
+"""The errors that a person can do something about. Every other exception is a defect of the program."""
+
+from typing import ClassVar
 
 
-class InputError(ValueError):
-    """What was asked for cannot be done. The message gives the value, the rule and the way out.
+class ShrinkageError(Exception):
+    """Something that cannot be done, in one line that gives the value, the rule and the way out.
 
-    It is shown as one line, without a traceback; every other exception is a defect and shows its own. What no line can
-    show of a name or a value, control characters and marks of the direction of writing, is written as \\n or \\u202e.
+    The command line shows it without a traceback. What no line can show of a name or a value, control characters and
+    marks of the direction of writing, is written as \\n or \\u202e.
+
+    may_pass: whether the same may succeed when it is tried again later, though nobody has changed anything.
     """
+
+    may_pass: ClassVar[bool] = False
 
     def __init__(self, words: str) -> None:
         line = " ".join(words.splitlines())
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
 
 
-class TrackingError(Exception):
-    """The store cannot be reached; what was recorded lies in the journal."""
+class InputError(ShrinkageError, ValueError):
+    """What a person asked for cannot be done."""
+
+
+class TrackingError(ShrinkageError):
+    """What a run has recorded could not be brought into the store; it lies in the run's journal."""
+
+
+class StoreAway(TrackingError):
+    """The store does not answer at this moment: nobody is there, or it is locked, busy or full."""
+
+    may_pass = True
+
+
+class StoreRefuses(TrackingError):
+    """The store answers that it will not do this. code: MLflow's word for the reason, empty where it gives none."""
+
+    def __init__(self, words: str, code: str = "") -> None:
+        super().__init__(words)
+        self.code = code

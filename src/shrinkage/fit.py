@@ -1,4 +1,4 @@
-"""One run, or many lanes of one training, from composed configs to their records. Read this file first.
+"""One run, from its composed config to its record. Read this file first.
 
 What is typed is checked, the writer process is started, and only then is PyTorch imported (`training`): a typo is
 answered at once, and MLflow opens its store meanwhile.
@@ -6,11 +6,10 @@ answered at once, and MLflow opens its store meanwhile.
 
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from shrinkage import config
+from shrinkage import config, rules
 from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.report.summary import show_summary
@@ -19,28 +18,27 @@ from shrinkage.runs.folder import Place
 from shrinkage.runs.membership import Membership
 from shrinkage.runs.record import Record, recorded
 
-if TYPE_CHECKING:
-    pass
-
 
 def fit(cfg: DictConfig) -> float:
-    """Train one config and record it: the final val/loss, which a sweeper may minimise; train/loss without a val part.
+    """Train one config and record it. Return the final val/loss, or train/loss without a validation part.
 
-    Under early stopping the final weights are the best ones. Bad input is refused `job_in_one_line`.
+    A sweeper may minimise it. Under early stopping the final weights are the best ones. Bad input is refused
+    `job_in_one_line`.
     """
     with job_in_one_line():
         return train(cfg)
 
 
 def train(cfg: DictConfig) -> float:
-    config.complete(cfg)
+    """Train one config and record it, as `fit` does. Raises InputError, or TrackingError if the store fails."""
+    rules.complete(cfg)
     place, sweep = Place.of_this_job(), Membership.of_this_job()
     if sweep is not None:
-        (done,) = resume.finished([(cfg, place.folder)], sweep)
+        (done,) = resume.find_finished([(cfg, place.folder)], sweep)
         if done is not None:
             return loss_of(done["metrics"])
     refuse_after_failure(cfg, sweep)
-    earlier = resume.begun(cfg, place, sweep)
+    earlier = resume.find_earlier(cfg, place, sweep)
     original = rerun.original(cfg, place) if cfg.rerun is not None else None
     if earlier is not None:
         cfg, place = earlier.cfg(cfg), earlier.place(place.root)
@@ -49,11 +47,12 @@ def train(cfg: DictConfig) -> float:
     record = Record(cfg, place, sweep, earlier)
     try:
         with recorded([record]), ExitStack() as stack:
-            config.check(cfg)
+            if earlier is None and original is None:
+                rules.check_keys(cfg)
+            rules.check(cfg)
             record.connect()
 
             from shrinkage.runs.export import coefficients, write_model
-            from shrinkage.tracking.logger import JournalLogger
             from shrinkage.training.ranks import ranks
             from shrinkage.training.run import build
 
@@ -63,26 +62,24 @@ def train(cfg: DictConfig) -> float:
             described = training.datamodule.describe(cfg.choices.data)
             record.begin(described)
             record.tag(training.tags)
-            if record.journal is not None:
-                training.trainer.logger = JournalLogger(record.journal)
+            training.module.on_measured = record.log
             for sentence in [] if sweep else training.advice():
                 print(f"note: {sentence}", file=sys.stderr)
             training.run(checkpoint)
             module = training.module
-            record.complete(
-                module.measured, training.test, training.best_metrics() | training.conclusion, module.history[-1]
+            once = training.test | training.best_metrics() | training.conclusion
+            record.complete(module.history, module.measured, once)
+            record.keep_coefficients(
+                coefficients(training.datamodule, module.model, exchangeable=module.exchangeable())
             )
-            weights = coefficients(training.datamodule, module.model, exchangeable=module.exchangeable())
-            record.keep_course(module.history, weights)
             if config.exports(cfg) and record.journal is not None:
                 path = write_model(training.datamodule, module.model, record.place.folder / "model")
                 record.journal.model(path, cfg.export, record.metrics)
             if sweep is None:  # a sweep draws one figure of all its jobs
                 from shrinkage.report.figures import learning_curves
 
-                record.keep_figure(
-                    learning_curves(module.history, record.name, config.step_unit(cfg)), "learning_curves.png"
-                )
+                curves = [(moment.step, moment.metrics) for moment in module.history]
+                record.keep_figure(learning_curves(curves, record.name, config.step_unit(cfg)), "learning_curves.png")
                 if (picture := training.landscape()) is not None:
                     record.keep_figure(picture, "objective.png")
                 show_summary(record.name, module.measured, training.test, training.verdict(), module.task.about)
@@ -97,11 +94,12 @@ def train(cfg: DictConfig) -> float:
 
 
 def loss_of(measured: dict[str, float]) -> float:
+    """Return val/loss, or train/loss without a validation part."""
     return measured.get("val/loss", measured["train/loss"])
 
 
 def refuse_after_failure(cfg: DictConfig, sweep: Membership | None) -> None:
-    """With on_error=stop no job begins when another one of its sweep has failed."""
+    """Refuse to begin a job of a sweep with on_error=stop in which another one has failed. Raises InputError."""
     if sweep is not None and cfg.on_error == "stop":
         failed = [result["name"] for result in sweep.results() if result["status"] == "FAILED"]
         if failed:

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from shrinkage import config
+from shrinkage import config, rules
 from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.runs.folder import Place
@@ -13,11 +13,12 @@ from shrinkage.runs.record import Record, recorded
 def study(cfg: DictConfig) -> None:
     """Answer the study's question, print the answer and record tables and figures. Bad input is refused as in `fit`."""
     with job_in_one_line():
-        config.complete(cfg)
+        rules.complete(cfg)
         record = Record(cfg, Place.of_this_job(), Membership.of_this_job())
         try:
             with recorded([record]):
-                config.check(cfg)
+                rules.check_keys(cfg)
+                rules.check(cfg)
                 if config.devices(cfg) > 1:
                     raise InputError(
                         f"trainer.devices={cfg.trainer.devices}: a study trains its runs on one; use trainer.devices=1"

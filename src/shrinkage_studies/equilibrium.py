@@ -12,6 +12,7 @@ from shrinkage.report.figures import BLUE, COLOURS, GREY, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.studies.base import Study, require, trained, varied
 from shrinkage.studies.numbers import check_count, check_list, check_share
+from shrinkage.training.history import Moment
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -57,7 +58,7 @@ class Equilibrium(Study):
                     history = trained(own, self.label_noise).module.history[1:]
                     labels = {"optimizer": optimizer, "λ": lambd, "seed": seed}
                     rows += [labels | found for found in settled(history)]
-                    curves += [labels | point for epoch, measured in history for point in points(epoch, measured)]
+                    curves += [labels | point for epoch, _, measured in history for point in points(epoch, measured)]
         runs, curve = pd.DataFrame(rows), pd.DataFrame(curves)
         grouped = runs.groupby(["optimizer", "λ", "layer"], sort=False)
         table = grouped[["angle", "angle/theory", "norm", "norm/theory"]].median()
@@ -76,9 +77,9 @@ def layers(measured: dict[str, float]) -> list[str]:
     return [name.split("/")[1] for name in measured if name.endswith("/equilibrium_angle")]
 
 
-def settled(history: list[tuple[int, dict[str, float]]]) -> list[dict[str, object]]:
+def settled(history: list[Moment]) -> list[dict[str, object]]:
     """Of each layer the means over the last epochs, beside the theory's."""
-    last = [measured for _, measured in history[-max(round(LAST * len(history)), 1) :]]
+    last = [moment.metrics for moment in history[-max(round(LAST * len(history)), 1) :]]
     names = layers(last[-1])
     found = []
     for layer in names:

@@ -16,7 +16,7 @@ from shrinkage.report.findings import Findings
 from shrinkage.runs.export import as_program
 from shrinkage.studies.base import Study, require, trained_together, varied
 from shrinkage.studies.numbers import check_count, check_list, check_share
-from shrinkage.training.lanes import Lane
+from shrinkage.training.lane import Lane
 
 from .pruning import accuracy, compared, listed, means, network, parameters, workshop_of
 

@@ -56,7 +56,7 @@ class MechanismBf16(Study):
                 rows.append(labels | measures(training) | {"equal": equal})
                 curves += [
                     labels | {"step": step, "train/loss": measured["train/loss"], "norm": measured["weight/l2"]}
-                    for step, measured in training.module.history
+                    for step, _, measured in training.module.history
                 ]
         runs = pd.DataFrame(rows)
         table = summary(runs)
@@ -114,7 +114,7 @@ def measures(training: Training) -> dict[str, float | bool]:
         "train/loss": module.measured["train/loss"],
         "val/loss": module.measured["val/loss"],
         "norm": module.measured["weight/l2"],
-        "spikes": sum(measured.get("loss/spikes", 0.0) for _, measured in module.history),
+        "spikes": sum(measured.get("loss/spikes", 0.0) for _, _, measured in module.history),
         "diverged": not is_finite(module.measured),
         "left": objective.lost_to_rounding(module.penalty, module.lambd, module.penalised, optimizer),
     }

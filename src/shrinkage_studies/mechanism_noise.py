@@ -50,7 +50,8 @@ class MechanismNoise(Study):
             own = varied(cfg, optimizer__lr=lr, lambd=lambd, seed=seed, data__seed=seed)
             training = trained(own, self.label_noise)
             rows.append((lr, lambd, seed, *measured(training)))
-            curves += [(lr, lambd, seed, epoch, 100 - 100 * m["val/accuracy"]) for epoch, m in training.module.history]
+            history = training.module.history
+            curves += [(lr, lambd, seed, epoch, 100 - 100 * m["val/accuracy"]) for epoch, _, m in history]
         runs = pd.DataFrame(rows, columns=["η", "λ", "seed", *MEASURED])
         curve = pd.DataFrame(curves, columns=["η", "λ", "seed", "epoch", "val/error"])
         table = compared(runs)

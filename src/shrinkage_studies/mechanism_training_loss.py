@@ -61,7 +61,7 @@ class MechanismTrainingLoss(Study):
                 for seed in range(self.seeds):
                     own = varied(cfg, optimizer__lr=float(lr), lambd=lambd, seed=seed, dynamics=True)
                     labels = {"lr": lr, "λ": lambd, "seed": seed}
-                    course = [(step, measures(measured)) for step, measured in trained(own).module.history]
+                    course = [(step, measures(measured)) for step, _, measured in trained(own).module.history]
                     rows.append(labels | course[-1][1])
                     curves += [labels | {"step": step} | found for step, found in course]
         runs, curve = pd.DataFrame(rows), pd.DataFrame(curves)

@@ -41,7 +41,7 @@ class Notebook2D(Study):
         marked = np.linalg.solve(x.T @ x + lambd * np.eye(2), x.T @ y)
         plotted, mended = mean_minimum(lambd), mean_minimum(2 * lambd / rows)
         loss_only = np.linalg.solve(x.T @ x, x.T @ y)
-        path = np.stack([named["weight"][0].numpy() for named in training.module.path])
+        path = np.stack([named["weight"][0].numpy() for named in training.module.trajectory])
         points = {
             "sum of squares, λ (what the notebook marks)": marked,
             "mean of squares, λ (what it plots)": plotted,

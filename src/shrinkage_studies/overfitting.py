@@ -77,7 +77,7 @@ class Overfitting(Study):
             for lambd, seed, metrics, history in self.runs(varied(cfg, **changes), lambds):
                 labels = (DECAY, f"λ = {lambd:g}", seed) if lambd else (way, setting, seed)
                 rows.append((*labels, *(metrics[name] for name in METRICS)))
-                curves += [(*labels, step, m["train/loss"], m["val/loss"]) for step, m in history]
+                curves += [(*labels, step, m["train/loss"], m["val/loss"]) for step, _, m in history]
         runs = pd.DataFrame(rows, columns=["way", "setting", "seed", *METRICS])
         curve = pd.DataFrame(curves, columns=["way", "setting", "seed", "step", "train/loss", "val/loss"])
         grouped = runs.groupby(["way", "setting"], sort=False)
@@ -141,7 +141,7 @@ class Overfitting(Study):
                 yield *case, training.module.measured | training.test, training.module.history
             return
         for case, lane in zip(cases, trained_together(cfgs), strict=True):
-            yield *case, lane.measured | lane.test, [(step, measured) for step, _, measured in lane.history]
+            yield *case, lane.measured | lane.test, lane.history
 
 
 def picture(runs: pd.DataFrame, curve: pd.DataFrame, chosen: pd.DataFrame) -> Figure:

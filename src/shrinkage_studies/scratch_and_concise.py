@@ -122,7 +122,7 @@ class ScratchAndConcise(Study):
             )
             for part, style in (("train", "--"), ("val", "-")):
                 for run, look, label in ((scratch, style, f"λ = {lambd:g}, {part}"), (concise, "o", None)):
-                    values = [m[f"{part}/loss"] for _, m in run.module.history]
+                    values = [m[f"{part}/loss"] for _, _, m in run.module.history]
                     losses.plot(values, look, color=colour, ms=4, mfc="white", label=label)
         versions, mse, mse_equal = self.versions(cfg)
         losses.set(xlabel="epochs finished", ylabel="data loss (mean ½r²)", yscale="log")

@@ -37,7 +37,9 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
         photo = path.parent / "photos" / f"town {number % 2}" / f"{number}.png"
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(photo)
-    in_openmls_format(path.parent / "openml", 40996, draw.integers(0, 256, (120, 784)), np.tile(np.arange(10), 12))
+    for data_id, pixels in ((40996, 28 * 28), (40927, 3 * 32 * 32)):
+        images = draw.integers(0, 256, (120, pixels))
+        in_openmls_format(path.parent / "openml", data_id, images, np.tile(np.arange(10), 12))
     return path
 
 
@@ -50,6 +52,7 @@ def overrides_for(name: str, houses: Path) -> list[str]:
         "images": [f"data.path={folder / 'photos'}", "model=cnn"],
         "digits_images": ["model=cnn"],
         "fashion_mnist": [f"data.folder={folder / 'openml'}", "data.test_rows=20", "model=cnn"],
+        "cifar10": [f"data.folder={folder / 'openml'}", "data.test_rows=20", "model=cnn"],
         "text": ["data.context=16", "data.epoch_rows=64", "data.measured_rows=16", "model=gpt"],
     }
     return [f"data={name}", *known.get(name, [])]
@@ -120,7 +123,7 @@ def test_one_fast_run(overrides: list[str], tmp_path: Path) -> None:
     training = build(config(*overrides, "trainer.max_epochs=1", "lambd=0.01"), tmp_path)
     training.run()
     measured = training.module.measured
-    assert [step for step, _ in training.module.history] == [0, 1]
+    assert [moment.step for moment in training.module.history] == [0, 1]
     assert all(np.isfinite(value) for value in measured.values())
     assert measured["train/objective"] == pytest.approx(measured["train/loss"] + measured["train/penalty"])
     assert ("test/loss" in training.test) == ("test" in training.datamodule.parts)

@@ -218,7 +218,12 @@ def test_a_language_models_metrics(tmp_path: Path) -> None:
     )
     training.run()
     measured = training.module.measured
-    assert 0 < measured["val/loss"] < training.module.history[0][1]["val/loss"] == pytest.approx(np.log(256), rel=0.06)
+    assert (
+        0
+        < measured["val/loss"]
+        < training.module.history[0].metrics["val/loss"]
+        == pytest.approx(np.log(256), rel=0.06)
+    )
     assert measured["val/perplexity"] == pytest.approx(np.exp(measured["val/loss"]))
     assert measured["val/bits_per_byte"] == pytest.approx(measured["val/loss"] / np.log(2))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import config, train_py
+from conftest import config, results, train_py
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -259,9 +259,18 @@ def test_lanes_of_one_order_ride_on_a_stream(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     frame(300).to_parquet(path, row_group_size=70)
     overrides = ("data=stream", f"data.path={path}", "data.target=y", "lambd=0,0.1", "trainer.max_epochs=2")
-    launcher = ("hydra/launcher=lanes", "tracking=none")
-    done = train_py("-m", *launcher, *overrides, cwd=tmp_path, store=tmp_path / "mlflow.db")
-    assert done.returncode == 0 and "one by one" not in done.stderr, done.stderr
+    found = []
+    for launcher in ("lanes", "basic"):
+        folder = tmp_path / launcher
+        folder.mkdir()
+        launched = (f"hydra/launcher={launcher}", "tracking=none", "trainer.precision=64-true")
+        done = train_py("-m", *launched, *overrides, cwd=folder, store=tmp_path / "mlflow.db")
+        assert done.returncode == 0 and "one by one" not in done.stderr, done.stderr
+        found.append({job["lambd"]: job for job in results(folder).values()})
+    lanes, alone = found
+    assert lanes.keys() == {0.0, 0.1} and lanes[0.0]["val/loss"] != lanes[0.1]["val/loss"]
+    for lambd, job in alone.items():
+        assert lanes[lambd] == pytest.approx(job, rel=1e-10, abs=1e-12)
 
 
 def test_a_column_of_moments_is_no_text_to_a_table(tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import CONF, train_py
+from conftest import CONF, family, statuses, train_py
 from hydra import version
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, LauncherTestSuite
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
-from test_sweep import family, statuses
 
 SUITE = [("lanes", [f"hydra.searchpath=[file://{CONF}]"])]
 

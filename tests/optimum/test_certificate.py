@@ -16,7 +16,7 @@ from shrinkage.optimum.exact import memory_of_the_start, optimum
 from shrinkage.optimum.problem import Problem
 from shrinkage.penalties.l2 import L2
 from shrinkage.tasks.auto import task_for
-from shrinkage.tasks.base import Target
+from shrinkage.tasks.base import ConvexTask, Target
 from shrinkage.tasks.regression import Regression
 from shrinkage.training import objective
 
@@ -98,6 +98,58 @@ def test_a_lane_has_the_certificate_of_a_run(case: tuple) -> None:
     for lane, ours in enumerate(zip(*torch.vmap(both)(factors, stack), strict=True)):
         for one, alone in zip(ours, both(factors[lane], stack[lane]), strict=True):
             torch.testing.assert_close(one, alone, rtol=1e-9, atol=1e-12)
+
+
+@given(problems(), st.floats(0.1, 1.0))
+@settings(deadline=None, max_examples=60)
+def test_every_weight_is_zero_from_lambda_max_on_and_not_before(case: tuple, l1_ratio: float) -> None:
+    """Above it a dual point proves zero weights to be the optimum; below it a proximal step is better than they are."""
+    problem, _, _, weight, _ = case
+    zero, bias = problem.best_bias_of(torch.zeros_like(weight))
+    largest = problem.lambda_max(l1_ratio)
+
+    def strengths(factor: float) -> tuple[float, float]:
+        return factor * largest * l1_ratio, factor * largest * (1 - l1_ratio)
+
+    assert problem.duality_gap(*strengths(1 + 1e-9), zero, bias) <= 1e-12
+    assume(largest > 1e-6 and weight.shape[1] > (problem.bias == "penalised"))
+    named = {"weight": zero[:, : problem.x.shape[1]]}
+    if problem.bias != "none":
+        named["bias"] = bias
+    better = problem.parameters(problem.polished(*strengths(0.9), named, 1))
+    assert better[0].any()
+    assert problem.objective(*strengths(0.9), *better) < problem.objective(*strengths(0.9), zero, bias)
+    assert problem.lambda_max(0.0) == math.inf
+
+
+class Poisson(ConvexTask):
+    """Counts y ≥ 0 whose mean is exp(z)."""
+
+    outputs, predicts, curvature = 1, "numbers", math.inf
+
+    @classmethod
+    def for_target(cls, target: Target) -> "Poisson":
+        return cls()
+
+    def losses(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return output[:, 0].exp() - target * output[:, 0]
+
+    def slope(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return output.exp() - target[:, None]
+
+    def fenchel_young(self, output: torch.Tensor, target: torch.Tensor, scale: torch.Tensor | float) -> torch.Tensor:
+        raise NotImplementedError
+
+    def best_bias(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (target.mean() / output.exp().mean(dim=0)).log()
+
+
+def test_a_convex_task_of_ones_own_has_lambda_max() -> None:
+    """For Poisson counts ‖Xᵀ(y − ȳ)‖_∞/n, as in glmnet: its slope is exp(z) − y, and exp(b̂) = ȳ."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(40, 3)) + 1, random.poisson(2.0, size=40).astype(float)
+    problem = Problem(torch.from_numpy(x), torch.from_numpy(y), Poisson(), "free")
+    assert problem.lambda_max(0.5) == pytest.approx(2 * np.abs(x.T @ (y - y.mean())).max() / 40, rel=1e-12)
 
 
 @given(problems(), st.sampled_from([1, 20]), st.sampled_from([1e17, math.inf, math.nan]))

@@ -7,7 +7,6 @@ import pytest
 from conftest import config
 from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
 
-from shrinkage.optimum.exact import lambda_max
 from shrinkage.training.run import Training, build
 
 EXACT = ("data.batch_size=null", "trainer.precision=64-true", "optimizer.momentum=0.9")
@@ -98,9 +97,10 @@ def test_binary_l2_is_logistic_regression(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", ["diabetes", "breast_cancer"])
 def test_lambda_max_is_where_the_first_weight_appears(tmp_path: Path, data: str) -> None:
-    parts = build(config(f"data={data}"), tmp_path).datamodule
+    training = build(config(f"data={data}", "penalty=l1"), tmp_path)
+    parts = training.datamodule
     train = parts.parts["train"]
-    largest = lambda_max(train.x, train.y, parts.classes)
+    largest = training.module.certifier.lambda_max(training.module.penalty)
     assert 0 < largest <= 1  # features, and a target of regression, have unit variance
     for factor, zero in ((1.001, True), (0.98, False)):
         if parts.classes:

@@ -15,7 +15,7 @@ from shrinkage.optimum.certifier import Certifier
 from shrinkage.optimum.exact import optimum
 from shrinkage.optimum.problem import Problem
 from shrinkage.optimum.redundancy import centred, combinations, sparsest
-from shrinkage.sweeps.path import CONVERGED, path
+from shrinkage.sweeps.path import CONVERGED, lambda_path
 from shrinkage.tasks.auto import task_for
 from shrinkage.tasks.base import Target
 
@@ -143,7 +143,7 @@ def test_lanes_end_where_each_would_alone_though_their_starts_differ() -> None:
 
 
 def test_a_path_begins_at_zero_weights_whatever_the_seed() -> None:
-    found = path(config("data=diabetes", "penalty=l1"), 3, None, None, False)
+    found = lambda_path(config("data=diabetes", "penalty=l1"), 3, None, None, False)
     assert found.overrides == CONVERGED and CONVERGED["model.init"] == "normal" and CONVERGED["model.sigma"] == "0"
 
 

@@ -1,21 +1,27 @@
 """The report: its files, what it reads for them, and the command that makes it again from a real store."""
 
+import base64
 import json
 import math
 import os
 import re
 import sqlite3
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
 from shrinkage.errors import InputError
+from shrinkage.report import figures
 from shrinkage.report.__main__ import main
 from shrinkage.report.answer import Answer
 from shrinkage.report.choice import choose
@@ -94,12 +100,42 @@ def written(runs: list[dict], tmp_path_factory: pytest.TempPathFactory) -> tuple
 def test_the_files_of_a_report(runs: list[dict], written: tuple) -> None:
     answer, folder = written
     assert {path.name for path in folder.iterdir()} == PICTURES | {"report.html", "runs.csv", "answer.json"}
-    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
+    for name in PICTURES:
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 400 and len(picture.convert("RGB").getcolors(10**6)) > 10
     assert json.loads((folder / "answer.json").read_text(encoding="utf-8")) == answer.as_json()
     table = pd.read_csv(folder / "runs.csv")
     assert len(table) == 25 and list(table["status"]).count("FAILED") == 1
     assert {"name", "penalty", "data.fold", "lambd", "val/loss", "error"} <= set(table) and "data" not in table
     assert table["error"].iloc[-1] == runs[-1]["error"] and table["lambd"].notna().sum() == 24
+
+
+def lines(figure: Figure) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Every line of a picture, its label and its points."""
+    drawn = [line for axes in figure.axes for line in axes.lines]
+    return [(str(line.get_label()), list(map(tuple, line.get_xydata().tolist()))) for line in drawn]
+
+
+def test_the_pictures_draw_the_numbers(runs: list[dict]) -> None:
+    answer = choose(runs)
+    evidence = gathered(answer, FolderSource())
+    curves = dict(lines(figures.validation_curve(answer)))
+    for penalty in ("l1", "l2"):
+        losses = [[run(penalty, lambd, fold, None)["metrics"]["val/loss"] for fold in range(3)] for lambd in LAMBDAS]
+        means = list(map(statistics.mean, losses))
+        assert curves[penalty] == [pytest.approx(point) for point in zip(LAMBDAS, means, strict=True)]
+    assert answer.winner.min == 0.1 and (0.1, pytest.approx(min(means) - 0.001)) in [
+        points[0] for _, points in lines(figures.validation_curve(answer)) if len(points) == 1
+    ]
+    sizes = lines(figures.weight_sizes(answer))
+    assert ("l1", [(lambd, pytest.approx(1 / (1 + lambd))) for lambd in LAMBDAS]) in sizes
+    path = figures.coefficient_path(answer, evidence.path, evidence.of)
+    for j in range(len(FEATURES)):
+        weights = [(lambd, pytest.approx((j + 2) / (1 + lambd))) for lambd in LAMBDAS]  # the mean over three folds
+        assert weights in [points for _, points in lines(path)]
+    learning = lines(figures.split_curves(answer, evidence.curves, "epoch"))
+    assert len(learning) == 6
+    assert ("val/loss", [(step, pytest.approx(1.1 / (1 + step))) for step in (0, 1, 5)]) in learning
 
 
 def test_the_page_needs_no_network_and_its_words_no_script(written: tuple) -> None:
@@ -175,7 +211,38 @@ def test_every_kind_of_sweep_has_a_page(kind: str, tmp_path: Path) -> None:
         runs = [run("l1", lambd, 0, None, **{"optimizer.lr": rate}) for rate in rates for lambd in (0.0, 0.1, 1.0)]
     answer = choose(runs)
     write(answer, runs, Wide(2), tmp_path, kind)
-    assert answer.sentence in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert answer.sentence in page
+    # What is drawn in the page's first chart: the means of each setting, best settings first, as many as have a colour.
+    first, *_ = charts_of(page)
+    drawn = {trace["name"]: trace["y"] for trace in first if trace.get("mode") == "lines+markers"}
+    settings = {each.name: each for each in answer.settings}
+    assert len(drawn) == min(len(settings), len(figures.COLOURS)) and list(drawn) == list(settings)[: len(drawn)]
+    for name, means in drawn.items():
+        assert min(means) == pytest.approx(settings[name].mean) and len(means) == settings[name].values
+    # Each setting has a row of the first table, each mean one of the second.
+    best, means_of_all = (
+        [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr.*?</tr>", table)][1:]
+        for table in re.findall("<table.*?</table>", page, re.DOTALL)
+    )
+    assert [float(row[2]) for row in best] == pytest.approx([each.mean for each in answer.settings], rel=1e-4)
+    assert [float(row[4]) for row in means_of_all] == pytest.approx(list(answer.table["mean"]), rel=1e-4)
+
+
+def charts_of(page: str) -> list[list[dict]]:
+    """The traces of each chart of a page, as plotly is given them."""
+    found = []
+    for start in re.finditer(r'Plotly\.newPlot\(\s*"chart-\d+",\s*', page):
+        traces, _ = json.JSONDecoder().raw_decode(page, start.end())
+        found.append([trace | {"y": numbers(trace.get("y"))} for trace in traces])
+    return found
+
+
+def numbers(values: object) -> list[float]:
+    """Plotly writes an array as text of its bytes."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()
+    return list(values or ())
 
 
 @pytest.fixture(scope="module")

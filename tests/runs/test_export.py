@@ -29,7 +29,6 @@ from shrinkage.data.table import TableFile
 from shrinkage.errors import InputError
 from shrinkage.runs.export import coefficients, preprocessing, write_model
 from shrinkage.tracking.client import Client
-from shrinkage.tracking.logger import JournalLogger
 from shrinkage.training.run import Training, build
 
 pytestmark = pytest.mark.xdist_group("export")  # one training for all of them
@@ -129,7 +128,9 @@ def exported(uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ex
         training = build(config(*common, "lambd=0.01", "trainer.max_epochs=10", *overrides), own)
         client.wait_until_ready()
         journal = client.begin(name, {}, folder=own)
-        training.trainer.logger = JournalLogger(journal)
+        training.module.on_measured = lambda moment, journal=journal: journal.metrics(
+            moment.metrics, moment.step, moment.time
+        )
         training.run()
         written = write_model(training.datamodule, training.module.model, own / "model")
         journal.model(written, name, training.module.measured)

@@ -1,6 +1,5 @@
 """What a run leaves in a real SQLite store, read back through MLflow; and what becomes of it under many hands."""
 
-import math
 import subprocess
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from shrinkage.data.splits import Rows, Split
 from shrinkage.fit import fit
 from shrinkage.tracking.client import Client
 from shrinkage.tracking.location import store_uri, without_password
+from shrinkage.training.run import build
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,12 @@ def test_a_failed_run_says_so_and_keeps_its_traceback(tmp_path: Path, store: Pat
 
 def test_fit_returns_what_a_sweeper_minimises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    value = fit(config("trainer.max_epochs=2", "lambd=0"))
-    assert math.isfinite(value) and value > 0
+    cfg = config("trainer.max_epochs=2", "lambd=0.1")
+    training = build(cfg, tmp_path)
+    training.run()
+    measured = training.module.measured
+    assert fit(cfg) == measured["val/loss"]
+    assert len({measured[name] for name in ("val/loss", "train/loss", "train/objective")}) == 3
     with pytest.raises(Refused, match=r"lambd=-1: λ must be ≥ 0; use penalty=none for no penalty"):
         fit(config("lambd=-1"))
 

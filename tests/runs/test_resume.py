@@ -1,14 +1,13 @@
 """Runs and lanes that are killed anywhere and resumed from their checkpoint, against those that never were: bitwise."""
 
-import itertools
 import random
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import lightning.pytorch as L
 import numpy as np
@@ -28,9 +27,9 @@ from shrinkage.runs.membership import VARIABLE, Membership
 from shrinkage.runs.record import Record
 from shrinkage.studies.base import varied
 from shrinkage.training import checkpoints
-from shrinkage.training.lanes import Lane
+from shrinkage.training.lane import Lane
+from shrinkage.training.lanes_training import LanesTraining, build_lanes
 from shrinkage.training.run import Training, build
-from shrinkage.training.together import LanesTraining, build_lanes
 from shrinkage.training.workshop import Workshop
 
 
@@ -88,6 +87,8 @@ def assert_same(ours: object, theirs: object, at: str = "") -> None:
         assert len(ours) == len(theirs), at
         for number, pair in enumerate(zip(ours, theirs, strict=True)):
             assert_same(*pair, f"{at}[{number}]")
+    elif isinstance(ours, np.ndarray):
+        np.testing.assert_array_equal(ours, theirs, at, strict=True)
     elif isinstance(ours, Tensor):
         assert ours.dtype == theirs.dtype and ours.shape == theirs.shape, at
         assert torch.equal(ours.nan_to_num(nan=1.25), theirs.nan_to_num(nan=1.25)), at
@@ -96,13 +97,15 @@ def assert_same(ours: object, theirs: object, at: str = "") -> None:
 
 
 def end_of(training: Training) -> dict[str, object]:
-    """All that a run comes to, and its files."""
+    """All that a run comes to, and its files, but the time of day."""
     module, kept = training.module, training.checkpoints
     files = {path.name: torch.load(path, weights_only=True) for path in kept.files}
+    for file in files.values():
+        file.get("course", {}).pop("times", None)
     return {
         "weights": dict(module.model.state_dict()),
-        "history": module.history,
-        "path": module.path,
+        "history": [(moment.step, moment.metrics) for moment in module.history],
+        "trajectory": module.trajectory,
         "measured": module.measured,
         "test": training.test,
         "conclusion": training.conclusion,
@@ -202,7 +205,7 @@ def running(checkpoint: Path) -> set[int]:
 
 def end_of_lane(lane: Lane) -> dict[str, object]:
     """All but the time of day."""
-    history = [(step, measured) for step, _, measured in lane.history]
+    history = [(moment.step, moment.metrics) for moment in lane.history]
     return vars(lane) | {"history": history, "error": str(lane.error)}
 
 
@@ -270,12 +273,34 @@ def test_what_a_lane_leaves_behind_loads_without_unpickling_and_says_that_it_is_
 def test_metrics_that_are_undefined_at_some_steps_stay_out(tmp_path: Path) -> None:
     training = build(config("trainer.max_epochs=3"), tmp_path)
     training.run()
-    del training.module.history[1][1]["val/r2"]
+    del training.module.history[1].metrics["val/r2"]
     path = tmp_path / "again.ckpt"
     checkpoints.save(checkpoints.held(training.trainer), path)
     again = build(config("trainer.max_epochs=3"), tmp_path)
     again.run(path)
     assert_same(again.module.history, training.module.history)
+
+
+def test_a_checkpoint_from_before_moments_had_times_is_resumed(tmp_path: Path) -> None:
+    training = build(config("trainer.max_epochs=2"), tmp_path)
+    training.run()
+    checkpoint = checkpoints.held(training.trainer)
+    del checkpoint["course"]["times"]
+    checkpoints.save(checkpoint, tmp_path / "older.ckpt")
+    again = build(config("trainer.max_epochs=2"), tmp_path)
+    again.run(tmp_path / "older.ckpt")
+    assert [m[::2] for m in again.module.history] == [m[::2] for m in training.module.history]
+
+
+def test_lanes_checkpoints_keep_their_keys(ended: Path) -> None:
+    """Stacks that an earlier version has written go on, and so do these in it."""
+    state = torch.load(ended / "lanes.ckpt", weights_only=True)["lanes"]
+    moved = {"index", "running", "best_loss", "best_epoch", "best_values", "best_weights", "stopping_best", "waited"}
+    assert set(state) == moved | {"lambd", "names", "steps", "times", "values"}
+    assert state["values"].shape == (3, len(state["names"]), 2) and state["best_values"].shape == (
+        2,
+        len(state["names"]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -380,32 +405,45 @@ def test_a_signal_is_not_taken_for_an_error(tmp_path: Path) -> None:
         training.run()
 
 
-class Slow(L.Callback):
-    """Takes some time for each epoch, and notes when the file was written."""
+class Clock(L.Callback):
+    """The time of `checkpoints`, by which an epoch takes four seconds and a written file so many."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.times: set[float] = set()
+    def __init__(self, write: float, patch: pytest.MonkeyPatch) -> None:
+        self.now, self.epochs_written = 0.0, []
+
+        def save(checkpoint: dict, path: Path) -> None:
+            saved(checkpoint, path)
+            if path.name == "last.ckpt":
+                self.now += write
+                epochs = torch.load(path, weights_only=True)["loops"]["fit_loop"]["epoch_progress"]["current"]
+                self.epochs_written.append(epochs["processed"])
+
+        saved = checkpoints.save
+        patch.setattr(checkpoints, "save", save)
+        patch.setattr(checkpoints, "EVERY_SECONDS", 10.0)
+        patch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if self.path.exists():
-            self.times.add(self.path.stat().st_mtime)
-        time.sleep(0.05)
+        self.now += 4.0
 
 
-@pytest.mark.parametrize(("every", "long", "least", "most"), [(10, 0.1, 0, 0), (0.1, 10, 2, 11), (0.1, 1e-5, 1, 1)])
+@pytest.mark.parametrize(
+    ("write", "epochs"),
+    [
+        (0.0, [3, 6, 9, 12]),  # the first end of an epoch that is more than ten seconds after a write
+        (0.1, [3, 6, 9, 12]),
+        (0.3, [3, 11]),  # a write that is three times as long has a pause that is
+        (1.0, [3]),
+    ],
+)
 def test_a_checkpoint_is_written_at_the_end_and_before_it_now_and_then(
-    every: float, long: float, least: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: float, epochs: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "EVERY_SECONDS", every)
-    monkeypatch.setattr(checkpoints, "LONG_SECONDS", long)  # the third time, any write is a long one
-    training = build(config("trainer.max_epochs=12"), tmp_path)
-    slow = Slow(tmp_path / "checkpoints/last.ckpt")
-    training.trainer.callbacks.append(slow)
+    clock = Clock(write, monkeypatch)
+    training = build(config("trainer.max_epochs=14"), tmp_path)
+    training.trainer.callbacks.append(clock)
     training.run()
-    assert least <= len(slow.times) <= most
-    assert all(after - before > every - 0.02 for before, after in itertools.pairwise(sorted(slow.times)))
-    assert torch.load(slow.path, weights_only=True)["epoch"] == 12
+    assert clock.epochs_written == [*epochs, 14]
 
 
 @pytest.fixture
@@ -497,7 +535,7 @@ def test_a_lane_whose_state_is_lost_goes_on_as_the_run_that_it_was(
         Record(cfg, place, Membership(tmp_path, None)).begin([])
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     again = Membership(tmp_path, None, times=2)
-    again.found([])
+    again.announce([])
     fit_lanes(cfgs[::-1], [Place(tmp_path, tmp_path / f"again1-{number}", []) for number in range(2)])
     assert {Path(told["folder"]): told["status"] for told in again.results()} == {
         place.folder.resolve(): "FINISHED" for place in places

@@ -85,8 +85,16 @@ def test_bad_numbers_are_refused(override: str, words: str) -> None:
     assert words in str(refused.value)
 
 
-@pytest.mark.parametrize("override", ["data=diabetes", "data=d2l", "data.test=0", "study.labels=[5,100]"])
-def test_data_that_do_not_fit_are_refused(override: str) -> None:
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data=diabetes", "data=diabetes: the study is about classes; use data=digits"),
+        ("data=d2l", "data=d2l: the study needs classes and columns to scale; use data=digits"),
+        ("data.test=0", "data.test=0: a chosen λ is scored on rows that did not choose it; use data.test=0.3"),
+        ("study.labels=[5,100]", r"study.labels=\[5, 100\] study.few=10: a class has 70 training rows, .* use fewer"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(override: str, words: str) -> None:
     cfg = config("experiment=classification", override)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=words):
         instantiate(cfg.study, _convert_="all").run(cfg)

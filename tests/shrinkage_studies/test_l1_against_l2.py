@@ -94,8 +94,16 @@ def test_bad_numbers_are_refused(override: str, words: str) -> None:
     assert words in str(refused.value)
 
 
-@pytest.mark.parametrize("overrides", [["data=digits"], ["data.weight=1"], ["data.num_val=1"], ["penalty=l2"]])
-def test_problems_that_do_not_fit_are_refused(overrides: list[str]) -> None:
-    cfg = config("experiment=l1_against_l2", "trainer.max_epochs=1", *overrides)
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data=digits", "data=digits: the study must know the true coefficients; use data=d2l"),
+        ("data.weight=1", "data.weight=1: some coefficients must be 0 and some not; use data.num_inputs=4"),
+        ("data.num_val=1", "data.num_val=1: half of the rows choose λ, .* use data.num_val=1000"),
+        ("penalty=l2", "no exact lasso to stand beside; use model=linear penalty=l1"),
+    ],
+)
+def test_problems_that_do_not_fit_are_refused(override: str, words: str) -> None:
+    cfg = config("experiment=l1_against_l2", "trainer.max_epochs=1", override)
+    with pytest.raises(InputError, match=words):
         instantiate(cfg.study, _convert_="all").run(cfg)

@@ -12,12 +12,12 @@ from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
 from shrinkage.optimum.exact import optimum
 from shrinkage.report.choice import choose
-from shrinkage.sweeps.path import geometric, path
+from shrinkage.sweeps.path import geometric, lambda_path
 from shrinkage.training.workshop import make
 
 
 def along(*overrides: str, num: int = 5, ratio: float | None = None, largest: float | None = None, zero: bool = False):
-    return path(config(*overrides), num, ratio, largest, zero)
+    return lambda_path(config(*overrides), num, ratio, largest, zero)
 
 
 def loaded(*overrides: str) -> DataModule:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CONF, ROOT, runs, start_train_py, train_py
+from conftest import CONF, ROOT, family, start_train_py, statuses, train_py
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from mlflow.entities import Run
@@ -15,20 +15,6 @@ from mlflow.tracking import MlflowClient
 
 from shrinkage.runs.membership import RESULTS, Membership
 from shrinkage.sweeps.callback import show_failures
-
-
-def family(store: Path) -> tuple[Run, list[Run]]:
-    """The parent and its children."""
-    everyone = runs(store)
-    (parent,) = [run for run in everyone if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in everyone if run is not parent]
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} <= {parent.info.run_id}
-    return parent, children
-
-
-def statuses(children: list[Run]) -> dict[str, int]:
-    found = [run.info.status for run in children]
-    return {status: found.count(status) for status in set(found)}
 
 
 def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_part_without_one_of_the_classes_has_no_number_that_misleads(name: str
 
 def test_lanes_measure_what_single_runs_do(tmp_path: Path) -> None:
     """A metric that needs all rows, and one of sums with a vector for every class, through vmap."""
-    from shrinkage.training.together import build_lanes
+    from shrinkage.training.lanes_training import build_lanes
     from shrinkage.training.workshop import Workshop
 
     chosen = ["data=digits", "metrics=[roc_auc,f1,brier,calibration_error]", "trainer.max_epochs=1", "lambd=0.01"]

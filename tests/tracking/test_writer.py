@@ -11,12 +11,13 @@ from unittest import mock
 
 import pytest
 
+from shrinkage.errors import TrackingError
 from shrinkage.machine import clock
 from shrinkage.machine.process import Process
 from shrinkage.tracking import store as stores
 from shrinkage.tracking.delivery import Delivery
 from shrinkage.tracking.journal import Journal
-from shrinkage.tracking.store import JOURNAL, open_store, passes
+from shrinkage.tracking.store import JOURNAL, open_store
 from shrinkage.tracking.sync import end_the_dead
 
 
@@ -35,8 +36,8 @@ def test_writers_that_bring_one_data_set_at_once_all_succeed(tmp_path: Path, sto
             try:
                 delivery.carry()
                 return
-            except Exception as error:  # what may pass is tried again, as the writer does
-                if not passes(error):
+            except TrackingError as error:  # what may pass is tried again, as the writer does
+                if not error.may_pass:
                     errors.append(error)
                     return
                 time.sleep(0.1)

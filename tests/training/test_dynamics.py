@@ -14,9 +14,9 @@ from shrinkage.errors import InputError
 from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
 from shrinkage.training.dynamics import Dynamics, angle, equilibrium
-from shrinkage.training.lanes import CannotShare
+from shrinkage.training.lanes_training import lanes_that_fit
 from shrinkage.training.run import Training, build
-from shrinkage.training.together import lanes_that_fit
+from shrinkage.training.sharing import CannotShare
 from shrinkage.training.workshop import Workshop
 
 
@@ -75,10 +75,10 @@ def test_a_run_logs_what_its_weights_do(mode: str, tmp_path: Path) -> None:
     overrides = ["data=digits", "model=mlp", "model.widths=[20]", "schedule=cosine", "optimizer.lr=0.05", "lambd=0.1"]
     training = trained(tmp_path, *overrides, f"penalty.mode={mode}", "trainer.max_epochs=3", "dynamics=true")
     history = training.module.history
-    assert not [name for name in history[0][1] if name.startswith(("layer/", "decay/"))]
+    assert not [name for name in history[0].metrics if name.startswith(("layer/", "decay/"))]
     steps = training.trainer.num_training_batches
     rates = [0.05 * training.module.schedule(step, 3 * steps) for step in range(3 * steps)]
-    for epoch, measured in history[1:]:
+    for epoch, _, measured in history[1:]:
         shrinking = 1 - 0.1 * np.array(rates[: epoch * steps])
         if mode == "prox":
             shrinking = 1 / (1 + 0.1 * np.array(rates[: epoch * steps]))
@@ -88,8 +88,8 @@ def test_a_run_logs_what_its_weights_do(mode: str, tmp_path: Path) -> None:
             assert measured["layer/0.weight/equilibrium_angle" if mode != "prox" else "layer/0.weight/angle"] > 0
         assert measured["loss/spikes"] == 0
     weight = training.module.model.state_dict()["0.weight"].double()
-    assert history[-1][1]["layer/0.weight/norm"] == pytest.approx(weight.norm().item())
-    assert "layer/0.bias/norm" not in history[-1][1]
+    assert history[-1].metrics["layer/0.weight/norm"] == pytest.approx(weight.norm().item())
+    assert "layer/0.bias/norm" not in history[-1].metrics
 
 
 def test_gradients_and_angles_of_every_step_where_they_are_few(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_decay_that_bf16_rounds_away_is_said(mode: str, tmp_path: Path) -> Non
 
 
 def test_another_word_is_refused(tmp_path: Path) -> None:
-    from shrinkage.config import check
+    from shrinkage.rules import check
 
     with pytest.raises(InputError, match="dynamics=sometimes: must be true, false or auto"):
         check(config("dynamics=sometimes"))

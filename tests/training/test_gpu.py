@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 from torch.distributed import get_backend
 
 from shrinkage.studies.base import varied
-from shrinkage.training.lanes import Lane
+from shrinkage.training.lane import Lane
+from shrinkage.training.lanes_training import build_lanes, lanes_that_fit
 from shrinkage.training.ranks import Ranks, free_port
 from shrinkage.training.run import Training, build
-from shrinkage.training.together import build_lanes, lanes_that_fit
 from shrinkage.training.workshop import Workshop
 
 pytestmark = [
@@ -51,8 +51,8 @@ def trained(folder: Path, *overrides: str) -> Training:
 
 def assert_same(ours: Training, theirs: Training) -> None:
     """But for the order in which sums are taken, which a step of Adam's or a square root may enlarge."""
-    assert [step for step, _ in ours.module.history] == [step for step, _ in theirs.module.history]
-    for (_, found), (_, expected) in zip(ours.module.history, theirs.module.history, strict=True):
+    assert [moment.step for moment in ours.module.history] == [moment.step for moment in theirs.module.history]
+    for (_, _, found), (_, _, expected) in zip(ours.module.history, theirs.module.history, strict=True):
         assert found == pytest.approx(expected, rel=1e-8, abs=1e-10)
     assert ours.test == pytest.approx(theirs.test, rel=1e-8, abs=1e-10)
     assert ours.conclusion == pytest.approx(theirs.conclusion, rel=1e-6, abs=1e-8)
@@ -114,7 +114,7 @@ def test_a_run_goes_on_from_its_checkpoint_on_either_device(case: str, tmp_path:
 
 def test_half_precision_learns(tmp_path: Path) -> None:
     training = trained(tmp_path, *IMAGES, "model=cnn", "penalty=l2", GPU, "trainer.precision=bf16-mixed")
-    losses = [measured["train/loss"] for _, measured in training.module.history]
+    losses = [measured["train/loss"] for _, _, measured in training.module.history]
     assert all(after < before for before, after in pairwise(losses))
 
 

@@ -14,9 +14,11 @@ from torch import nn
 
 from shrinkage.errors import InputError
 from shrinkage.studies.base import varied
-from shrinkage.training.lanes import CannotShare, Lane, thinned
+from shrinkage.training.history import thinned
+from shrinkage.training.lane import Lane
+from shrinkage.training.lanes_training import build_lanes, lanes_that_fit
 from shrinkage.training.run import Training, best_metrics, build
-from shrinkage.training.together import build_lanes, lanes_that_fit
+from shrinkage.training.sharing import CannotShare
 from shrinkage.training.workshop import Workshop, make
 
 OPTIMIZERS = {
@@ -50,9 +52,9 @@ def assert_equal(lane: Lane, training: Training, tolerance: float) -> None:
         assert ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
 
     history = training.module.history
-    assert [step for step, _, _ in lane.history] == [step for step, _ in history]
-    for (_, _, ours), (_, theirs) in zip(lane.history, history, strict=True):
-        close(ours, theirs)
+    assert [moment.step for moment in lane.history] == [moment.step for moment in history]
+    for ours, theirs in zip(lane.history, history, strict=True):
+        close(ours.metrics, theirs.metrics)
     close(lane.measured, training.module.measured)
     close(lane.test, training.test)
     # One optimum may be cheap where those of all lanes together are not.
@@ -70,14 +72,18 @@ def assert_equal(lane: Lane, training: Training, tolerance: float) -> None:
         assert all((ours[name] - weight).abs().max() <= tolerance * largest for name, weight in theirs.items())
 
 
+def modes_of(penalty: str) -> tuple[str, ...]:
+    """The modes that a penalty serves."""
+    return make(config(f"penalty={penalty}").penalty).modes
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float]], str]:
     """Overrides of a config, what each of its lanes changes, and the precision."""
     data, epochs = draw(st.sampled_from([("d2l", 5), ("diabetes", 2), ("breast_cancer", 1), ("digits", 1)]))
     model = draw(st.sampled_from([["model=linear"], ["model=mlp", "model.widths=[7,5]"]]))
     penalty, optimizer = draw(st.sampled_from(choices("penalty"))), draw(st.sampled_from(sorted(OPTIMIZERS)))
-    modes = ["decay", "cautious"] if penalty == "adamw" else make(config(f"penalty={penalty}").penalty).modes
-    served = [mode for mode in modes if not (mode == "prox" and optimizer == "adam")]
+    served = [mode for mode in modes_of(penalty) if not (mode == "prox" and optimizer == "adam")]
     mode = draw(st.sampled_from(served or ["prox"]))
     optimizer = optimizer if served else "sgd"
     flips = penalty not in SMOOTH or mode == "cautious"
@@ -114,12 +120,11 @@ def test_each_lane_equals_the_run_made_alone(case: tuple[list[str], list[dict[st
         assert_equal(lane, alone(each), 1e-10 if precision == "64-true" else 1e-5)
 
 
-@pytest.mark.parametrize("penalty", choices("penalty"))
-def test_every_penalty_can_be_a_lane(penalty: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("penalty", "mode"), [(name, mode) for name in choices("penalty") for mode in modes_of(name)])
+def test_every_penalty_can_be_a_lane_in_every_mode(penalty: str, mode: str, tmp_path: Path) -> None:
+    acting = [f"penalty={penalty}", f"penalty.mode={mode}", *(["optimizer=sgd"] if mode == "prox" else [])]
     data = ["data=digits", "data.batch_size=null"] if penalty in OF_MATRICES else []
-    cfg = config(
-        *data, f"penalty={penalty}", "trainer.precision=64-true", "trainer.max_epochs=1", "tracking.history=all"
-    )
+    cfg = config(*data, *acting, "trainer.precision=64-true", "trainer.max_epochs=1", "tracking.history=all")
     cfgs = [varied(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
     assert lanes_that_fit(cfgs, Workshop(cfg), tmp_path) > 1
     for lane, each in zip(together(cfgs), cfgs, strict=True):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import config, runs, train_py
 
-from shrinkage import config as typed
+from shrinkage import rules
 from shrinkage.data.base import Share
 from shrinkage.errors import InputError
 from shrinkage.training import ranks as processes
@@ -28,7 +28,7 @@ CASES = {
 
 def trained(folder: Path, *overrides: str) -> Training:
     cfg = config("trainer.max_epochs=3", "trainer.precision=64-true", *overrides)
-    typed.check(cfg)
+    rules.check(cfg)
     with ranks(cfg, None) as first:
         training = build(cfg, folder, ranks=first)
         training.run()
@@ -40,8 +40,8 @@ def trained(folder: Path, *overrides: str) -> Training:
 def test_two_processes_come_to_what_one_comes_to(case: str, tmp_path: Path) -> None:
     one, two = (trained(tmp_path / name, *CASES[case], f"trainer={name}") for name in ("cpu", "ddp"))
     assert not torch.distributed.is_initialized()
-    assert [step for step, _ in one.module.history] == [step for step, _ in two.module.history]
-    for (_, ours), (_, theirs) in zip(two.module.history, one.module.history, strict=True):
+    assert [moment.step for moment in one.module.history] == [moment.step for moment in two.module.history]
+    for (_, _, ours), (_, _, theirs) in zip(two.module.history, one.module.history, strict=True):
         # The loss of a batch is summed in another order, and nothing else is different.
         assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
     assert two.test == pytest.approx(one.test, rel=1e-9)
@@ -80,7 +80,7 @@ def test_another_process_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.
 )
 def test_devices_that_are_not_there_are_refused(override: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        typed.check(config(override))
+        rules.check(config(override))
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")

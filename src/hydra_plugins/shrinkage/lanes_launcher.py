@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.shrinkage.jobs import Group, SweepLauncher
-from shrinkage import config as typed
+from shrinkage import rules
+from shrinkage.config import root_of
 from shrinkage.errors import InputError
 from shrinkage.runs import identity, yaml_text
 from shrinkage.runs.folder import Place
@@ -24,7 +25,7 @@ from shrinkage.runs.membership import Membership
 
 if TYPE_CHECKING:
     from shrinkage.fit_lanes import Outcome
-    from shrinkage.training.lanes import CannotShare
+    from shrinkage.training.sharing import CannotShare
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class LanesLauncher(SweepLauncher):
                 yield
 
     def all_of(self, numbered: dict[int, list[str]]) -> list[JobReturn]:
-        ours = self.config.keys() >= typed.KEYS  # else the jobs are another application's
+        ours = self.config.keys() >= set(rules.SECTIONS)  # else the jobs are another application's
         found = {number: self.lane(number, overrides) for number, overrides in numbered.items()} if ours else {}
         jobs = {number: job for number, job in found.items() if job is not None}
         outcomes: dict[int, Outcome] = {}
@@ -93,11 +94,11 @@ class LanesLauncher(SweepLauncher):
         hydra = self.composer.hydra(overrides, number)
         try:
             cfg = self.composer.resolved(overrides, hydra)
-            typed.check(cfg)
+            rules.check(cfg)
         except (InputError, OmegaConfBaseException):
             return None  # it runs by itself and says what is wrong
         folder = Path(hydra.hydra.sweep.dir, hydra.hydra.sweep.subdir).absolute()
-        return Job(overrides, hydra, cfg, Place(typed.root_of(hydra.hydra), folder, list(hydra.hydra.overrides.task)))
+        return Job(overrides, hydra, cfg, Place(root_of(hydra.hydra), folder, list(hydra.hydra.overrides.task)))
 
     def train_together(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
         """Train the jobs that can share a training with others; adds what becomes of them, by their numbers."""
@@ -121,7 +122,7 @@ class LanesLauncher(SweepLauncher):
         if not groups:
             return
 
-        from shrinkage.training.lanes import CannotShare
+        from shrinkage.training.sharing import CannotShare
 
         for group, found in self.trained(groups):
             if isinstance(found, CannotShare):
@@ -139,7 +140,7 @@ class LanesLauncher(SweepLauncher):
             return
 
         from shrinkage.fit_lanes import fit_lanes
-        from shrinkage.training.lanes import CannotShare
+        from shrinkage.training.sharing import CannotShare
 
         for group in groups:
             try:

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
 
 from hydra_plugins.shrinkage.grid_sweeper import GridSweeper
 from shrinkage.boundary import command_in_one_line
-from shrinkage.config import number, whole
+from shrinkage.checks import Number, Whole, check
 from shrinkage.errors import InputError
 from shrinkage.runs.membership import Membership
 from shrinkage.sweeps.compose import Composer
@@ -41,7 +40,7 @@ class PathSweeper(GridSweeper):
 
             paths = self.paths(jobs)
             self.tell_lambda_max(jobs, paths)
-            return path.expanded(jobs, paths)
+            return path.jobs_along(jobs, paths)
 
     def check(self, overrides: list[Override]) -> None:
         """Raises InputError for what is no path, before anything heavy is imported."""
@@ -50,14 +49,11 @@ class PathSweeper(GridSweeper):
                 "lambd: hydra/sweeper=path chooses the λ's itself; leave lambd out, or list your own with "
                 "hydra/sweeper=grid"
             )
-        settings = OmegaConf.create({"hydra": {"sweeper": {"num": self.num, "ratio": self.ratio, "max": self.max}}})
-        whole(settings, "hydra.sweeper.num", least=2, way_out="use hydra.sweeper.num=50")
-        if self.ratio is not None:
-            rule = "the smallest λ as a share of the largest must be > 0 and < 1"
-            way_out = "use hydra.sweeper.ratio=0.001"
-            number(settings, "hydra.sweeper.ratio", above=0, below=1, rule=rule, way_out=way_out)
-        if self.max is not None:
-            number(settings, "hydra.sweeper.max", above=0, rule="λ must be > 0", way_out="use hydra.sweeper.max=1")
+        share = Number("the smallest λ as a share of the largest must be > 0 and < 1", above=0, below=1, or_null=True)
+        check("hydra.sweeper.num", self.num, Whole(2), "use hydra.sweeper.num=50")
+        check("hydra.sweeper.ratio", self.ratio, share, "use hydra.sweeper.ratio=0.001")
+        largest = Number("λ must be > 0", above=0, or_null=True)
+        check("hydra.sweeper.max", self.max, largest, "use hydra.sweeper.max=1")
 
     def tell_lambda_max(self, jobs: Sequence[Sequence[str]], paths: Sequence) -> None:
         """Tell the sweep which of its runs have the λ_max that their path begins at."""
@@ -66,7 +62,9 @@ class PathSweeper(GridSweeper):
         sweep, composer = Membership.of_this_job(), Composer(self.hydra_context, self.config)
         if sweep is not None:
             first = [
-                path.expanded([job], [along])[0] for job, along in zip(jobs, paths, strict=True) if along.at_lambda_max
+                path.jobs_along([job], [along])[0]
+                for job, along in zip(jobs, paths, strict=True)
+                if along.at_lambda_max
             ]
             sweep.expect_at_lambda_max(self.fingerprint(composer, job, number) for number, job in enumerate(first))
 
@@ -78,10 +76,10 @@ class PathSweeper(GridSweeper):
         found, paths = {}, []
         for index, job in enumerate(jobs):
             cfg = composer.resolved(job, composer.hydra(job, index))
-            kind = path.kind(cfg)
-            if kind not in found:
-                found[kind] = path.path(cfg, self.num, self.ratio, self.max, self.zero)
-            paths.append(found[kind])
+            key = path.path_key(cfg)
+            if key not in found:
+                found[key] = path.lambda_path(cfg, self.num, self.ratio, self.max, self.zero)
+            paths.append(found[key])
         for note in dict.fromkeys(note for along in found.values() for note in along.notes):
             print(f"note: {note}", file=sys.stderr)
         return paths

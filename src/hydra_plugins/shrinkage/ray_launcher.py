@@ -22,7 +22,7 @@ from shrinkage.sweeps.compose import Composer
 if TYPE_CHECKING:
     from hydra_plugins.shrinkage.jobs import Group
     from shrinkage.fit_lanes import Outcome
-    from shrinkage.training.lanes import CannotShare
+    from shrinkage.training.sharing import CannotShare
 
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run_each(
         for number, overrides in numbered.items()
     )
     done = {}
-    for number, result in cluster.each(run, tasks, resources):
+    for number, result in cluster.run_tasks(run, tasks, resources):
         done[number] = result
         log.info("\t#%d has ended, %d of %d", number, len(done), len(numbered))
     for number in numbered:
@@ -84,13 +84,13 @@ def train_groups(
     """What becomes of each group's parts, in the order in which they end."""
     from shrinkage.fit_lanes import Outcome
     from shrinkage.sweeps import cluster
-    from shrinkage.training.lanes import CannotShare
+    from shrinkage.training.sharing import CannotShare
 
-    places = cluster.places(resources)
+    places = cluster.tasks_at_once(resources)
     parts = [part for group in groups for part in group.parts(max_lanes or -(-len(group.cfgs) // places))]
     tasks = enumerate((part.cfgs, part.places, max_lanes) for part in parts)
     ended = 0
-    for number, result in cluster.each(train, tasks, resources):
+    for number, result in cluster.run_tasks(train, tasks, resources):
         part = parts[number]
         ended += len(part.cfgs)
         log.info("\t%d of %d lanes have ended", ended, sum(len(group.cfgs) for group in groups))

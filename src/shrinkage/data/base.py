@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
-from shrinkage.errors import InputError
+from shrinkage.checks import Whole, check
 
 from .recipe import Column, Feature, Recipe
 
@@ -166,10 +166,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     def __init__(self, *, seed: int, batch_size: int | None, order_seed: int) -> None:
         super().__init__()
-        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-            raise InputError(
-                f"data.batch_size={batch_size}: must be a whole number ≥ 1; use data.batch_size=null for all rows"
-            )
+        check("data.batch_size", batch_size, Whole(1, or_null=True), "use data.batch_size=null for all rows")
         self.seed, self.batch_size = seed, batch_size
         self.standardize = False
         self.title: str | None = None  # where the data have a better name than their choice in conf/data

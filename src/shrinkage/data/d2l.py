@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
 
 from .base import DataModule, Part
@@ -34,8 +35,7 @@ class D2L(DataModule):
     ) -> None:
         super().__init__(seed=seed, batch_size=batch_size, order_seed=order_seed)
         for name, value in (("num_train", num_train), ("num_val", num_val), ("num_inputs", num_inputs)):
-            if type(value) is not int or value < 1:
-                raise InputError(f"data.{name}={value}: must be a whole number ≥ 1; the chapter has data.{name}=20")
+            check(f"data.{name}", value, Whole(1), f"use data.{name}=20")
         weights = weight if isinstance(weight, list | tuple) else [weight]
         for name, values in (("weight", weights), ("bias", [bias]), ("noise", [noise])):
             for value in values:

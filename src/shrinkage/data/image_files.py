@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
 
 from .images import ImageData, Images
@@ -45,8 +46,7 @@ class ImageFiles(ImageData):
             raise InputError("data.path is not set: data=images needs it; use data.path=photos, a folder of folders")
         if channels not in (1, 3) or isinstance(channels, bool):
             raise InputError(f"data.channels={channels}: must be 3 (colours) or 1 (greys); use data.channels=3")
-        if size is not None and (type(size) is not int or size < 1):
-            raise InputError(f"data.size={size}: must be a whole number of pixels ≥ 1; use data.size=32")
+        check("data.size", size, Whole(1, or_null=True), "use data.size=32 for so many pixels to a side")
         if bad not in ("error", "skip"):
             raise InputError(f"data.bad={bad}: must be error or skip; use data.bad=skip to leave bad images out")
         self.path, self.image, self.label = Path(str(path)), str(image), str(label)

@@ -15,6 +15,7 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
+from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
 
 from .quoting import quoted, shown
@@ -91,15 +92,13 @@ class Split:
                     f"data.fold={self.fold} data.repeat={self.repeat}: there are no folds; use data.folds=5 as well"
                 )
             return
-        if not isinstance(self.folds, int) or self.folds < 2:
-            raise InputError(f"data.folds={self.folds}: must be a whole number ≥ 2; use data.folds=5, or null for none")
+        check("data.folds", self.folds, Whole(2), "use data.folds=5, or null for none")
         if not isinstance(self.fold, int) or not 0 <= self.fold < self.folds:
             raise InputError(
                 f"data.fold={self.fold}: data.folds={self.folds} are numbered from 0 to {self.folds - 1}; "
                 f"use 'data.fold=range({self.folds})' for all of them"
             )
-        if not isinstance(self.repeat, int) or self.repeat < 0:
-            raise InputError(f"data.repeat={self.repeat}: must be a whole number ≥ 0; use data.repeat=0")
+        check("data.repeat", self.repeat, Whole(0), "use data.repeat=0")
 
     def parts(self, rows: Rows) -> dict[str, np.ndarray]:
         """Give the row numbers of each part. Raises InputError if the rows cannot be split so."""

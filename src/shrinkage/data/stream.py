@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
 
 from .base import EXAMPLE_ROWS, WHOLE, Part, Share
@@ -57,8 +58,7 @@ class StreamedTable(TableFile):
                 f"data.missing={missing}: a stream leaves no row out and fills nothing in; mend the rows, or use "
                 "data=table"
             )
-        if type(buffer) is not int or buffer < 1:
-            raise InputError(f"data.buffer={shown(buffer)}: must be a whole number of rows ≥ 1; use data.buffer=200000")
+        check("data.buffer", buffer, Whole(1), "use data.buffer=200000 for so many rows")
         self.buffer = buffer
 
     # A streamed part has no arrays; whoever needs them asks `in_memory` first.

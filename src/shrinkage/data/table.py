@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
 
 from .base import Part
@@ -92,8 +93,7 @@ class TableFile(TabularData):
             way_out = dropping(drop) if isinstance(drop, str) else "data.drop=[]"
             raise InputError(f"data.drop={shown(drop)}: must be a list of columns; use {way_out}")
         self.date_parts = read_date_parts(dates)
-        if type(max_categories) is not int or max_categories < 1:
-            raise InputError(f"data.max_categories={shown(max_categories)}: must be a whole number ≥ 1; use 100")
+        check("data.max_categories", max_categories, Whole(1), "use data.max_categories=100")
         if drop_classes not in (None, "rare"):
             raise InputError(f"data.drop_classes={shown(drop_classes)}: must be rare, or null for none; use rare")
         if group is not None and time is not None:

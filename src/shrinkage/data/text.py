@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
 
 from .base import NUMBERS_AT_ONCE, DataModule, Part
@@ -66,8 +67,8 @@ class TextFiles(DataModule):
         super().__init__(seed=seed, batch_size=batch_size, order_seed=order_seed)
         for name, value in (("context", context), ("epoch_rows", epoch_rows), ("measured_rows", measured_rows)):
             optional = name != "context"
-            if not (value is None and optional) and (type(value) is not int or value < 1):
-                raise InputError(f"data.{name}={value}: must be a whole number ≥ 1{', or null for all' * optional}")
+            way_out = f"use data.{name}=null for all" if optional else "use data.context=64"
+            check(f"data.{name}", value, Whole(1, or_null=optional), way_out)
         shares = all(type(share) in (int, float) for share in (val, test))
         if not (shares and 0 < val < 1 and 0 <= test < 1 and val + test < 1):
             raise InputError(

@@ -25,8 +25,8 @@ from shrinkage.tracking.journal import JOURNALS
 from shrinkage.tracking.location import ENVIRONMENT, sqlite_path, store_uri
 
 from . import checks, mending
-from .asking import words
-from .findings import Finding, Level, Place, error, guarded, well
+from .asking import describe
+from .findings import Finding, Level, StoreAddress, error, guarded, well
 from .journals import journal_findings, stories
 
 if TYPE_CHECKING:
@@ -77,34 +77,34 @@ def main() -> None:
         os.environ.setdefault(name, value)
     sys.stdout.reconfigure(errors="replace")
     with command_in_one_line(code=Level.ERROR):
-        place = Place(store_uri(given.store, Path.cwd()), Path.cwd(), given.store is not None)
+        address = StoreAddress(store_uri(given.store, Path.cwd()), Path.cwd(), given.store is not None)
         if given.mend:
-            mend(given.mend, place)
+            mend(given.mend, address)
         else:
-            sys.exit(examine(place))
+            sys.exit(examine(address))
 
 
-def mend(name: str, place: Place) -> None:
+def mend(name: str, address: StoreAddress) -> None:
     try:
-        for done in mending.mend(name, place):
+        for done in mending.mend(name, address):
             print(done)
     except InputError:
         raise
     except Exception as raised:  # what SQLAlchemy, MLflow, the file system or the network have to say
         raise InputError(
-            f"--mend {name} did not come to its end ({words(raised)}); see what the doctor says"
+            f"--mend {name} did not come to its end ({describe(raised)}); see what the doctor says"
         ) from raised
 
 
-def examine(place: Place) -> Level:
+def examine(address: StoreAddress) -> Level:
     """Print all findings as they come; the worst of them."""
     from rich.console import Console
     from rich.markup import escape
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"The store {escape(place.shown)}", style="bold")
+    console.print(f"The store {escape(address.shown)}", style="bold")
     counts = dict.fromkeys(Level, 0)
-    for finding in findings(place):
+    for finding in findings(address):
         counts[finding.level] += 1
         console.print(f"{MARKS[finding.level]} [bold]{finding.subject}[/]: {escape(finding.seen)}")
         if finding.command is not None:
@@ -115,17 +115,17 @@ def examine(place: Place) -> Level:
     return max(bad, default=Level.WELL)
 
 
-def findings(place: Place) -> Iterator[Finding]:
+def findings(address: StoreAddress) -> Iterator[Finding]:
     yield from guarded("Python", python)
     yield from guarded("packages", packages)
     yield from guarded("MLflow", mlflow)
-    yield from guarded("folder", folder, place)
-    yield from guarded("disk", disk, place)
+    yield from guarded("folder", folder, address)
+    yield from guarded("disk", disk, address)
     found = {}
-    unread = guarded("journals", lambda: found.update(stories(place)) or ())
-    yield from guarded("store", checks.examine, place, found)
-    yield from unread or guarded("journals", journal_findings, place, found)
-    yield from guarded("old files", checks.old_files, place)
+    unread = guarded("journals", lambda: found.update(stories(address)) or ())
+    yield from guarded("store", checks.examine, address, found)
+    yield from unread or guarded("journals", journal_findings, address, found)
+    yield from guarded("old files", checks.old_files, address)
 
 
 # ---- Python and packages
@@ -191,9 +191,9 @@ def pip(*arguments: str) -> str:
 # ---- The store's folder, and its disk
 
 
-def folder(place: Place) -> Iterator[Finding]:
+def folder(address: StoreAddress) -> Iterator[Finding]:
     """Whether what a run writes beside the store can be written."""
-    home = place.home
+    home = address.home
     there = existing(home)
     if there != home:
         if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
@@ -214,13 +214,13 @@ def existing(path: Path) -> Path:
     return path if path.exists() else existing(path.parent)
 
 
-def disk(place: Place) -> Iterator[Finding]:
+def disk(address: StoreAddress) -> Iterator[Finding]:
     from rich.filesize import decimal
 
-    there, path = existing(place.home), sqlite_path(place.uri)
+    there, path = existing(address.home), sqlite_path(address.uri)
     free = shutil.disk_usage(there).free
     database = path.stat().st_size if path is not None and path.is_file() else 0
-    artifacts = size_of(place.home / "mlartifacts")
+    artifacts = size_of(address.home / "mlartifacts")
     taken = {"the database": database, "artifacts": artifacts}
     parts = [f"{decimal(free)} free", *(f"{what} {decimal(size)}" for what, size in taken.items() if size)]
     level = Level.ERROR if free < TOO_SHORT_BYTES else Level.WARNING if free < SHORT_BYTES else Level.WELL

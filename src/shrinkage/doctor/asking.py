@@ -34,7 +34,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return answer
 
 
-def words(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """An error in one line, without secrets, and without what libraries put around it."""
     said = " ".join(str(getattr(error, "orig", None) or error).split())
     said = masked(said.split(" [SQL")[0].split(" (Background on")[0])[:LONGEST].rstrip(". ")

@@ -9,7 +9,7 @@ from pathlib import Path
 from shrinkage.machine.secrets import masked
 from shrinkage.tracking.location import home
 
-from .asking import words
+from .asking import describe
 
 
 class Level(IntEnum):
@@ -49,12 +49,12 @@ def guarded(subject: str, check: Callable[..., Iterable[Finding]], *arguments: o
         for finding in check(*arguments):
             findings.append(finding)
     except Exception as raised:
-        findings.append(Finding(Level.ERROR, subject, f"could not be looked at ({words(raised)})"))
+        findings.append(Finding(Level.ERROR, subject, f"could not be looked at ({describe(raised)})"))
     return findings
 
 
 @dataclass(frozen=True)
-class Place:
+class StoreAddress:
     """The store that is looked at, and the folder in which commands are given. given: it was named by --store."""
 
     uri: str

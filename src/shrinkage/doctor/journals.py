@@ -12,39 +12,39 @@ from shrinkage.machine.process import SILENT_MILLISECONDS, Process
 from shrinkage.tracking.journal import JOURNALS, SUFFIX, Reader, Story
 from shrinkage.tracking.sync import is_orphan, waiting
 
-from .findings import Finding, Place, error, warning, well
+from .findings import Finding, StoreAddress, error, warning, well
 
 
-def stories(place: Place) -> dict[str, Story]:
+def stories(address: StoreAddress) -> dict[str, Story]:
     """Those that can be read, by their ids."""
-    return {story.id: story for story in waiting(place.home) if isinstance(story, Story)}
+    return {story.id: story for story in waiting(address.home) if isinstance(story, Story)}
 
 
-def journal_findings(place: Place, found: Mapping[str, Story]) -> Iterator[Finding]:
-    folder = place.home / JOURNALS
+def journal_findings(address: StoreAddress, found: Mapping[str, Story]) -> Iterator[Finding]:
+    folder = address.home / JOURNALS
     paths = sorted(folder.glob(f"*{SUFFIX}"))
     for path in paths:
         try:
             with contextlib.suppress(FileNotFoundError):  # it has just been delivered
-                Story.begun(path)
+                Story.of_header(path)
         except InputError:
             seen = f"{path}: its first line, which says what run it is, is damaged"
             yield error("journals", seen, shlex.join(["mv", str(path), f"{path}.damaged"]))
     dead = [story for story in found.values() if is_orphan(story)]
     for store in dict.fromkeys(story.store for story in dead):
-        sync = place.command("shrinkage.tracking.sync")
-        if store != place.shown:
+        sync = address.command("shrinkage.tracking.sync")
+        if store != address.shown:
             sync = shlex.join(["python", "-m", "shrinkage.tracking.sync", "--store", store])
         meant = [story for story in dead if story.store == store]
-        yield warning("journals", f"not in {store} yet, and their processes have ended: {told(meant)}", sync)
+        yield warning("journals", f"not in {store} yet, and their processes have ended: {summary(meant)}", sync)
     others = [story for story in found.values() if story not in dead]
     silent = [story for story in others if story.process.host != Process.this().host and is_silent(story)]
     for host in dict.fromkeys(story.process.host for story in silent):
         meant = [story for story in silent if story.process.host == host]
-        sync = shlex.join(["ssh", host, f"cd {shlex.quote(str(place.home))} && python -m shrinkage.tracking.sync"])
-        yield warning("journals", f"of another host, {host}, and not written to any more: {told(meant)}", sync)
+        sync = shlex.join(["ssh", host, f"cd {shlex.quote(str(address.home))} && python -m shrinkage.tracking.sync"])
+        yield warning("journals", f"of another host, {host}, and not written to any more: {summary(meant)}", sync)
     if going := [story for story in others if story not in silent]:
-        yield well("journals", f"on their way into the store: {told(going)}")
+        yield well("journals", f"on their way into the store: {summary(going)}")
     elif not paths:
         yield well("journals", f"none waits in {folder}")
 
@@ -53,7 +53,7 @@ def is_silent(story: Story) -> bool:
     return now() - story.heartbeat > SILENT_MILLISECONDS
 
 
-def told(stories: list[Story]) -> str:
+def summary(stories: list[Story]) -> str:
     """How many, how large, and how much of them cannot be brought in."""
     size, damaged = 0, 0
     for story in stories:

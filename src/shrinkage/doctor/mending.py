@@ -10,9 +10,9 @@ from filelock import FileLock, Timeout
 from shrinkage.errors import InputError
 from shrinkage.tracking.location import sqlite_path
 
-from .asking import words
-from .checks import kind, upgrade_by_hand
-from .findings import Place
+from .asking import describe
+from .checks import kind_of_store, upgrade_by_hand
+from .findings import StoreAddress
 from .journals import stories
 from .running import Running, running_by
 from .schema import Schema, SQLiteTables, schema, upgrade
@@ -25,9 +25,9 @@ from .sqlite import (
     is_locked,
     is_torn,
     is_wal,
+    list_processes,
     lock_holders,
     looking,
-    named,
     parts,
     restore,
     users,
@@ -37,16 +37,16 @@ from .sqlite import (
 COPIES_OF_A_MIGRATION = 3  # of the file: the backup, the tables that are made anew, and SQLite's log of both
 
 
-def mend(name: str, place: Place) -> Iterator[str]:
+def mend(name: str, address: StoreAddress) -> Iterator[str]:
     """Do one thing; yields what was done. Raises InputError where it cannot be done, or there is no need to."""
-    path = sqlite_path(place.uri)
-    if kind(place.uri) in ("files", "unknown"):
-        raise InputError(f"--mend {name}: {place.shown} is no store; python -m shrinkage.doctor says what is")
+    path = sqlite_path(address.uri)
+    if kind_of_store(address.uri) in ("files", "unknown"):
+        raise InputError(f"--mend {name}: {address.shown} is no store; python -m shrinkage.doctor says what is")
     if name == "runs":
-        yield from mend_runs(place, path)
+        yield from mend_runs(address, path)
     elif path is None:
-        way = f"; back the database up, and run `{upgrade_by_hand(place)}` where it is" if name == "schema" else ""
-        raise InputError(f"--mend {name} is for SQLite files, and the store is {place.shown}{way}")
+        way = f"; back the database up, and run `{upgrade_by_hand(address)}` where it is" if name == "schema" else ""
+        raise InputError(f"--mend {name} is for SQLite files, and the store is {address.shown}{way}")
     elif not path.exists():
         raise InputError(f"--mend {name}: there is no {path} yet; the first run makes it")
     else:
@@ -63,7 +63,9 @@ def mend_wal(path: Path) -> Iterator[str]:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         except sqlite3.OperationalError as error:
-            raise InputError(f"{path}: {error}, by {named(lock_holders(path))}; try again when it is not") from error
+            raise InputError(
+                f"{path}: {error}, by {list_processes(lock_holders(path))}; try again when it is not"
+            ) from error
     if mode != "wal":
         raise InputError(f"{path}: its file system does not serve WAL mode; move the store to a disk of this machine")
     yield f"{path} is in WAL mode now"
@@ -85,7 +87,7 @@ def mend_schema(path: Path) -> Iterator[str]:
         except Exception as error:  # whatever a migration stumbles over
             restore(copy, path)
             raise InputError(
-                f"{path}: MLflow's upgrade failed ({words(error)}), and the store is as it was; install the MLflow "
+                f"{path}: MLflow's upgrade failed ({describe(error)}), and the store is as it was; install the MLflow "
                 "that made it, or move it away and begin a new one"
             ) from error
         yield f"{path}: its schema is {schema_of(path).seen}"
@@ -105,7 +107,7 @@ def mend_store(path: Path) -> Iterator[str]:
     yield "The next run makes a new store; python -m shrinkage.tracking.sync outputs multirun brings runs in again"
 
 
-def mend_runs(place: Place, path: Path | None) -> Iterator[str]:
+def mend_runs(address: StoreAddress, path: Path | None) -> Iterator[str]:
     """End the runs whose process has died on this host, as KILLED, at their last sign of life."""
     from mlflow.tracking import MlflowClient
 
@@ -115,9 +117,9 @@ def mend_runs(place: Place, path: Path | None) -> Iterator[str]:
         found = schema_of(path)
         if found.state != "current":
             raise InputError(f"--mend runs: {path} has to be mended first; its schema: {found.seen}")
-    client = MlflowClient(tracking_uri=place.uri)
+    client = MlflowClient(tracking_uri=address.uri)
     runs = running_by(client)
-    journals = stories(place)  # after the runs: one that has been resumed has a journal before it is RUNNING again
+    journals = stories(address)  # after the runs: one that has been resumed has a journal before it is RUNNING again
     dead = [run for run in runs if run.state(journals) == "dead"]
     if not dead:
         raise InputError("--mend runs: no run is RUNNING whose process has died on this host")
@@ -126,9 +128,9 @@ def mend_runs(place: Place, path: Path | None) -> Iterator[str]:
     for run in dead:
         seen = client.get_run(run.run_id)  # it may have been resumed meanwhile
         run = Running(run.run_id, run.name, run.began, seen.data.tags)
-        if seen.info.status == "RUNNING" and run.state(stories(place)) == "dead":
+        if seen.info.status == "RUNNING" and run.state(stories(address)) == "dead":
             client.set_terminated(run.run_id, status="KILLED", end_time=run.heartbeat)
-            yield f"KILLED: {run.told}"
+            yield f"KILLED: {run.description}"
 
 
 def check_readable(name: str, path: Path) -> None:
@@ -158,7 +160,7 @@ def first_use_held(path: Path) -> Iterator[None]:
 def refuse_if_locked(path: Path) -> None:
     try:
         if is_locked(path):
-            raise InputError(f"{path} is locked by {named(lock_holders(path))}; try again when it is not")
+            raise InputError(f"{path} is locked by {list_processes(lock_holders(path))}; try again when it is not")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
             raise
@@ -166,4 +168,4 @@ def refuse_if_locked(path: Path) -> None:
 
 def refuse_if_used(path: Path) -> None:
     if used := users(path):
-        raise InputError(f"{path} is open in {named(used)}; stop that first, and try again")
+        raise InputError(f"{path} is open in {list_processes(used)}; stop that first, and try again")

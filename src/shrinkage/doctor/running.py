@@ -53,7 +53,7 @@ class Running:
         return "dead" if process.is_dead(self.heartbeat) else "alive"
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         on = f" on {self.process.host}" if self.process else ""
         sign = "last sign of life" if self.process else "begun"
         return f"{self.name or self.run_id[:8]}{on}, {sign} {ago(self.heartbeat)}"

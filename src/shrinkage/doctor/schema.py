@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .asking import words
+from .asking import describe
 
 COPY = "_alembic_tmp_"  # before the name of the table that a migration makes anew
 MOST_NAMED = 3
@@ -44,7 +44,7 @@ class SQLiteTables:
             try:
                 upgrade(copy)
             except Exception as error:  # whatever a migration stumbles over
-                return words(error)
+                return describe(error)
             missing = missing_columns(SQLiteTables(copy).columns())
             return f"it would lack {few(missing)}" if missing else None
 

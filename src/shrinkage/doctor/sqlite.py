@@ -155,7 +155,7 @@ def write_locks(path: Path) -> set[int]:
     return found
 
 
-def named(processes: Mapping[int, str]) -> str:
+def list_processes(processes: Mapping[int, str]) -> str:
     return ", ".join(f"{name} (process {pid})" for pid, name in processes.items()) or "a process that cannot be seen"
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from shrinkage.checks import Wholes, check
+
 from .inputs import Inputs, pixels
-from .numbers import check_sizes
 
 
 class CNN(nn.Sequential):
@@ -19,7 +20,7 @@ class CNN(nn.Sequential):
 
     def __init__(self, inputs: Inputs, outputs: int, widths: Sequence[int], batch_norm: bool) -> None:
         channels, *size = pixels(inputs)
-        check_sizes("widths", widths, "[16,32]")
+        check("model.widths", widths, Wholes(1), "use model.widths=[16,32]")
         layers: list[nn.Module] = []
         for number, width in enumerate(widths):
             layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))

@@ -5,10 +5,10 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shrinkage.checks import SHARE, Whole, check
 from shrinkage.errors import InputError
 
 from .inputs import Inputs, context
-from .numbers import check_dropout, check_size
 
 SPREAD = 0.02  # standard deviation of the initial weights, as GPT-2 has it
 
@@ -61,13 +61,13 @@ class GPT(nn.Module):
     def __init__(self, inputs: Inputs, outputs: int, layers: int, heads: int, width: int, dropout: float) -> None:
         super().__init__()
         for key, value, example in (("layers", layers, 2), ("heads", heads, 2), ("width", width, 64)):
-            check_size(key, value, example)
+            check(f"model.{key}", value, Whole(1), f"use model.{key}={example}")
         if width % heads:
             raise InputError(
                 f"model.width={width} model.heads={heads}: each head has an equal share of the width; use "
                 f"model.width={-(-width // heads) * heads}"
             )
-        check_dropout(dropout)
+        check("model.dropout", dropout, SHARE, "use model.dropout=0 for none")
         self.embedding = nn.Embedding(outputs, width)
         self.position = nn.Embedding(context(inputs), width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))

@@ -7,11 +7,11 @@ import psutil
 import torch
 from torch import nn
 
+from shrinkage.checks import SHARE, Wholes, check
 from shrinkage.errors import InputError
 
 from .init import initialise_
 from .inputs import Inputs, numbers
-from .numbers import check_dropout, check_sizes
 
 COPIES = 4  # of the weights: themselves, their gradient, the optimiser's state, the best ones so far
 
@@ -35,8 +35,8 @@ class MLP(nn.Sequential):
         init: str,
         sigma: float,
     ) -> None:
-        check_dropout(dropout)
-        check_sizes("widths", widths, "[64,64]", none=True)
+        check("model.dropout", dropout, SHARE, "use model.dropout=0 for none")
+        check("model.widths", widths, Wholes(1, or_none=True), "use model.widths=[64,64]")
         width_before = numbers(inputs)
         weights = sum(n * m for n, m in pairwise([width_before, *widths, outputs]))
         needed, free = COPIES * 4 * weights, psutil.virtual_memory().available

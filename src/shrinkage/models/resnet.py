@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shrinkage.checks import Whole, Wholes, check
+
 from .inputs import Inputs, pixels
-from .numbers import check_size, check_sizes
 
 
 class Block(nn.Module):
@@ -37,8 +38,8 @@ class ResNet(nn.Sequential):
 
     def __init__(self, inputs: Inputs, outputs: int, widths: Sequence[int], blocks: int) -> None:
         channels, *_ = pixels(inputs)
-        check_sizes("widths", widths, "[16,32,64]")
-        check_size("blocks", blocks, 3)
+        check("model.widths", widths, Wholes(1), "use model.widths=[16,32,64]")
+        check("model.blocks", blocks, Whole(1), "use model.blocks=3")
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0])]
         layers.append(nn.ReLU())
         channels = widths[0]

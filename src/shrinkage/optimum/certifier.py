@@ -18,7 +18,7 @@ from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.l2 import L2
 from shrinkage.tasks.base import ConvexTask, Task
 
-from .exact import Optimum, is_cheap, lambda_max, memory_of_the_start, optimum
+from .exact import Optimum, is_cheap, memory_of_the_start, optimum
 from .problem import Problem, Strength
 from .redundancy import combinations
 
@@ -85,6 +85,10 @@ class Certifier:
     def strengths(self, penalty: Penalty, lambd: Strength) -> tuple[Strength, Strength]:
         """Give λ₁ and λ₂ of the objective that the training tends to."""
         return as_elastic_net(penalty, self.factor * lambd)
+
+    def lambda_max(self, penalty: Penalty) -> float:
+        """Return the smallest λ at which the training tends to zero weights; ∞ if the penalty has no L1 in it."""
+        return self.problem.lambda_max(float(as_elastic_net(penalty, 1.0)[0])) / self.factor
 
     def __call__(self, penalty: Penalty, lambd: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Measure the parameters of a model as `Problem.certificate` does; can be vectorised over lanes."""
@@ -190,9 +194,8 @@ class Certifier:
         """Measure what is known beside the certificate: λ_max, and the exact optimum if it is cheap or asked for."""
         l1, l2 = map(float, self.strengths(penalty, lambd))
         known = {}
-        ratio = float(as_elastic_net(penalty, 1.0)[0])
-        if ratio and self.problem.bias == "free":
-            known["optimum/lambda_max"] = lambda_max(self.x, self.y, self.classes, ratio) / self.factor
+        if math.isfinite(largest := self.lambda_max(penalty)):
+            known["optimum/lambda_max"] = largest
         found = self.solve(l1, l2)
         if found is None:
             return known

@@ -1,4 +1,4 @@
-"""What is known exactly about a penalised linear model: its optimum, λ_max, degrees of freedom, the memory of a start.
+"""What is known exactly about a penalised linear model: its optimum, degrees of freedom, the memory of a start.
 
 The objective is (1/n)Σ ℓ(Wxᵢ + b, yᵢ) + λ₁‖W‖₁ + ½λ₂‖W‖², with ½ residual² or cross-entropy.
 """
@@ -15,21 +15,6 @@ CHEAP_CLASSIFICATION = 2_000_000  # rows × weights under which an exact L2 clas
 CHEAP_REGRESSION = 500_000_000  # multiply-adds of a singular value decomposition of about a second
 SMALL_HESSIAN = 1_000  # weights up to which Newton's method beats L-BFGS
 ITERATIONS = 100_000
-
-
-def lambda_max(x: np.ndarray, y: np.ndarray, classes: int | None, l1_ratio: float = 1.0) -> float:
-    """Compute the smallest λ at which every weight of a linear model is zero.
-
-    The penalty is λ(l1_ratio·‖w‖₁ + …), and the bias is free.
-
-    With x [n, p] and y [n], centred: ‖Xᵀy‖_∞/n for ½ mean squares. For cross-entropy the same with the targets minus
-    their means: y in {0, 1} for one logit, a column a class for the softmax. Divided by l1_ratio in (0, 1].
-    Reference: Friedman, Hastie & Tibshirani (2010), "Regularization paths for generalized linear models", §2.5.
-    """
-    if classes is not None and classes > 2:
-        y = np.eye(classes)[y]
-    centred = x - x.mean(axis=0)
-    return float(np.abs(centred.T @ (y - y.mean(axis=0))).max() / len(x) / l1_ratio)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """How far from its optimum a penalised linear model is, told by convex duality without knowing the optimum."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,6 +122,24 @@ class Problem:
             "optimum/duality_gap": self.duality_gap(l1, l2, weight, bias),
             "optimum/kkt": self.kkt(l1, l2, weight, bias),
         }
+
+    def lambda_max(self, l1_ratio: float = 1.0) -> float:
+        """Return the smallest λ at which every weight is zero at the optimum under λ(l1_ratio·‖W‖₁ + …).
+
+        With b̂ the best bias at W = 0 it is ‖X_cᵀ∇ℓ(b̂)/n‖_∞ / l1_ratio: a weight leaves zero where its slope is larger
+        than the penalty's. X_c has its columns centred where the bias is free; a bias that is penalised is one of the
+        weights. ∞ for l1_ratio = 0, under which no λ makes a weight zero. Reference: Friedman, Hastie & Tibshirani
+        (2010), "Regularization paths for generalized linear models", §2.5.
+        """
+        return self.steepest_at_zero / l1_ratio if l1_ratio else math.inf
+
+    @cached_property
+    def steepest_at_zero(self) -> float:
+        """The largest slope of the data loss in any weight, where all weights are zero and the bias at its best."""
+        weight, bias = self.best_bias_of(self.x.new_zeros(self.task.outputs, self.design.shape[1]))
+        x = self.design - self.design.mean(dim=0) if self.bias == "free" else self.design
+        slope = self.task.slope(self.design @ weight.T + bias, self.y)
+        return float((slope.T @ x).abs().max() / len(x))
 
     # Full-batch proximal gradient steps, accelerated (FISTA), the momentum starting anew where it points uphill.
     # References: Beck & Teboulle (2009), "A fast iterative shrinkage-thresholding algorithm"; O'Donoghue & Candès

@@ -4,11 +4,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeGuard
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from shrinkage.checks import is_number
 from shrinkage.errors import InputError
 
 Params = Mapping[str, Tensor]
@@ -108,11 +109,6 @@ class Penalty(ABC):
     def curvature(self) -> float:
         """The largest curvature of Ω's smooth part. Plain gradient steps need ηλ·curvature < 2."""
         return 0.0
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value of a config is a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def soft_threshold(w: Tensor, threshold: Tensor | float) -> Tensor:

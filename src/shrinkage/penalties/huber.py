@@ -1,14 +1,13 @@
 """Weight decay that grows no further beyond a size: ½w² near 0, a line far from it."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shrinkage.errors import InputError
+from shrinkage.checks import Number, check
 
-from .base import Params, Penalty, add_up, is_number
+from .base import Params, Penalty, add_up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +25,7 @@ class Huber(Penalty):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not is_number(self.delta) or not 0 < self.delta < math.inf:
-            raise InputError(f"penalty.delta={self.delta}: must be a number > 0; use penalty.delta=1")
+        check("penalty.delta", self.delta, Number("must be a number > 0", above=0), "use penalty.delta=1")
 
     def value(self, weights: Params) -> Tensor:
         def h(w: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from shrinkage.checks import is_number
 from shrinkage.errors import InputError
 
-from .base import Params, Penalty, add_up, is_number
+from .base import Params, Penalty, add_up
 
 
 @dataclass(frozen=True, kw_only=True)

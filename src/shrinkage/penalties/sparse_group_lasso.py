@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from shrinkage.checks import is_number
 from shrinkage.errors import InputError
 
-from .base import Params, add_up, is_number, soft_threshold
+from .base import Params, add_up, soft_threshold
 from .groups import Groups
 
 

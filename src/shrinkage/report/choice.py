@@ -18,23 +18,22 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from shrinkage import split
 from shrinkage.errors import InputError
 from shrinkage.tracking.source import AT_LAMBDA_MAX, LARGER_IS_BETTER
 
-from .answer import Answer, Refit, Setting, listed, short, symbol
-from .comparison import compared, generated, overlap
-from .edges import edge_of, edges, flat
+from .answer import Answer, Setting, listed, short, symbol
+from .comparison import compared, overlap
+from .constant import is_constant, only_shrinks
+from .edges import edge_of, edges
+from .refit import ASIDE, is_refit, refitted
 from .rounding import deviation, means, rounding
 from .words import about_error, findings, only_one, sentence, unconverged
 
 BEFORE_TAGS = "r2 accuracy"  # whose larger values are better, in records that do not say so themselves
-SPLIT = ("data.seed", "data.repeat", "data.fold")
-# Of no consequence for what a run learns.
-ASIDE = ("tracking.", "hydra.", "progress", "threads", "certificate", "metric", "refit", "export")
 GROUPS = ("penalty", "model", "optimizer", "schedule")
 COLUMNS = ("train/loss", "val/loss", "weight/l1", "weight/l2", "weight/zeros")
 INFINITE = 1e300  # MLflow keeps ∞ as the largest float
-SHRINKS = 0.1  # relative difference of two ratios that are as good as one
 
 
 def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
@@ -54,7 +53,7 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
     keys, code = find_settings(params, axis)
     labels = pd.Series([label_of(run["params"], keys) for run in counted])
     frame["setting"] = labels.groupby(code).transform("min")
-    in_split = [key for key in SPLIT if key in params and params[key].nunique() > 1]
+    in_split = [key for key in split.KEYS if key in params and params[key].nunique() > 1]
     frame["split"] = params[in_split].agg(" ".join, axis=1) if in_split else ""
     frame["seed"] = params.get("seed", "")
     complete, incomplete = complete_values(frame, axis)
@@ -81,13 +80,13 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
     warnings += only_one(settings, len(frame), metric, axis)
     warnings += edges(settings, table, axis) + unconverged(frame, params)
     notes = findings(settings[0], table, axis, larger) + about_error(frame, params, settings)
-    split = "fold" if in_split == ["data.fold"] else "split"
+    kind = "fold" if in_split == [split.FOLD] else "split"
     share = overlap(params, [counted[place] for place in frame.index])
-    comparisons = compared(settings, by_split, share, split, metric, larger)
+    comparisons = compared(settings, by_split, share, kind, metric, larger)
     if comparisons:
         at_once = "; the intervals hold for all pairs of settings at once (Bonferroni)" if len(settings) > 2 else ""
         notes.append(
-            f"each setting is taken at its own {symbol(axis)}.min, chosen on the {split}s that score it, which "
+            f"each setting is taken at its own {symbol(axis)}.min, chosen on the {kind}s that score it, which "
             f"flatters all of them{at_once}"
         )
     refit = refitted(runs, settings[0], axis)
@@ -105,7 +104,7 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
         left_out=tuple(left_out),
         runs=len(frame),
         refit=refit,
-        sentence=sentence(settings, comparisons, metric, axis, split, refit),
+        sentence=sentence(settings, comparisons, metric, axis, kind, refit),
     )
 
 
@@ -149,11 +148,6 @@ def countable(runs: list[dict], metric: str) -> tuple[list[dict], list[str], lis
     return counted, left_out, [f"left out {len(left_out)} of {len(runs)} runs: {what}"]
 
 
-def is_refit(run: dict) -> bool:
-    """Whether the run was trained on training and validation rows together."""
-    return run["params"].get("data.refit") == "True"
-
-
 def is_better_when_larger(runs: Sequence[dict], metric: str) -> bool:
     """Whether larger values of a metric are better, as the runs have recorded it."""
     names = " ".join(run.get("tags", {}).get(LARGER_IS_BETTER, BEFORE_TAGS) for run in runs)
@@ -162,14 +156,13 @@ def is_better_when_larger(runs: Sequence[dict], metric: str) -> bool:
 
 def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
     """Raises InputError where the runs are not about the same data."""
-    same = [
-        key for key in params if key == "data" or (key.startswith("data.") and key not in (*SPLIT, "data.batch_size"))
-    ]
+    apart = (*split.KEYS, "data.batch_size")
+    same = [key for key in params if f"{key}.".startswith("data.") and key not in apart]
     differing = {key: params[key].value_counts() for key in same if params[key].nunique() > 1}
     digests = pd.DataFrame(
         {
             # Generated data are others with another seed; a table's rows are the same whatever the split.
-            "drawn": params["data.seed"] if generated(params) and "data.seed" in params else "",
+            "drawn": params[split.SEED] if split.is_generated(params) and split.SEED in params else "",
             "digest": [run.get("tags", {}).get("data.digest") for run in runs],
         }
     ).dropna()
@@ -241,7 +234,7 @@ def find_settings(params: pd.DataFrame, axis: str) -> tuple[list[str], np.ndarra
         key
         for key in params
         if params[key].nunique() > 1
-        and key not in ("lambd", "seed", axis, *SPLIT)
+        and key not in ("lambd", "seed", axis, *split.KEYS)
         and not key.startswith(ASIDE)
         and (key == "data.batch_size" or not f"{key}.".startswith("data."))
     ]
@@ -372,46 +365,3 @@ def setting_of(
         edge=edge,
         runs={at: tuple(runs[index] for index in members.index[found]) for at, found in places.items()},
     )
-
-
-def is_constant(rows: pd.DataFrame, axis: str) -> np.ndarray:
-    """For each of a setting's values, whether the model that is trained on all rows but the test rows is a constant.
-
-    It is where every weight is zero on every split, and from the λ_max of all these rows on, at which a path begins:
-    there some splits may still keep weights, since each has a λ_max of its own rows.
-    """
-    constant = (rows["weight/zeros"] == 1).to_numpy()
-    if axis == "lambd" and rows["at_lambda_max"].any():
-        constant = constant | (rows["value"] >= rows.loc[rows["at_lambda_max"], "value"].min()).to_numpy()
-    return constant
-
-
-def only_shrinks(rows: pd.DataFrame) -> bool:
-    """Whether larger λ's than a setting's largest would come to nothing but the constant, which is as good.
-
-    Under ½‖w‖² and a large λ, w ≈ −∇L(0)/λ: from the last λ but one to the last, ‖w‖₂ falls as λ grows (here within
-    SHRINKS), and it will go on so. A loss is convex along this line to w = 0, so the constant gains on the last λ
-    at most the last gain divided by λ_last/λ_previous − 1. It is as good where that is no more than the error (`flat`).
-    """
-    value, mean, error, norm = (rows[name].to_numpy()[-2:] for name in ("value", "mean", "error", "weight/l2"))
-    if not (value[0] > 0 and norm[1] > 0):
-        return False
-    growth = value[1] / value[0]
-    in_proportion = abs(norm[0] / norm[1] / growth - 1) <= SHRINKS
-    return bool(in_proportion and flat(np.array([mean[1], mean[1] + (mean[0] - mean[1]) / (growth - 1)]), error[1]))
-
-
-def refitted(runs: Sequence[dict], winner: Setting, axis: str) -> Refit | None:
-    """The winner at λ.min or λ.1se, trained on training and validation rows; None where no run has done that."""
-    example = winner.runs_at(winner.min)[0]["params"]
-
-    def essence(params: dict[str, str]) -> dict[str, str]:
-        apart = ("lambd", "seed", "data.refit", axis, *SPLIT)
-        return {key: value for key, value in params.items() if key not in apart and not key.startswith(ASIDE)}
-
-    for run in runs:
-        if run["status"] == "FINISHED" and is_refit(run) and essence(run["params"]) == essence(example):
-            value, zeros = float(run["params"][axis]), run["metrics"].get("weight/zeros", math.nan)
-            if value in (winner.min, winner.one_se):
-                return Refit(value, zeros)
-    return None

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from shrinkage import split
+
 from .answer import Comparison, Setting, plus_minus
 from .rounding import deviation, mean, rounding
 
@@ -19,7 +21,7 @@ LEVEL = 0.05  # share of comparisons between equals that may find a difference
 
 
 def compared(
-    settings: Sequence[Setting], by_split: pd.DataFrame, overlap: float, split: str, metric: str, larger: bool
+    settings: Sequence[Setting], by_split: pd.DataFrame, overlap: float, kind: str, metric: str, larger: bool
 ) -> tuple[Comparison, ...]:
     """The winner against each other setting, each at its λ.min, on the splits that both have."""
     # The winner was picked after looking, so that any pair might have been compared.
@@ -38,7 +40,7 @@ def compared(
         words = (
             f"{winner.name} beats {setting.name} by {by} ({metric})"
             if beats
-            else f"no difference between {winner.name} and {setting.name} that these {len(differences)} {split}s can "
+            else f"no difference between {winner.name} and {setting.name} that these {len(differences)} {kind}s can "
             f"show ({by})"
         )
         found.append(Comparison(winner.label, setting.label, difference, half_width, len(differences), beats, words))
@@ -58,7 +60,7 @@ def paired(differences: Sequence[float], overlap: float, pairs: int = 1) -> tupl
 
 def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
     """n_val/n_train, by which splits that share rows are correlated; 0 where each draws its own."""
-    if generated(params):
+    if split.is_generated(params):
         return 0.0
     tags = pd.DataFrame(
         {part: [run.get("tags", {}).get(f"data.rows.{part}") for run in runs] for part in ("train", "val")}
@@ -69,19 +71,14 @@ def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
         return share
     known = {
         key: mean_of(pd.to_numeric(params.get(key, pd.Series(dtype=float)), errors="coerce"))
-        for key in ("data.folds", "data.val", "data.test")
+        for key in (split.FOLDS, split.VAL, split.TEST)
     }
-    if known["data.folds"] > 1:
-        return 1 / (known["data.folds"] - 1)
-    return float(known["data.val"] / (1 - known["data.val"] - np.nan_to_num(known["data.test"])))
+    if known[split.FOLDS] > 1:
+        return 1 / (known[split.FOLDS] - 1)
+    return float(known[split.VAL] / (1 - known[split.VAL] - np.nan_to_num(known[split.TEST])))
 
 
 def mean_of(column: pd.Series) -> float:
     """The mean of the values that are there; NaN where there are none."""
     values = column.dropna().tolist()
     return mean(values) if values else math.nan
-
-
-def generated(params: pd.DataFrame) -> bool:
-    """Whether the data are drawn anew for each seed, as in d2l, and no table is split."""
-    return "data.folds" not in params and "data.val" not in params

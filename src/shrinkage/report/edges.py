@@ -1,4 +1,4 @@
-"""TODO: what this file is."""
+"""Whether the best λ of a setting ends the grid of those that were tried, and which grid to try next."""
 
 import math
 import shlex
@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from .answer import NAMES, Setting, short, symbol
-from .choice import is_constant, only_shrinks
+from .constant import flat, is_constant, only_shrinks
 from .rounding import rounding
 
-CLOSE = 0.01  # relative difference of means that are as good as one
 POINTS_A_DECADE = 5
 
 
@@ -34,11 +33,6 @@ def edge_of(rows: pd.DataFrame, best: int, axis: str, larger: bool) -> str | Non
     if best == 0:
         return None if value[0] == 0 and flat(mean[:2], error[0]) else "lower"
     return None
-
-
-def flat(means: np.ndarray, error: float) -> bool:
-    """Whether two means are as good as one. error: that of the first."""
-    return abs(means[1] - means[0]) <= max(np.nan_to_num(error), CLOSE * abs(means[0]))
 
 
 def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from shrinkage import split
 from shrinkage.tracking.source import INTERCEPT, Source
 
 from .answer import Answer
-from .choice import SPLIT
 
 MOST_FILES, MOST_CURVES = 300, 20  # of coefficients and histories that are read: a path of 50 over five folds has 250
 MOST_WEIGHTS = 300  # lines of a picture
@@ -58,7 +58,7 @@ def one_a_split(runs: Sequence[dict]) -> list[dict]:
     """The first run on each split, by the split's and the seed's numbers."""
     found: dict[tuple, dict] = {}
     for run in sorted(runs, key=lambda run: numbers(run, ("seed",))):
-        found.setdefault(numbers(run, SPLIT), run)
+        found.setdefault(numbers(run, split.KEYS), run)
     return [found[key] for key in sorted(found)]
 
 

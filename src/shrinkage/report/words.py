@@ -1,4 +1,4 @@
-"""TODO: what this file is."""
+"""What an answer says in words: the sentence that it comes to, its warnings and its notes."""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from shrinkage import split
 from shrinkage.errors import InputError
 
 from .answer import FAR, Comparison, Refit, Setting, listed, plus_minus, short, symbol
-from .comparison import generated
 from .edges import where
 from .rounding import rounding
-
-WITHOUT_FOLDS = "'data.seed=range(5)'"
-WITH_FOLDS = "data.folds=5 'data.fold=range(5)'"
 
 
 def only_one(settings: Sequence[Setting], runs: int, metric: str, axis: str) -> list[str]:
@@ -83,7 +80,7 @@ def findings(winner: Setting, table: pd.DataFrame, axis: str, larger: bool) -> l
 def about_error(frame: pd.DataFrame, params: pd.DataFrame, settings: Sequence[Setting]) -> list[str]:
     """What the standard error is over, and what it leaves out."""
     notes = []
-    more = WITHOUT_FOLDS if generated(params) else WITH_FOLDS
+    more = split.SWEEP_SEEDS if split.is_generated(params) else split.SWEEP_FOLDS
     if max(setting.splits for setting in settings) == 1:
         if math.isfinite(settings[0].error):
             notes.append(
@@ -92,9 +89,9 @@ def about_error(frame: pd.DataFrame, params: pd.DataFrame, settings: Sequence[Se
             )
         else:
             notes.append(f"one split and one seed: no error, and so no λ.1se; {more} gives one")
-    if "data.folds" in params and "data.fold" in params:
-        said = pd.to_numeric(params["data.folds"], errors="coerce").max()
-        found = params["data.fold"].nunique()
+    if split.FOLDS in params and split.FOLD in params:
+        said = pd.to_numeric(params[split.FOLDS], errors="coerce").max()
+        found = params[split.FOLD].nunique()
         if found < said:
             notes.append(f"{found} of {said:.0f} folds {'is' if found == 1 else 'are'} there")
     uncertified = int(frame["above"].isna().sum())
@@ -110,13 +107,13 @@ def sentence(
     comparisons: Sequence[Comparison],
     metric: str,
     axis: str,
-    split: str,
+    kind: str,
     refit: Refit | None,
 ) -> str:
     """What to take, what it scores and what that rests on, in one sentence."""
     winner, of = settings[0], symbol(axis)
     over = (
-        f" over {winner.splits} {split}s" if winner.splits > 1 else " over seeds" if math.isfinite(winner.error) else ""
+        f" over {winner.splits} {kind}s" if winner.splits > 1 else " over seeds" if math.isfinite(winner.error) else ""
     )
     at, score, besides = f"{of} = {short(winner.min)}", f"{metric} {plus_minus(winner.mean, winner.error)}{over}", ""
     taken, zeros, constant = winner.min, winner.zeros, winner.constant
@@ -151,7 +148,7 @@ def sentence(
     if beaten:
         words += f"; at {of}.min {winner.name} beats {listed(beaten)}"
     if equal:
-        words += f"; these {winner.splits} {split}s show no difference from {listed(equal)}"
+        words += f"; these {winner.splits} {kind}s show no difference from {listed(equal)}"
     if winner.edge:
         end = "smallest" if winner.edge == "lower" else "largest"
         words += f"; but {of}.min is the {end} tried, and a better one may lie {where(winner)}"

@@ -67,9 +67,14 @@ class Earlier:
         return found[0] if found else None
 
     @property
+    def written(self) -> dict:
+        """The config that it recorded, as it stands there."""
+        return from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8"))
+
+    @property
     def recorded(self) -> dict:
         """The config that it recorded, in the names of this version."""
-        return in_todays_names(from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8")))
+        return in_todays_names(self.written)
 
     def cfg(self, command: DictConfig) -> DictConfig:
         """Its config, with what the command that resumes it decides."""

@@ -1,4 +1,4 @@
-"""TODO: what this file is."""
+"""What a run is: its params, its name, its fingerprint, and which runs may be trained together."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from shrinkage import split
 from shrinkage.config import GROUPS, step_unit
 
 from .old_configs import as_first_recorded
@@ -14,12 +15,14 @@ from .old_configs import as_first_recorded
 # What a command does with runs, and not what a run is: no run records it.
 COMMAND = ("resume", "rerun", "resume_sweep", "skip_finished", "on_error")
 # What does not change the numbers that a run comes to; threads change their rounding alone.
-WITHOUT_EFFECT = ("tracking", "progress", "threads", "metric", "metrics", "refit", "export", "choices", "dynamics")
+WITHOUT_EFFECT = (
+    *("tracking", "progress", "threads", "metric", "metrics", "refit", "export", "choices", "dynamics", "tags"),
+)
 # Overrides that a run's name has in words of its own, or that tell no two runs apart.
 TOLD = {
     *GROUPS,
     *("lambd", "seed", "experiment", "metric", "refit", "export", *COMMAND),
-    *("data.path", "data.target", "data.folds", "data.fold", "data.repeat", "data.refit"),
+    *("data.path", "data.target", split.FOLDS, *split.OF_FOLDS, "data.refit"),
     *("data.batch_size", "trainer.until_gap", "polish", "model.init", "model.sigma"),
 }
 
@@ -46,15 +49,20 @@ def fingerprint(resolved: dict) -> str:
 
 
 def params(resolved: dict) -> dict[str, object]:
-    """What the run records as its params: the chosen names of the groups, and every leaf of the config."""
-    tree = {key: value for key, value in resolved.items() if key != "choices"}
+    """List a run's params: the chosen names of the groups, and every leaf of the config but a person's own tags."""
+    tree = {key: value for key, value in resolved.items() if key not in ("choices", "tags")}
     return resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit(resolved)}
+
+
+def own_tags(cfg: DictConfig) -> dict[str, str]:
+    """List the tags that a person has given a run, as text."""
+    return {str(name): str(value) for name, value in (cfg.tags or {}).items()}
 
 
 def kind_of_lane(cfg: DictConfig) -> str:
     """What runs must have in common to be trained together: all but λ, the seed and the penalty's own numbers."""
     tree = OmegaConf.to_container(cfg, resolve=True)
-    del tree["lambd"], tree["seed"]
+    del tree["lambd"], tree["seed"], tree["tags"]
     tree["penalty"] = {
         key: "a number" if isinstance(value, int | float) and not isinstance(value, bool) else value
         for key, value in tree["penalty"].items()
@@ -81,14 +89,15 @@ def run_name(cfg: DictConfig, overrides: list[str]) -> str:
     chosen = setting(overrides)
     strength = f"{cfg.lambd:g}" if isinstance(cfg.lambd, float) else cfg.lambd
     words = [choices.penalty, f"λ={strength}"]
-    if "data.fold" in chosen or "data.repeat" in chosen:
-        words.append(f"fold={cfg.data.fold}" + (f" repeat={cfg.data.repeat}" if cfg.data.repeat else ""))
+    if any(key in chosen for key in split.OF_FOLDS):
+        words.append(split.name_fold(cfg.data))
     if cfg.data.get("refit"):
         words.append("refit")
     words += [f"seed={cfg.seed}", *(choices[group] for group in ("data", "model") if group in chosen)]
     if cfg.study is not None:
         words = [cfg.study._target_.split(".")[-2]]  # the study's file
-    words += [f"{key}={value}" for key, value in chosen.items() if key not in TOLD and not key.startswith("tracking")]
+    apart = [key for key in chosen if key not in TOLD and key.split(".")[0] not in ("tracking", "tags")]
+    words += [f"{key}={chosen[key]}" for key in apart]
     return " ".join(words)[:250]
 
 

@@ -34,7 +34,7 @@ class Membership:
         folder = os.environ.get(VARIABLE)
         return cls.of(Path(folder)) if folder else None
 
-    def found(self, command: Sequence[str]) -> None:
+    def announce(self, command: Sequence[str]) -> None:
         """Make this the sweep of every job that is started from now on. command: by which it is known again."""
         self.folder.mkdir(parents=True, exist_ok=True)
         about = {"parent": self.parent, "times": self.times, "command": list(command)}
@@ -62,7 +62,7 @@ class Membership:
         """How far this job has come; where several run at once, the last word counts."""
         (self.folder / "progress").write_text(words, encoding="utf-8")
 
-    def told(self) -> str:
+    def read_progress(self) -> str:
         """How far the jobs have come, in words."""
         path = self.folder / "progress"
         return path.read_text(encoding="utf-8") if path.exists() else ""

@@ -1,23 +1,54 @@
-"""Configs that earlier versions recorded, in the names of this one."""
+"""Configs that earlier versions recorded, in the names of this one.
+
+The tables are frozen: rows are added, never changed, since records keep the names that they were written with.
+"""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 
-# Where classes stood before they moved, and what a config meant that has no such key. Rows are added, never changed:
-# records keep the names that they were written with.
+# Where classes stood before they moved, by the beginnings of their names.
 MOVED = {
     "shrinkage.schedules.": "shrinkage.training.schedules.",
     "shrinkage.studies.": "shrinkage_studies.",
 }
+# Keys that a config did not have once, with the values that mean what was done then.
 ADDED = {
     "task": {"_target_": "shrinkage.tasks.auto.task_for", "_partial_": True},
     "metrics": {},
+    "tags": None,
 }
+# The same of `data`, by its class. All categories of a text column were features, also where there are two.
+ADDED_TO_DATA = {
+    "shrinkage.data.table.TableFile": {
+        **{"split": None, "fold_column": None, "drop_classes": None, "missing_target": "error", "tidy": False},
+        **{"encoding": "all", "unseen": "zero", "dates": "error"},
+    },
+    "shrinkage.data.stream.StreamedTable": {
+        **{"split": None, "fold_column": None, "encoding": "all", "unseen": "zero", "dates": "error"},
+    },
+}
+# A CSV had commas between its cells and points in its numbers; a Parquet file has no such signs.
+ADDED_OF_CSV = {"separator": "comma", "decimal": "point", "thousands": "none", "comment": "none"}
+PARQUET = (".parquet", ".pq", "")  # how files of the other kind end, and folders of them
 
 
 def in_todays_names(recorded: Mapping[str, object]) -> dict:
     """Translate a recorded config, so that it can be composed of the classes of this version."""
-    tree = {key: renamed(value, MOVED) for key, value in recorded.items()}
-    return {key: value for key, value in ADDED.items() if key not in tree} | tree
+    tree = ADDED | {key: renamed(value, MOVED) for key, value in recorded.items()}
+    if isinstance(tree.get("data"), Mapping):
+        tree["data"] = tree["data"] | missing_from_data(recorded)
+    return tree
+
+
+def missing_from_data(recorded: Mapping[str, object]) -> dict[str, object]:
+    """Find the keys that a recorded config's `data` lacks, with the values that mean what was done then."""
+    data = recorded.get("data")
+    if not isinstance(data, Mapping):
+        return {}
+    meant = ADDED_TO_DATA.get(data.get("_target_"), {})
+    if "missing_target" in meant and PurePath(str(data.get("path"))).suffix.lower() not in PARQUET:
+        meant = meant | ADDED_OF_CSV
+    return {key: value for key, value in meant.items() if key not in data}
 
 
 def as_first_recorded(resolved: Mapping[str, object]) -> dict:

@@ -3,7 +3,7 @@
 import json
 import os
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -50,8 +50,8 @@ class Record:
 
     @cached_property
     def resolved(self) -> dict:
-        """The config as it is recorded."""
-        return identity.recorded(self.cfg) if self.earlier is None else self.earlier.recorded
+        """The config as it is recorded; that of a run which goes on stays in the names of the version that began it."""
+        return identity.recorded(self.cfg) if self.earlier is None else self.earlier.written
 
     @cached_property
     def params(self) -> dict[str, str]:
@@ -94,7 +94,7 @@ class Record:
             else:
                 self.journal = self.client.begin(
                     self.name,
-                    self.origin | {"config.hash": self.fingerprint},
+                    identity.own_tags(self.cfg) | self.origin | {"config.hash": self.fingerprint},
                     params=self.params,
                     parent=self.sweep.parent if self.sweep else None,
                     adopt=adopt,
@@ -117,32 +117,39 @@ class Record:
         if self.journal is not None:
             self.journal.tags(tags)
 
-    def curves(self, history: Iterable[tuple[int, int, dict[str, float]]]) -> None:
-        """Metrics as (step, milliseconds since 1970, metrics) that were not logged as they came."""
+    def log(self, moment: tuple[int, int, dict[str, float]]) -> None:
+        """Append one moment of the training to the journal, when it is measured or later.
+
+        moment: (step, milliseconds since 1970, metrics), as the histories of runs and lanes have them.
+        """
         if self.journal is not None:
-            for step, time, metrics in history:
-                self.journal.metrics(metrics, step, time)
+            step, time, metrics = moment
+            self.journal.metrics(metrics, step, time)
 
     def complete(
         self,
+        history: Sequence[tuple[int, int, dict[str, float]]],
         measured: dict[str, float],
-        test: dict[str, float],
-        last: dict[str, float],
-        logged: tuple[int, dict[str, float]],
+        once: dict[str, float],
     ) -> None:
-        """Record what is known only at the end of training: the metrics of the weights that are kept, test | last.
+        """Record what is known only at the end of training.
 
-        measured: the metrics that every epoch has, of the weights that are kept. logged: the last step and its metrics,
-        which are logged already. Where early stopping has put earlier weights back, theirs become each curve's last.
+        history: all moments, which are logged already; it is kept as a file that a sweep's report is drawn from, too.
+        measured: the metrics that every moment has, of the weights that are kept. once: those that have no curve. Where
+        early stopping has put earlier weights back, theirs become each curve's last. Raises InputError if the disk is
+        full.
         """
-        self.metrics = measured | test | last | identity.strength(self.cfg.lambd)
-        step, already = logged
+        self.metrics = measured | once | identity.strength(self.cfg.lambd)
+        step, _, already = history[-1]
         if self.journal is not None:
             restored = {name: value for name, value in measured.items() if already.get(name) != value}
             if restored:
                 # Later than what is logged: of the values at a curve's last step a store takes the latest.
                 self.journal.append("metrics", step=step, time=now() + 1, metrics=restored)
-            self.journal.metrics(test | last, step)
+            self.journal.metrics(once, step)
+        text = json.dumps([(step, metrics) for step, _, metrics in history])
+        path = self.place.folder / "history.json"
+        patiently(lambda: path.write_text(text, encoding="utf-8"), path)
 
     def keep_figure(self, figure: "Figure", file: str) -> None:
         if self.journal is not None:
@@ -150,11 +157,8 @@ class Record:
             patiently(lambda: figure.savefig(path), path)
             self.keep(path, "figures")
 
-    def keep_course(self, history: Iterable[tuple[int, dict[str, float]]], coefficients: "DataFrame | None") -> None:
-        """Files of the run's folder that a sweep's report is drawn from; the coefficients are an artifact too."""
-        text = json.dumps(list(history))
-        path = self.place.folder / "history.json"
-        patiently(lambda: path.write_text(text, encoding="utf-8"), path)
+    def keep_coefficients(self, coefficients: "DataFrame | None") -> None:
+        """Keep a linear model's coefficients, where it is one, as a file. Raises InputError if the disk is full."""
         if coefficients is not None:
             path = self.place.folder / "coefficients.csv"
             patiently(lambda: coefficients.to_csv(path, index=False), path)

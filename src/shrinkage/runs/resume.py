@@ -4,13 +4,14 @@ import functools
 import json
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from shrinkage.errors import InputError
+from shrinkage.machine.secrets import masked_values
 from shrinkage.tracking.journal import Story
 from shrinkage.tracking.location import home, store_uri
 from shrinkage.tracking.sync import waiting
@@ -19,18 +20,19 @@ from . import identity
 from .folder import ABOUT, Earlier, Place
 from .identity import FROM_COMMAND
 from .membership import SWEEP, Membership
+from .old_configs import missing_from_data
 
 STACK = "lanes.json"
 
 
-def begun(command: DictConfig, place: Place, sweep: Membership | None) -> Earlier | None:
+def find_earlier(command: DictConfig, place: Place, sweep: Membership | None) -> Earlier | None:
     """The run that goes on in this process: that which `resume=` names, or a sweep's interrupted one of this config.
 
     Of a sweep that is begun for the first time it is the one in the job's own folder, whose process has died: clusters
     start a job again by themselves. None where it begins. Raises InputError where the one that is named cannot go on.
     """
     if sweep is None:
-        return None if command.resume is None else resumed(command, place.root)
+        return None if command.resume is None else find_resumable(command, place.root)
     if sweep.times == 1 and not (place.folder / ABOUT).exists():
         return None
     fingerprint = identity.fingerprint(identity.recorded(command))
@@ -42,7 +44,7 @@ def begun(command: DictConfig, place: Place, sweep: Membership | None) -> Earlie
     return None
 
 
-def finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list[dict | None]:
+def find_finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list[dict | None]:
     """What each job told when it FINISHED, before the sweep, or the job in its folder, was begun again; None else.
 
     jobs: their configs and folders. In a sweep that is begun again a job is known by its config alone.
@@ -65,7 +67,7 @@ def refuse_values(overrides: Sequence[str], key: str) -> None:
         raise InputError(f"{', '.join(own)}: {key}=… takes every value from what the run recorded; leave them out")
 
 
-def resumed(command: DictConfig, root: Path) -> Earlier:
+def find_resumable(command: DictConfig, root: Path) -> Earlier:
     """The run that `resume=` names. Raises InputError where there is none, or it has FINISHED."""
     uri = store_uri(command.tracking.uri, root)
     earlier = find(str(command.resume), uri, root)
@@ -141,6 +143,31 @@ def stacks(sweep: Path) -> dict[Path, list[Earlier]]:
     return found
 
 
+def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
+    """Let the jobs that an earlier version left in a sweep's folder be known by what this one calls their configs.
+
+    Where their configs lack keys of `data` whose value is another one today, returns the overrides by which the jobs to
+    come mean what those meant, unless the command says something else. data: the command's own.
+    """
+    missing: dict[str, object] = {}
+    told = {result["folder"]: result for result in Membership.of(sweep).results()}
+    for path in sorted(sweep.rglob(ABOUT)):
+        with suppress(InputError, OSError):  # it died while it wrote this
+            earlier = Earlier.of(path.parent)
+            missing |= missing_from_data(earlier.written)
+            fingerprint = identity.fingerprint(earlier.recorded)
+            if fingerprint == earlier.fingerprint:
+                continue
+            about = json.loads(path.read_text(encoding="utf-8")) | {"fingerprint": fingerprint}
+            path.write_text(json.dumps(about), encoding="utf-8")
+            if (result := told.get(str(path.parent))) is not None:
+                params = masked_values(identity.params(earlier.recorded))
+                Membership.of(sweep).report(**result | {"fingerprint": fingerprint, "params": params})
+    said = identity.setting(list(overrides))
+    own = {key: value for key, value in missing.items() if data.get(key, value) != value and f"data.{key}" not in said}
+    return [f"data.{key}={value}" for key, value in own.items()]
+
+
 def sweep_folder(target: str, uri: str, root: Path) -> Path:
     """The folder of the sweep of this folder, id or name. Raises InputError where it is none."""
     folder = folder_of(target, uri, root)
@@ -157,7 +184,7 @@ def command(cfg: DictConfig) -> list[str]:
     return [line for line in cfg.hydra.overrides.task if line.lstrip("+~").partition("=")[0].split(".")[0] not in own]
 
 
-def before(command: Sequence[str], folder: Path) -> Path | None:
+def find_last_sweep(command: Sequence[str], folder: Path) -> Path | None:
     """The folder of the last sweep with the same command, among those beside the one that would be made."""
     found = [*folder.glob(SWEEP), *folder.parent.glob(f"*/{SWEEP}"), *folder.parent.parent.glob(f"*/*/{SWEEP}")]
     same = [path for path in found if json.loads(path.read_text(encoding="utf-8")).get("command") == list(command)]

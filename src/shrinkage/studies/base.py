@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
 from shrinkage.report.findings import Findings
-from shrinkage.training.lanes import CannotShare, Lane
+from shrinkage.training.lane import Lane
+from shrinkage.training.lanes_training import build_lanes, lanes_that_fit
 from shrinkage.training.run import Training, build
-from shrinkage.training.together import build_lanes, lanes_that_fit
+from shrinkage.training.sharing import CannotShare
 from shrinkage.training.workshop import Workshop
 
 

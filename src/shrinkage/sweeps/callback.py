@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from shrinkage import rules, split
 from shrinkage.boundary import command_in_one_line, tell
 from shrinkage.config import root_of
 from shrinkage.errors import InputError, TrackingError
 from shrinkage.machine.interrupt import SIGNALS, leave, left
-from shrinkage.runs import resume
+from shrinkage.runs import identity, resume
 from shrinkage.runs.identity import COMMAND, setting
 from shrinkage.runs.membership import SWEEP, Membership
 from shrinkage.runs.provenance import run_tags
@@ -64,7 +65,7 @@ class Sweep(Callback):
         with command_in_one_line():
             parent = self.begin_parent(config, folder, earlier) if config.tracking.enabled else None
         self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1)
-        self.membership.found(resume.command(config))
+        self.membership.announce(resume.command(config))
         atexit.register(self.end_at_exit)
         if earlier is not None:
             print(f"{len(self.membership.finished())} runs had FINISHED and are taken as they are, in {folder}")
@@ -86,7 +87,8 @@ class Sweep(Callback):
             if path.exists():
                 self.journal = self.client.resume(path, adopt)
                 return self.journal.id
-        tags = run_tags(self.root, self.overrides)
+        rules.check_tags(config)
+        tags = identity.own_tags(config) | run_tags(self.root, self.overrides)
         self.journal = self.client.begin(self.name, tags, adopt=adopt, folder=folder)
         return self.journal.id
 
@@ -237,7 +239,7 @@ class Sweep(Callback):
         kept = [
             override
             for override, key in zip(run["overrides"], given, strict=True)
-            if key not in ("data.fold", "data.repeat", "refit", "export", *COMMAND)
+            if key not in (*split.OF_FOLDS, "refit", "export", *COMMAND)
         ]
         name = self.config.export or Path(run["params"].get("data.path", run["params"]["data"])).stem
         command = [*kept, "data.refit=true", f"export={name}", "hydra.mode=RUN"]
@@ -281,7 +283,7 @@ class Sweep(Callback):
                     bar,
                     completed=next(ended),
                     total=self.membership.expected(),
-                    description=self.membership.told() or "sweep",
+                    description=self.membership.read_progress() or "sweep",
                 )
 
 

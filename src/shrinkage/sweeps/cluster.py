@@ -117,7 +117,7 @@ def nobody_there(address: str | None, reason: str) -> str:
 def check(folder: Path) -> None:
     """Raises InputError where a node has other versions than this process, or does not see the sweep's folder."""
     ours = versions()
-    probe = ray.remote(num_cpus=0)(probed)
+    probe = ray.remote(num_cpus=0)(describe_node)
     asked = [
         (
             f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}:{node['NodeManagerPort']})",
@@ -154,19 +154,19 @@ def versions() -> dict[str, str]:
     return found | {package: version(package) for package in PACKAGES}
 
 
-def probed(cwd: Path, folder: Path) -> tuple[dict[str, str], bool]:
+def describe_node(cwd: Path, folder: Path) -> tuple[dict[str, str], bool]:
     """What `check` asks a node."""
 
     return versions(), cwd.is_dir() and folder.is_dir()
 
 
-def places(resources: Mapping[str, float]) -> int:
+def tasks_at_once(resources: Mapping[str, float]) -> int:
     """How many tasks of these resources run at once."""
     have = ray.cluster_resources()
     return max(min(int(have.get(name, 0) / resources[key]) for name, key in KINDS.items() if resources[key]), 1)
 
 
-def each(
+def run_tasks(
     function: Callable, tasks: Iterable[tuple[int, Sequence[object]]], resources: Mapping[str, float]
 ) -> Iterator[tuple[int, object]]:
     """function(*arguments) of every task, by its number, in the order in which they end.
@@ -175,8 +175,8 @@ def each(
     InputError. Where this process leaves off, so do the tasks, by the signal that Ctrl-C would send them.
     """
     about = (Path.cwd(), {key: value for key, value in os.environ.items() if key.startswith(CARRIED)})
-    remote = ray.remote(max_retries=3, **resources)(there)
-    most = WAITING * places(resources)
+    remote = ray.remote(max_retries=3, **resources)(run_in_worker)
+    most = WAITING * tasks_at_once(resources)
     left = iter(tasks)
     running: dict[Future, tuple[int, ray.ObjectRef]] = {}
     try:
@@ -209,7 +209,7 @@ def result(future: Future) -> object:
         return InputError(f"the process of the job died four times ({reason[:300]}); resume the sweep to try again")
 
 
-def there(cwd: Path, environment: Mapping[str, str], function: Callable, *arguments: object) -> object:
+def run_in_worker(cwd: Path, environment: Mapping[str, str], function: Callable, *arguments: object) -> object:
     """A task in a worker's process, as if it had been started where the sweep was."""
     os.chdir(cwd)
     os.environ.update(environment)

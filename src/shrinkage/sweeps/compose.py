@@ -16,6 +16,8 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from shrinkage import rules
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -34,6 +36,7 @@ class Composer:
         self.loader, self.master = hydra_context.config_loader, master
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.kinds: dict[tuple[str, ...], Kind] = {}
+        self.checked: set[int] = set()  # of the kinds whose keys are all read
         self.parsed: dict[str, tuple[Override, bool]] = {}
         self.groups: dict[str, bool] = {}
 
@@ -74,8 +77,15 @@ class Composer:
         return config
 
     def resolved(self, overrides: Sequence[str], hydra: DictConfig) -> DictConfig:
-        """The config without Hydra's part, every interpolation in it resolved."""
-        resolved = self.kind(overrides).resolved
+        """The config without Hydra's part, every interpolation in it resolved.
+
+        Raises InputError for a key that nothing reads, which could not be told any more of a resolved config.
+        """
+        kind = self.kind(overrides)
+        if id(kind) not in self.checked:
+            rules.check_keys(pickle.loads(kind.task))
+            self.checked.add(id(kind))
+        resolved = kind.resolved
         if resolved is None:
             return resolve(self.task(overrides), hydra)
         config = pickle.loads(resolved)

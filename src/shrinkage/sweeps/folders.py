@@ -1,6 +1,7 @@
 """The folder of a run or sweep, looked at before Hydra uses it."""
 
 import os
+import sys
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
@@ -33,7 +34,7 @@ class Folders(Callback):
 def redirect_run(config: DictConfig) -> None:
     """Let the run that `resume=` names go on in its folder, whose .hydra stays as it is."""
     resume.refuse_values(config.hydra.overrides.task, "resume")
-    folder = resume.resumed(config, root_of(config.hydra)).folder
+    folder = resume.find_resumable(config, root_of(config.hydra)).folder
     with flag_override(config, ["struct", "readonly"], False), flag_override(config.hydra, "readonly", False):
         config.resume = str(folder)
         config.hydra.run.dir = str(folder)
@@ -48,17 +49,20 @@ def redirect_sweep(config: DictConfig) -> None:
     if config.resume_sweep is not None:
         folder = resume.sweep_folder(str(config.resume_sweep), store_uri(config.tracking.uri, root), root)
     elif config.skip_finished:
-        folder = resume.before(resume.command(config), Path(config.hydra.sweep.dir).resolve())
+        folder = resume.find_last_sweep(resume.command(config), Path(config.hydra.sweep.dir).resolve())
     else:
         folder = None
     if folder is None:
         return
+    then = resume.take_over(folder, config.data, config.hydra.overrides.task)
+    if then:
+        print(f"note: {folder} was begun by an earlier version, and goes on with {' '.join(then)}", file=sys.stderr)
     again = f"again{Membership.of(folder).times}-${{hydra.job.num}}"
     with flag_override(config, ["struct", "readonly"], False), flag_override(config.hydra, "readonly", False):
         config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder), again
         # Each job is composed anew, with these.
         quoted = str(folder).replace("'", "\\'")
-        config.hydra.overrides.hydra += [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir={again}"]
+        config.hydra.overrides.hydra += [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir={again}", *then]
 
 
 def check_writable(folder: Path, key: str) -> None:

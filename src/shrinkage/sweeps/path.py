@@ -1,21 +1,23 @@
-"""The λ's of a regularisation path: for each penalty from the smallest λ at which every weight is zero downwards.
+"""Finds the λ's of a regularisation path, from the smallest λ at which every weight is zero downwards.
 
 Reference: Friedman, Hastie & Tibshirani (2010), "Regularization paths for generalized linear models via coordinate
 descent", §2.5.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from shrinkage import config
+from shrinkage import rules
+from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
-from shrinkage.optimum.certifier import make_certifier, note_on_columns, why_not
-from shrinkage.optimum.exact import lambda_max
+from shrinkage.optimum.certifier import Certifier, note_on_columns
+from shrinkage.optimum.problem import Problem
 from shrinkage.runs import identity
-from shrinkage.training.workshop import make, make_task, quieten
+from shrinkage.training.workshop import Workshop
 
 LEAST_L1_RATIO = 0.001  # glmnet's: ridge has no λ_max, and takes that of an elastic net of so little L1
 RATIO = 0.001
@@ -31,10 +33,11 @@ CONVERGED = {
 
 
 @dataclass(frozen=True)
-class Path:
-    """lambd: λ's from the largest down. overrides: what its runs are given beside them. notes: on the data.
+class LambdaPath:
+    """The λ's of a path, from the largest down, and what else its runs need.
 
-    at_lambda_max: whether it begins where every weight is zero in a model of all rows that are not test rows.
+    overrides: what they are given beside λ, where nothing else is asked of them. notes: on the data. at_lambda_max:
+    whether the path begins where every weight is zero in a model of all rows that are not test rows.
     """
 
     lambd: list[float]
@@ -44,66 +47,67 @@ class Path:
 
 
 def geometric(largest: float, ratio: float, num: int, zero: bool) -> list[float]:
-    """num numbers from `largest` down to ratio · largest, evenly spaced in log λ, to six digits; 0 behind them."""
+    """Return num numbers from `largest` down to ratio · largest, evenly spaced in log λ, to six digits; zero: and 0."""
     return [float(f"{value:.6g}") for value in np.geomspace(largest, ratio * largest, num)] + [0.0] * zero
 
 
-def path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, zero: bool) -> Path:
-    """The path of a config's model, penalty and data; its λ counts for nothing.
+def lambda_path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, zero: bool) -> LambdaPath:
+    """Find the path of num λ's for a config's model, penalty and data; the config's own λ counts for nothing.
 
-    The grid is that of all rows which are not test rows, so that it is one for all folds. largest: None for λ_max, the
+    The path is that of all rows which are not test rows, so that it is one for all folds. largest: None for λ_max, the
     smallest λ at which every weight is zero, for Ω = ½‖w‖² that of an elastic net with l1_ratio = 0.001. ratio: None
-    for 0.001, where λ_max is known so far below the λ_max of L1 alone, also for ½‖w‖². No penalty has the path 0.
-    Raises InputError where λ_max is neither known nor given.
+    for 0.001, where λ_max is known so far below the λ_max of L1 alone, also for ½‖w‖². zero: whether 0 comes last. No
+    penalty has the path 0. Raises InputError if λ_max is neither known nor given, or a value of the config is bad.
     """
-    config.check(cfg)
-    quieten()
+    rules.check(cfg)
     cfg = cfg.copy()
     if "refit" in cfg.data:
         with open_dict(cfg):
             cfg.data.refit = True
-    datamodule = make(cfg.data, order_seed=0)
-    datamodule.setup()
-    task = make_task(cfg, datamodule)
-    model = make(cfg.model, inputs=datamodule.inputs, outputs=task.outputs)
-    penalty, optimizer = make(cfg.penalty), make(cfg.optimizer)(model.parameters())
+    workshop = Workshop(cfg)
+    datamodule = workshop.datamodule
+    model = workshop.model(cfg.seed)
+    penalty = workshop.penalty(cfg, model)
+    certifier = workshop.certifier(model, penalty, lambd=1.0)
+    notes = datamodule.notes + ([] if isinstance(certifier, str) else note_on_columns(datamodule))
     net = penalty.elastic_net(1.0)
-    reason = why_not(model, task, penalty, optimizer, 1.0, datamodule)
     if net == (0.0, 0.0):
-        notes = datamodule.notes + (note_on_columns(datamodule) if reason is None else [])
-        return Path([0.0], CONVERGED if reason is None else {}, notes)
-    if reason is not None:
+        return LambdaPath([0.0], {} if isinstance(certifier, str) else CONVERGED, notes)
+    if isinstance(certifier, str):
         if largest is None:
             raise InputError(
                 f"hydra.sweeper.max is not set: with penalty={cfg.choices.penalty} and model={cfg.choices.model} no "
-                f"λ_max is known ({reason}); use hydra.sweeper.max=1, from which the path goes down to "
+                f"λ_max is known ({certifier}); use hydra.sweeper.max=1, from which the path goes down to "
                 "hydra.sweeper.ratio times it"
             )
-        return Path(geometric(largest, ratio or RATIO, num, zero), {}, datamodule.notes)
-    problem = make_certifier(model, task, penalty, optimizer, datamodule, exact=False)
-    x, y = problem.x, problem.y
-    if "val" in datamodule.parts:  # data that cannot be split anew
-        val = datamodule.parts["val"]
-        x, y = np.concatenate([x, val.x]), np.concatenate([y, val.y])
-    strength = sum(net)
-    l1_ratio = max(net[0] / strength, LEAST_L1_RATIO)
-    at_lambda_max = largest is None and net[0] > 0 and problem.problem.bias == "free" and "refit" in cfg.data
+        return LambdaPath(geometric(largest, ratio or RATIO, num, zero), {}, notes)
+    at_lambda_max = largest is None and net[0] > 0 and "refit" in cfg.data
     if largest is None:
-        largest = rounded_up(lambda_max(x, y, datamodule.classes, l1_ratio) / strength / problem.factor)
+        l1_ratio = max(net[0], LEAST_L1_RATIO * sum(net))
+        largest = rounded_up(problem_of_all_rows(certifier, datamodule).lambda_max(l1_ratio) / certifier.factor)
         if largest == 0:
             raise InputError("no column has anything to do with the target: λ_max is 0, and there is no path to take")
-        ratio = ratio or RATIO * (l1_ratio if net[0] == 0 else 1)
-    notes = datamodule.notes + note_on_columns(datamodule)
-    return Path(geometric(largest, ratio or RATIO, num, zero), CONVERGED, notes, at_lambda_max)
+        ratio = ratio or RATIO * (1 if net[0] else LEAST_L1_RATIO)
+    return LambdaPath(geometric(largest, ratio or RATIO, num, zero), CONVERGED, notes, at_lambda_max)
+
+
+def problem_of_all_rows(certifier: Certifier, datamodule: DataModule) -> Problem:
+    """Return the problem of the training rows, with the validation rows of data that cannot be split anew."""
+    problem = certifier.problem
+    if "val" not in datamodule.parts:
+        return problem
+    val = datamodule.parts["val"]
+    x, y = torch.from_numpy(val.x), torch.from_numpy(val.y)
+    return replace(problem, x=torch.cat([problem.x, x]), y=torch.cat([problem.y, y]))
 
 
 def rounded_up(value: float) -> float:
-    """The value ≥ 0 in six digits and not below it, so that every weight is zero at a λ_max in so many."""
+    """Round a value ≥ 0 up to six digits, so that every weight is zero at a λ_max in so many."""
     return float(f"{value * (1 + 5e-6):.6g}")  # half of the sixth digit is at most 5e-6 of the value
 
 
-def kind(cfg: DictConfig) -> str:
-    """What configs with one path have in common: all but the seed and the split of the data."""
+def path_key(cfg: DictConfig) -> str:
+    """Return what configs with the same path have in common: all but the seed and the split of the data."""
     tree = OmegaConf.to_container(cfg, resolve=True)
     del tree["seed"]
     for key in ("fold", "repeat", "seed"):
@@ -111,8 +115,8 @@ def kind(cfg: DictConfig) -> str:
     return str(tree)
 
 
-def expanded(jobs: Sequence[Sequence[str]], paths: Sequence[Path]) -> list[list[str]]:
-    """Each job's overrides once for every λ of its path, with what the path adds where the job says nothing."""
+def jobs_along(jobs: Sequence[Sequence[str]], paths: Sequence[LambdaPath]) -> list[list[str]]:
+    """Return each job's overrides once for every λ of its path, with what the path adds where the job says nothing."""
     found = []
     for job, along in zip(jobs, paths, strict=True):
         given = identity.setting(list(job))

@@ -11,12 +11,13 @@ follows it. Where the store could not be asked, the delivery asks.
 from collections.abc import Mapping
 
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from shrinkage.errors import StoreRefuses
 from shrinkage.machine.secrets import masked, masked_values
 
-from .store import JOURNAL, passes
+from .answers import asking
+from .store import JOURNAL
 
 MLFLOWS_OWN = ("mlflow.", "system/")  # how the names begin of tags that MLflow sets, and of metrics of the machine
 ENTRY_POINT = "mlflow.project.entryPoint"  # the tag that only runs of `mlflow run` have
@@ -26,7 +27,7 @@ NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second
 def refuse_at_start(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> str | None:
     """Say why a run that begins now, with these params, must not record into another one; None if it may.
 
-    Raises what the store has to say where it does not answer.
+    Raises StoreAway where the store does not answer.
     """
     run, objection = look_up(client, run_id)
     if run is not None:
@@ -59,13 +60,12 @@ def sentence(run_id: str, objection: str) -> str:
 def look_up(client: MlflowClient, run_id: str) -> tuple[Run | None, str | None]:
     """Read the run of this id; or None, and why it cannot be had."""
     try:
-        return client.get_run(run_id), None
-    except MlflowException as error:
-        if passes(error):
-            raise
-        if error.error_code in NOT_THERE:
+        with asking():
+            return client.get_run(run_id), None
+    except StoreRefuses as refusal:
+        if refusal.code in NOT_THERE:
             return None, "there is no such run in this store"
-        return None, f"the store does not let you use that run ({error.error_code})"
+        return None, f"the store does not let you use that run ({refusal.code})"
 
 
 def claim(client: MlflowClient, run_id: str, journal: str) -> str | None:
@@ -75,12 +75,11 @@ def claim(client: MlflowClient, run_id: str, journal: str) -> str | None:
     one is refused. A tag could be overwritten.
     """
     try:
-        client.log_param(run_id, JOURNAL, journal, synchronous=True)
-    except MlflowException as error:
-        if passes(error):
-            raise
+        with asking():
+            client.log_param(run_id, JOURNAL, journal, synchronous=True)
+    except StoreRefuses as refusal:
         run, objection = look_up(client, run_id)
-        return objection or is_taken(run, journal) or f"that run cannot be written to ({error.error_code})"
+        return objection or is_taken(run, journal) or f"that run cannot be written to ({refusal.code})"
     return None
 
 

@@ -215,7 +215,7 @@ class Client:
     def resume(self, path: Path, adopt: str | None = None) -> Journal:
         """The journal of a run that goes on in this process. adopt: a run that it can no longer become."""
         journal = Journal.resumed(self.journals, path)
-        if adopt not in (None, Story.begun(journal.path).header["adopt"]):
+        if adopt not in (None, Story.of_header(journal.path).header["adopt"]):
             print(f"note: MLFLOW_RUN_ID={adopt}: a run that goes on stays the run that it is", file=sys.stderr)
         self.follow(journal, fresh=False)
         return journal

@@ -3,23 +3,28 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from shrinkage.errors import StoreAway, StoreRefuses, TrackingError
+
 from .adoption import adopt
+from .answers import asking
 from .journal import KEPT, NOT_ADOPTED, Reader, end_for, locked
-from .store import JOURNAL, Store, furnish, passes
+from .store import JOURNAL, Store, furnish
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100  # MLflow's limits
 LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 8000, 250
 CUT = " … (cut: config.yaml has all of it)"
 
 
-class Waiting(Exception):
+class Waiting(TrackingError):
     """The run that this one stands under is not in the store yet."""
+
+    may_pass = True
 
 
 class Delivery:
@@ -50,17 +55,22 @@ class Delivery:
         self.lost: list[str] = []
 
     def carry(self) -> None:
-        """Everything that has been appended since the last call.
+        """Deliver everything that has been appended since the last call.
 
-        Raises what the store or a disk has to say; what could not be delivered is kept, and tried at the next call.
+        Raises StoreAway or StoreRefuses where the store does not take it; what could not be delivered is kept, and
+        tried at the next call. Raises Waiting where the run's sweep comes first, and FileNotFoundError where another
+        process has delivered the journal.
         """
-        with locked(self.path):
+        with locked(self.path), asking():
             self.deliver()
 
     def end(self, status: str, time: int) -> None:
-        """The run's process has died: write the end that it could not write, where it could not, and carry all."""
+        """End the run of a process that has died, where its journal has no end, and deliver everything.
+
+        Raises what `carry` does.
+        """
         self.fresh = False  # any process may have begun to deliver it by now
-        with locked(self.path):
+        with locked(self.path), asking():
             self.deliver()
             if self.status == "RUNNING":
                 end_for(self.path, status, time)
@@ -104,12 +114,9 @@ class Delivery:
             self.artifacts.pop(0)
 
     def try_artifacts(self) -> None:
-        """Files may wait: what else is known of a run does not."""
-        try:
+        """Send the run's files, or leave them for later: what else is known of a run does not wait for them."""
+        with suppress(StoreAway), asking():
             self.send_artifacts()
-        except (MlflowException, OSError) as error:
-            if not passes(error):
-                raise
 
     def located(self, path: Path) -> Path | None:
         """Where a file is now: where it was, or beside a journal that has been moved together with its run."""
@@ -158,7 +165,7 @@ class Delivery:
                 # MLflow's page shows a run under its parent only within one experiment.
                 self.experiment_id = above.info.experiment_id
             elif self.path.with_stem(parent).exists():
-                raise Waiting
+                raise Waiting(f"the sweep {parent} is not in the store yet")
             else:
                 tags["shrinkage.parent"] = parent
         name = cut(name, LONGEST_NAME)
@@ -172,7 +179,7 @@ class Delivery:
                 self.said(note=tags[NOT_ADOPTED])
         elif run.info.run_id == adopt:
             self.adopted_params = set(run.data.params)
-        self.found(run)
+        self.take_run(run)
 
     def adopted(self, run_id: str, decided: bool, name: str, tags: dict[str, str]) -> Run | None:
         """Take over the run of this id, by its name and tags; or leave it, return None, and add to the tags why."""
@@ -190,7 +197,7 @@ class Delivery:
         """The params that the run began with. They are in the journal before anybody hears of it."""
         return next((event["params"] for event in Reader(self.path).events() if event["event"] == "params"), {})
 
-    def found(self, run: Run) -> None:
+    def take_run(self, run: Run) -> None:
         """The run in the store that this journal is about."""
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         # Not through the client, which would read the whole run back from the store to know this.
@@ -234,19 +241,24 @@ class Delivery:
         self.flush()  # the model takes over params and metrics
         told: dict[str, str] = {}
         try:
-            from . import logged_model
-
-            model_id = logged_model.log_model(self.client, self.experiment_id, self.run_id, metrics, Path(path))
-            told["uri"] = f"models:/{model_id}"
-            if register is not None:
-                version = logged_model.register(self.client, self.run_id, model_id, register)
-                told["registered"] = f"models:/{register}/{version}"
-        except Exception as error:
-            if passes(error) and not isinstance(error, FileNotFoundError):
-                raise
-            told["error"] = f"{type(error).__name__}: {error}"
+            with asking():
+                self.log_model(Path(path), register, metrics, told)
+        except StoreRefuses as error:
+            told["error"] = str(error)
         self.on_tags({f"model.{name}": value for name, value in told.items()})
         self.said(model=self.id, **told)
+
+    def log_model(self, folder: Path, register: str | None, metrics: dict[str, float], told: dict[str, str]) -> None:
+        """Log the model that lies in a folder, and register it; add to `told` where it is."""
+        from . import logged_model
+
+        if not folder.is_dir():
+            raise StoreRefuses(f"FileNotFoundError: {folder} is gone")
+        model_id = logged_model.log_model(self.client, self.experiment_id, self.run_id, metrics, folder)
+        told["uri"] = f"models:/{model_id}"
+        if register is not None:
+            version = logged_model.register(self.client, self.run_id, model_id, register)
+            told["registered"] = f"models:/{register}/{version}"
 
     def on_end(self, status: str, time: int) -> None:
         self.flush()

@@ -214,7 +214,7 @@ class Story:
     @classmethod
     def of(cls, path: Path) -> "Story":
         """Read to its end. Raises InputError where its first line is missing or damaged."""
-        story = cls.begun(path)
+        story = cls.of_header(path)
         for event in Reader(path).events():
             match event["event"]:
                 case "metrics":
@@ -226,7 +226,7 @@ class Story:
         return story
 
     @classmethod
-    def begun(cls, path: Path) -> "Story":
+    def of_header(cls, path: Path) -> "Story":
         """Its first line alone."""
         with path.open("rb") as file:
             line = file.readline()
@@ -273,7 +273,7 @@ def mend(path: Path) -> None:
 def end_for(path: Path, status: str, time: int) -> None:
     """Write the end of a run whose process died without a word, with the checkpoints that it has left."""
     mend(path)
-    story = Story.begun(path)
+    story = Story.of_header(path)
     journal = Journal(path, story.id)
     if story.folder is not None:
         for checkpoint in sorted((story.folder / "checkpoints").glob("*.ckpt")):

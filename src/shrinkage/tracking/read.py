@@ -17,8 +17,9 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from shrinkage.errors import InputError
+from shrinkage.errors import InputError, StoreAway
 
+from .answers import asking
 from .location import ENVIRONMENT, sqlite_path, without_password
 from .source import Source
 from .store import explain
@@ -39,17 +40,23 @@ class Found:
 
 
 def open_to_read(uri: str) -> MlflowClient:
-    """A client of a store that is there; nothing is made. Raises InputError where it is not."""
+    """Open a store that is there, to read from it; nothing is made.
+
+    Raises InputError where there is none, StoreAway where it does not answer, StoreRefuses where it cannot be used.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     path = sqlite_path(uri)
     if path is not None and not has_runs_table(path):
         raise InputError(f"{without_password(uri)}: there is no store; give the one that the runs are in with --store")
     try:
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-    except Exception as error:  # what SQLAlchemy, MLflow, the file system or the network have to say
-        raise InputError(explain(uri, error).replace("tracking.uri=", "--store ")) from error
+        with asking(lambda error: explain(uri, error).replace("tracking.uri=", "--store ")):
+            client = MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
+    except StoreAway as error:
+        raise StoreAway(
+            f"the store {without_password(uri)} does not answer ({error}); start it, or try again"
+        ) from error
     return client
 
 

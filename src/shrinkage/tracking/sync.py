@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shrinkage.boundary import command_in_one_line, tell
-from shrinkage.errors import InputError
+from shrinkage.errors import InputError, StoreAway, StoreRefuses
 from shrinkage.machine.process import Process
 from shrinkage.machine.secrets import masked
 
@@ -114,7 +114,7 @@ def main() -> None:
         sys.exit(sync(given.paths, store_uri(given.store, Path.cwd()), given.experiment))
 
 
-def named(paths: list[Path]) -> list[Story | InputError]:
+def find_journals(paths: list[Path]) -> list[Story | InputError]:
     """The journals at paths and in folders."""
     found = []
     for path in paths:
@@ -127,7 +127,7 @@ def named(paths: list[Path]) -> list[Story | InputError]:
 def sync(paths: list[Path], uri: str, experiment: str | None) -> int:
     """Deliver them; the exit code: 0 where all is in the store now, else 1."""
     beside = home(uri, Path.cwd())
-    found = named(paths) if paths else waiting(beside)
+    found = find_journals(paths) if paths else waiting(beside)
     unread = [each for each in found if isinstance(each, InputError)]
     others, going_on, ours = [], [], []
     for each in found:
@@ -162,8 +162,9 @@ def deliver(stories: list[Story], uri: str, experiment: str | None, beside: Path
     from rich.console import Console
     from rich.progress import track
 
+    from .answers import asking
     from .delivery import Delivery, Waiting
-    from .store import Store, open_store, reason
+    from .store import Store, open_store
 
     stores: dict[str, Store] = {}
     brought, left = 0, []
@@ -177,10 +178,12 @@ def deliver(stories: list[Story], uri: str, experiment: str | None, beside: Path
             left.append(f"{each.path}: the sweep that it belongs to has to come first, and could not")
         except FileNotFoundError:
             brought += 1  # another process was quicker
+        except StoreAway as error:
+            left.append(f"{each.path}: {masked(uri)} does not take it now: {error}")
+        except StoreRefuses as error:
+            left.append(str(error) if name not in stores else f"{each.path}: {masked(uri)} does not take it: {error}")
         except InputError as error:
             left.append(str(error))
-        except Exception as error:
-            left.append(f"{each.path}: {masked(uri)} does not take it now: {reason(error)}")
         else:
             brought += 1
             if delivery.lost:
@@ -188,7 +191,8 @@ def deliver(stories: list[Story], uri: str, experiment: str | None, beside: Path
             if delivery.reader.damaged:
                 print(f"{each.name}: {delivery.reader.damaged} damaged lines were left out", file=sys.stderr)
     for name, store in stores.items():
-        dead = end_the_dead(store, beside)
+        with asking():
+            dead = end_the_dead(store, beside)
         if dead:
             print(f"{len(dead)} runs of {name} whose process had died are ended as KILLED")
     return brought, left

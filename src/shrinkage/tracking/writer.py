@@ -21,13 +21,13 @@ from pathlib import Path
 
 from mlflow.entities import RunTag
 
-from shrinkage.errors import InputError
+from shrinkage.errors import ShrinkageError, StoreAway, StoreRefuses
 from shrinkage.machine.clock import now
 from shrinkage.machine.secrets import masked
 
 from .adoption import refuse_at_start
 from .delivery import Delivery, Waiting
-from .store import Store, is_away, open_store, passes, reason
+from .store import Store, open_store
 from .sync import end_the_dead, orphans
 
 POLL_SECONDS = 1.0
@@ -121,11 +121,7 @@ class Writer:
         settings = self.settings
         try:
             self.store = open_store(settings["uri"], settings["experiment"], self.home / "mlartifacts")
-        except InputError:
-            raise
-        except Exception as error:
-            if not is_away(error):
-                raise
+        except StoreAway as error:
             self.stay_away(error)
             return
         self.answered()
@@ -138,7 +134,7 @@ class Writer:
             question = self.questions.pop()
             try:
                 objection = refuse_at_start(self.store.client, question["adopt"], question["params"])
-            except Exception as error:  # the training process does not wait for long, and the delivery will ask again
+            except StoreAway as error:  # the training process does not wait for long, and the delivery will ask again
                 self.stay_away(error)
                 return
             self.answered()
@@ -154,28 +150,25 @@ class Writer:
             self.answered()
         except Waiting:
             return
-        except FileNotFoundError as error:
-            if error.filename is not None and error.filename != path:
-                self.stay_away(error)
-                return
+        except FileNotFoundError:
             delivery.closed = True  # another process has seen to it
-        except Exception as error:  # the others go on; the journal stays where it is
-            if passes(error):
-                self.stay_away(error)
-                return
-            reply(undelivered=Path(path).stem, reason=masked(f"{type(error).__name__}: {error}"))
+        except StoreAway as error:
+            self.stay_away(error)
+            return
+        except StoreRefuses as error:  # the others go on; the journal stays where it is
+            reply(undelivered=Path(path).stem, reason=str(error))
             del self.deliveries[path]
             return
         if delivery.closed:
             del self.deliveries[path]
             reply(closed=Path(path).stem, lost=delivery.lost)
 
-    def stay_away(self, error: Exception) -> None:
+    def stay_away(self, error: StoreAway) -> None:
         """Leave the store in peace for a while, that grows."""
         self.try_again = time.monotonic() + BACK_OFF_SECONDS[min(self.failures, len(BACK_OFF_SECONDS) - 1)]
         self.failures += 1
         if self.failures > 1:  # a lock that has gone at the second try is not worth a word
-            reply(away=reason(error))
+            reply(away=str(error))
 
     def answered(self) -> None:
         if self.failures > 1:
@@ -220,7 +213,7 @@ def main() -> None:
     settings = json.loads(sys.stdin.readline())
     try:
         Writer(settings).work()
-    except InputError as error:
+    except ShrinkageError as error:
         reply(refused=masked(str(error)))
     except Exception as error:
         reply(failed=masked(f"{type(error).__name__}: {error}"), traceback=masked(traceback.format_exc()))

@@ -32,7 +32,10 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def held(trainer: L.Trainer) -> dict | None:
-    """Lightning's checkpoint of this moment; its tensors are those of the training. None but in the first process."""
+    """Return Lightning's checkpoint of this moment, in memory; None in every process but the first.
+
+    Its tensors are those of the training, not copies.
+    """
     trainer.save_checkpoint("held")
     return trainer.strategy.checkpoint_io.checkpoint if trainer.is_global_zero else None
 
@@ -51,7 +54,7 @@ class Resumable(Checkpoint):
 
     @abstractmethod
     def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
-        """What there is to keep, and Lightning's checkpoint in it. Raises OSError."""
+        """Write what there is to keep, with Lightning's checkpoint in it. Raises OSError."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         start = time.monotonic()
@@ -102,7 +105,7 @@ class Resumable(Checkpoint):
         self.restore_random_states()  # where nothing was left to train
 
     def restore_random_states(self) -> None:
-        """Those of the checkpoint, once."""
+        """Set the random states to those of the checkpoint, once."""
         if self.random is not None:
             set_random_states(self.random)
             self.random = None
@@ -125,7 +128,7 @@ class Checkpoints(Resumable):
 
     @property
     def files(self) -> list[Path]:
-        """What has been written."""
+        """The files that have been written."""
         return [path for path in (self.folder / "best.ckpt", self.folder / "last.ckpt") if path.exists()]
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -133,7 +136,7 @@ class Checkpoints(Resumable):
         super().on_train_epoch_end(trainer, module)
 
     def keep_better(self, module: L.LightningModule, epoch: int) -> None:
-        """Hold the module's weights where their val/loss is smaller than that of those held."""
+        """Hold the module's weights if their val/loss is smaller than that of those held."""
         loss = module.measured.get("val/loss")
         if loss is not None and (self.best is None or not loss >= self.best["val/loss"]):
             weights = {name: tensor.detach().clone() for name, tensor in module.model.state_dict().items()}
@@ -145,14 +148,14 @@ class Checkpoints(Resumable):
         self.write_at_last(trainer)
 
     def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
-        """Both files."""
+        """Write both files; the best one only if it has changed. Raises OSError."""
         if not self.best_is_written:
             save(self.best, self.folder / "best.ckpt")
             self.best_is_written = True
         save(checkpoint, self.path)
 
     def write_at_last(self, trainer: L.Trainer) -> None:
-        """Both files, for which half a minute is waited. Raises InputError."""
+        """Write both files, waiting for room on a full disk for half a minute. Raises InputError if there is none."""
         checkpoint = held(trainer)
         if checkpoint is not None:
             patiently(lambda: self.write(checkpoint, trainer), self.path)
@@ -171,8 +174,18 @@ class Checkpoints(Resumable):
         self.best_is_written = self.best is None  # best.ckpt may have been written since
 
 
+class LanesCheckpoint(Resumable):
+    """Writes all that lanes need to go on together; at its end each lane has a checkpoint of its own."""
+
+    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
+        save(checkpoint | {"lanes": trainer.lightning_module.state_of_lanes()}, self.path)
+
+
 def write(folder: Path, **checkpoints: dict) -> None:
-    """Each under its name in the folder, for which half a minute is waited. Raises InputError."""
+    """Write each checkpoint under its name in the folder.
+
+    On a full disk it waits for room, for half a minute. Raises InputError if there is none then.
+    """
     for name, checkpoint in checkpoints.items():
         path = folder / f"{name}.ckpt"
         patiently(lambda: save(checkpoint, path), path)  # noqa: B023
@@ -183,7 +196,7 @@ def note(words: str) -> None:
 
 
 def save(checkpoint: dict, path: Path) -> None:
-    """Replace the file as a whole. Raises OSError, and then leaves nothing behind."""
+    """Write a checkpoint, replacing the file as a whole. Raises OSError, and then leaves nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".tmp")
     # By way of memory: where a write of its own is broken off, by a full disk or a signal, PyTorch may abort.
@@ -198,7 +211,10 @@ def save(checkpoint: dict, path: Path) -> None:
 
 
 def load(path: Path) -> dict:
-    """A checkpoint that training goes on from, on the CPU. Raises InputError."""
+    """Read a checkpoint that training can go on from, onto the CPU.
+
+    Raises InputError if it cannot be read, is damaged, or holds weights only.
+    """
     try:
         with zipfile.ZipFile(path) as records:  # PyTorch does not look at the checksums
             damaged = records.testzip()
@@ -216,7 +232,8 @@ def load(path: Path) -> dict:
 
 
 def random_states() -> dict:
-    """Of PyTorch, NumPy's global generator and Python; as `torch.load(weights_only=True)` takes them."""
+    """Return the states of PyTorch's, NumPy's and Python's global generators, as
+    `torch.load(weights_only=True)` takes them."""
     name, keys, *rest = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),

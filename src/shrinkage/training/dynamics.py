@@ -57,8 +57,8 @@ class Dynamics(L.Callback):
     ) -> None:
         if (kept := kept_by_a_step(module.penalty, module.lambd, optimizer)) is not None:
             self.log_memory += math.log(abs(kept)) if kept else -math.inf
-        steps = trainer.num_training_batches
-        number = trainer.fit_loop.epoch_loop.batch_idx
+        steps = steps_an_epoch(trainer)
+        number = trainer.fit_loop.epoch_loop.batch_idx // trainer.accumulate_grad_batches
         if number * SAMPLES // steps == (number - 1) * SAMPLES // steps:  # the first step of each part of the epoch
             return
         self.before = {}
@@ -128,6 +128,11 @@ class Dynamics(L.Callback):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         for name, value in state_dict.items():
             setattr(self, name, value)
+
+
+def steps_an_epoch(trainer: L.Trainer) -> int:
+    """Count the optimiser steps of an epoch, each of which may be taken on the gradients of several batches."""
+    return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
 def matrices(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:

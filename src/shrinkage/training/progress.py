@@ -13,9 +13,9 @@ LABEL = 24  # characters, so that the bar has room beside it
 
 
 class ProgressBar(L.Callback):
-    """Steps, losses and the time left, on a terminal's stderr.
+    """Shows steps, losses and the time left on stderr, if that is a terminal.
 
-    tell: who shows the progress in words instead of a bar; a sweep, that has one bar for all its jobs.
+    tell: shows the progress in words instead of a bar; given by a sweep, which has one bar for all its jobs.
     """
 
     def __init__(self, label: str, tell: Callable[[str], None] | None = None) -> None:
@@ -55,8 +55,8 @@ class ProgressBar(L.Callback):
             self.progress.start()
         self.progress.update(self.bar, completed=trainer.global_step, losses=losses, refresh=True)
 
-    def polishing(self, done: int, lanes: int) -> None:
-        """Full-batch steps after the training, by a run of its own or by so many lanes that have some way left."""
+    def on_polish(self, done: int, lanes: int) -> None:
+        """Show how many full-batch steps of the polish are done, and how many lanes are left in it, 1 for a run."""
         now = time.monotonic()
         if now - self.shown < REFRESH or not sys.stderr.isatty():
             return

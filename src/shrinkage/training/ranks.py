@@ -124,7 +124,7 @@ def check_devices(cfg: DictConfig) -> None:
 
 
 def start(cfg: DictConfig, place: Ranks, checkpoint: Path | None) -> "tuple[subprocess.Popen, TextIOWrapper]":
-    """One of the others, and what it says in its distress."""
+    """Start another process of the run; return it, and the file that its error messages go to."""
     errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 closed when the run ends
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER],
@@ -146,8 +146,8 @@ def start(cfg: DictConfig, place: Ranks, checkpoint: Path | None) -> "tuple[subp
     return process, errors
 
 
-def told() -> tuple[DictConfig, Ranks, Path | None]:
-    """What this process, one of the others, is to do; it ends with the one that told it."""
+def receive_part() -> tuple[DictConfig, Ranks, Path | None]:
+    """Read what this process, started by the first one, is to train; from then on it ends when the first one does."""
     about = json.loads(sys.stdin.readline())
 
     def end_with_the_first() -> None:

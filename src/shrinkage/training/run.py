@@ -1,4 +1,4 @@
-"""Config → objects → Trainer: what one run is made of, and the advice before it."""
+"""Builds and trains one run from its config, with the advice before it and the verdict after it."""
 
 import math
 import os
@@ -22,18 +22,19 @@ from shrinkage.errors import InputError
 from shrinkage.models.linear import Linear
 from shrinkage.optimum import conventions
 from shrinkage.optimum.certifier import note_on_columns, percent
-from shrinkage.optimum.exact import lambda_max
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.elastic_net import ElasticNet
 from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
 
 from . import objective
+from .base import TrainingModule
 from .checkpoints import CheckpointFiles, Checkpoints
-from .dynamics import SMALL, Dynamics
-from .module import PenalisedModule, grown, not_finite
+from .dynamics import SMALL, Dynamics, steps_an_epoch
+from .history import grown, not_finite
+from .module import PenalisedModule
 from .progress import ProgressBar
-from .ranks import Ranks, told
+from .ranks import Ranks, receive_part
 from .workshop import Workshop
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ ONE_THREAD_WORK = 10_000_000
 
 @contextmanager
 def interruptions_first() -> Iterator[None]:
-    """Raise the SystemExit of a signal that came out as an error of PyTorch or Lightning, in whose midst it arrived."""
+    """Raise SystemExit, as the signal did, where PyTorch or Lightning have made an error of their own out of it."""
     try:
         yield
     except Exception as error:
@@ -59,7 +60,11 @@ def interruptions_first() -> Iterator[None]:
 
 @dataclass
 class Training:
-    """The objects of one run. `run` trains them once."""
+    """The objects of one run; `run` trains them once.
+
+    why_not: why its optimum is not certified, None if it is. tags: what it records of itself. test, conclusion: what is
+    known when it has ended.
+    """
 
     cfg: DictConfig
     datamodule: DataModule
@@ -73,12 +78,14 @@ class Training:
 
     @interruptions_first()
     def run(self, checkpoint: Path | None = None) -> None:
-        """Train, put back the best weights where early stopping asks for them, polish, and measure what ends a run.
+        """Train, put back the best weights if early stopping asks for them, polish, and measure what ends a run.
 
         checkpoint: a last.ckpt of this run, written anywhere in it, from which it goes on. It ends bitwise as the run
-        that was never interrupted. Raises InputError where the file is damaged or of other settings.
+        that was never interrupted. Raises InputError if the file is damaged or of other settings, or training diverges.
         """
         self.train(checkpoint)
+        if not self.module.history:
+            raise InputError(f"trainer.max_time={self.cfg.trainer.get('max_time')}: not a step fits into it; use more")
         # Lightning has taken it from there.
         self.module.to(self.trainer.strategy.root_device)
         steps = self.trainer.global_step
@@ -86,7 +93,7 @@ class Training:
         if self.stops_early:
             if not is_polished:
                 self.checkpoints.restore_best(self.module)
-            steps = self.checkpoints.best["epoch"] * self.trainer.num_training_batches
+            steps = self.checkpoints.best["epoch"] * steps_an_epoch(self.trainer)
         elif not self.module.polish_steps:
             self.module.check_end()
         if self.module.polish_steps and not is_polished:
@@ -105,19 +112,19 @@ class Training:
         return self.cfg.early_stopping.patience is not None
 
     def train(self, checkpoint: Path | None) -> None:
-        """What every process of a run does; what follows is the first one's alone."""
+        """Train, as every process of a run does; what follows it is the first one's alone."""
         set_threads(self.cfg.threads, self.module, self.datamodule)
         self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
     def verdict(self) -> str:
-        """How far from its optimum the run stopped, in words."""
+        """Say how far from its optimum the run stopped."""
         module = self.module
         if module.certifier is None:
             return f"not certified: {self.why_not}"
         known = module.measured | self.conclusion
-        curve = [(step, measured["train/objective"]) for step, measured in module.history]
+        curve = [(moment.step, moment.metrics["train/objective"]) for moment in module.history]
 
         def help(least: float) -> str:
             if module.polish_steps:
@@ -143,7 +150,7 @@ class Training:
             words += f"; the last {module.polished} steps of the curve are full-batch proximal ones (polish)"
             if module.polished_from_zero:
                 words += ", from zero weights, which were better than those of the training"
-                trained = [measured for _, measured in module.history[:-1]]
+                trained = [moment.metrics for moment in module.history[:-1]]
                 if not_finite(trained[-1]) or grown([measured["train/objective"] for measured in trained]):
                     cure = module.shorter_steps(module.penalty, module.lambd)
                     words += f" (it diverged{f': {cure}' if cure else ''})"
@@ -167,24 +174,24 @@ class Training:
         return self.module.polished is not None and self.module.polished < self.module.polish_steps
 
     def landscape(self) -> "Figure | None":
-        """The objective around the run, where it is convex and small; None else."""
+        """Draw the objective around the run; None if it is not convex or has too many weights."""
         from shrinkage.report.landscape import landscape
 
         module = self.module
         if module.certifier is None:
             return None
         l1, l2 = map(float, module.certifier.strengths(module.penalty, module.lambd))
-        path = [module.certifier.problem.parameters(named) for named in module.path]
+        path = [module.certifier.problem.parameters(named) for named in module.trajectory]
         return landscape(module.certifier.problem, l1, l2, path, module.certifier.best(l1, l2))
 
     def best_metrics(self) -> dict[str, float]:
-        """Under early stopping the validation metrics of the epoch with the smallest val/loss, and which it was."""
+        """Return the record's best/* under early stopping; empty without it."""
         if not self.stops_early:
             return {}
         return best_metrics(self.checkpoints.best["epoch"], self.checkpoints.best_measured)
 
     def advice(self) -> list[str]:
-        """What the user should know before training begins: notes on the data, steps that are too long, λ too large."""
+        """Say what the user should know before training begins: of the data, of steps too long, of λ too large."""
         sentences = list(self.datamodule.notes)
         module, cfg = self.module, self.cfg
         if module.certifier is not None:
@@ -215,28 +222,21 @@ class Training:
                 f"penalty bit for bit as they were, since ηλ = {cfg.optimizer.lr * module.lambd:.2g} is lost to "
                 "rounding; trainer.precision=bf16-mixed keeps them in single precision"
             )
-        net, in_memory = module.penalty.elastic_net(1.0), self.datamodule.in_memory
-        if (
-            net is not None
-            and net[0]
-            and module.penalty.scope == "weights"
-            and isinstance(module.model, Linear)
-            and in_memory
-        ):
-            train = self.datamodule.parts["train"]
-            largest = lambda_max(train.x, train.y, self.datamodule.classes, net[0])
-            if module.lambd >= largest:
-                sentences.append(
-                    f"lambd={module.lambd:g} is at or above λ_max = {largest:.3g} of these training data, from which "
-                    f"on the optimum has every weight at zero; try lambd={largest / 3:.1g}"
-                )
+        if module.certifier is not None and module.lambd >= (largest := module.certifier.lambda_max(module.penalty)):
+            sentences.append(
+                f"lambd={module.lambd:g} is at or above λ_max = {largest:.3g} of these training data, from which "
+                f"on the optimum has every weight at zero; try lambd={largest / 3:.1g}"
+            )
         return sentences
 
 
 def equivalents(
     cfg: DictConfig, penalty: Penalty, model: nn.Module, optimizer: torch.optim.Optimizer, datamodule: DataModule
 ) -> dict[str, str]:
-    """The tags `equivalent.*`: how a run's λ is written in other libraries. None where there is nothing to compare."""
+    """Return the tags `equivalent.*`, which say how a run's λ is written in other libraries.
+
+    Empty if they have nothing to compare.
+    """
     kinds = {L1: conventions.L1, L2: conventions.L2, ElasticNet: conventions.ELASTIC_NET}
     if type(penalty) not in kinds or penalty.scope != "weights" or not penalty.is_plain or cfg.lambd == 0:
         return {}
@@ -258,17 +258,16 @@ def equivalents(
 
 
 def best_metrics(epoch: int, measured: dict[str, float]) -> dict[str, float]:
-    """The record's best/*, of the epoch with the smallest val/loss."""
+    """Return the record's best/*: the epoch with the smallest val/loss, and the validation metrics then."""
     return {"best/epoch": float(epoch)} | {
         f"best/{name}": value for name, value in measured.items() if name.startswith("val/")
     }
 
 
-def set_threads(threads: int | None, module: PenalisedModule, datamodule: DataModule) -> None:
-    """As many as asked for; else one where the work of a step is small, and the libraries' own choice where it is not.
+def set_threads(threads: int | None, module: TrainingModule, datamodule: DataModule) -> None:
+    """Set how many threads PyTorch, NumPy and SciPy use: as many as are asked for, else one if a step is little work.
 
-    Of several processes each has its part of the machine's cores. PyTorch's threads, and those of NumPy and SciPy,
-    which solve for optima.
+    If it is much, the libraries choose for themselves. Of several processes each has its share of the machine's cores.
     """
     weights = sum(parameter.numel() for parameter in module.parameters())
     processes = datamodule.share.size
@@ -286,9 +285,10 @@ def build(
     tell: Callable[[str], None] | None = None,
     ranks: Ranks | None = None,
 ) -> Training:
-    """The objects of one run; checkpoints go to `folder`, and label and tell are those of the progress bar.
+    """Build the training of one run.
 
-    ranks: which process of it this is, where there are several. Raises InputError where a value cannot be used.
+    folder: where its checkpoints go. label, tell: those of the progress bar. ranks: which of its processes this is,
+    None if there is one. Raises InputError if a value cannot be used.
     """
     workshop = Workshop(cfg)
     checkpoints = Checkpoints(folder / "checkpoints")
@@ -306,7 +306,7 @@ def build(
     if cfg.progress:
         callbacks.append(bar)
     trainer = workshop.trainer(folder, callbacks, ranks, plugins=[CheckpointFiles()])
-    model = workshop.model(trainer, cfg.seed)
+    model = workshop.model(cfg.seed, trainer)
     penalty = workshop.penalty(cfg, model)
     module = PenalisedModule(
         model, workshop.task, penalty, float(cfg.lambd), workshop.make_optimizer, workshop.schedule
@@ -316,7 +316,7 @@ def build(
         module.dynamics = Dynamics()
         trainer.callbacks.insert(0, module.dynamics)
     if cfg.progress:
-        module.on_polish = bar.polishing
+        module.on_polish = bar.on_polish
         bar.on_train_start(trainer, module)  # for a polish alone, where the run was interrupted in it
     reason = workshop.certify(module, model, float(cfg.lambd))
     tags = equivalents(cfg, penalty, model, workshop.make_optimizer(model.parameters()), workshop.datamodule)
@@ -324,8 +324,8 @@ def build(
 
 
 def train_as_other() -> None:
-    """Train as the process of a run that `ranks.start` has started: what it comes to is the first one's."""
-    cfg, place, checkpoint = told()
+    """Train as one of the processes of a run that the first one has started; only the first keeps what comes of it."""
+    cfg, place, checkpoint = receive_part()
     cfg.progress = False
     with TemporaryDirectory() as folder:
         build(cfg, Path(folder), ranks=place).train(checkpoint)

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
 
 
@@ -66,10 +67,7 @@ class Step(Schedule):
         super().__post_init__()
         if type(self.gamma) not in (int, float) or not 0 < self.gamma <= 1:
             raise InputError(f"schedule.gamma={self.gamma}: must be a factor, 0 < gamma ≤ 1; use schedule.gamma=0.1")
-        if type(self.drops) is not int or not 1 <= self.drops <= 1000:
-            raise InputError(
-                f"schedule.drops={self.drops}: must be a whole number from 1 to 1000; use schedule.drops=2"
-            )
+        check("schedule.drops", self.drops, Whole(1, most=1000), "use schedule.drops=2")
 
     def factor(self, progress: float) -> float:
         return self.gamma ** min(int(progress * (self.drops + 1)), self.drops)

@@ -1,40 +1,43 @@
-"""Config → objects: the data, the task, the optimiser and what else runs are made of."""
+"""Builds what a config names: the data, the task, the model, the penalty, the optimiser and the trainer."""
 
+import inspect
 import logging
 import re
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning.pytorch as L
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from shrinkage import config
+from shrinkage.checks import Boolean, check
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
-from shrinkage.optimum.certifier import make_certifier, why_not
+from shrinkage.optimum.certifier import Certifier, make_certifier, why_not
 from shrinkage.penalties.base import Penalty
 from shrinkage.tasks.base import Target, Task
 from shrinkage.tracking.source import LARGER_IS_BETTER
 
 from . import objective
-from .lanes import CannotShare
-from .module import PenalisedModule
+from .base import TrainingModule
 from .ranks import Ranks, check_devices
+from .sharing import CannotShare
 
 SUMMANDS = ("penalty", "objective")  # of what training minimises, measured beside the task's metrics
 
 
 class Workshop:
-    """Makes the objects that a config names; runs that are trained together share one.
+    """Builds the objects that a config names; runs that are trained together share one.
 
-    Raises InputError where a value cannot be used.
+    Its constructor and its methods raise InputError if a value cannot be used.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -48,13 +51,14 @@ class Workshop:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What every run records of its data and of its metrics."""
+        """What every run records of its data and of its metrics, as tags."""
         return self.datamodule.tags | {LARGER_IS_BETTER: " ".join(self.task.better_when_larger)}
 
     def data_of(self, orders: Sequence[tuple[int, int]]) -> tuple[DataModule, list[int], list[int] | None]:
-        """The data for lanes, each of which has a data seed and an order seed.
+        """Return the data for lanes, each of which has a data seed and an order seed.
 
-        With it come which of its orders each lane follows, and which of its data sets, None where there is one.
+        With it come the number of the batch order that each lane follows, and that of its data set, None if all have
+        the same. Raises CannotShare if data of several seeds cannot be put together.
         """
         distinct = list(dict.fromkeys(orders))
         which, seeds = [distinct.index(order) for order in orders], list(dict.fromkeys(data for data, _ in orders))
@@ -81,7 +85,14 @@ class Workshop:
     def trainer(
         self, folder: Path, callbacks: list[L.Callback], ranks: Ranks | None = None, **arguments: object
     ) -> L.Trainer:
+        """Build the trainer, which neither logs nor validates: the module measures, and a record is kept of that.
+
+        ranks: the processes that train, None for one. arguments: others of Lightning's Trainer. Raises InputError if
+        the device that is asked for is not there.
+        """
         check_devices(self.cfg)
+        if self.cfg.trainer.get("profiler") is not None:
+            logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # it reports by its log alone
         if ranks is not None:
             self.datamodule.share = ranks.share
             arguments |= {"strategy": ranks.strategy(), "use_distributed_sampler": False}
@@ -98,15 +109,19 @@ class Workshop:
             **arguments,
         )
 
-    def model(self, trainer: L.Trainer, seed: int) -> nn.Module:
-        """On the CPU, with the initial weights that the seed fixes, whatever device is to train them."""
+    def model(self, seed: int, trainer: L.Trainer | None = None) -> nn.Module:
+        """Build the model on the CPU, with the initial weights that the seed fixes for every device.
+
+        trainer: whose precision the weights have, None for PyTorch's own. Raises InputError if the model does not suit
+        the data.
+        """
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)
-        with trainer.precision_plugin.tensor_init_context():
+        with nullcontext() if trainer is None else trainer.precision_plugin.tensor_init_context():
             return make(self.cfg.model, inputs=self.datamodule.inputs, outputs=self.task.outputs)
 
     def penalty(self, cfg: DictConfig, model: nn.Module) -> Penalty:
-        """The penalty of a config, which the optimiser must be able to serve."""
+        """Build the penalty of a config. Raises InputError if model or optimiser cannot serve it."""
         penalty = make(cfg.penalty)
         penalty.check(objective.penalised(penalty, model))
         try:
@@ -115,29 +130,37 @@ class Workshop:
             raise InputError(f"optimizer={cfg.choices.optimizer}: {error}") from error
         return penalty
 
-    def certify(self, module: PenalisedModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
-        """Give the module what tells how far its optimum is; why there is nothing that could, else None."""
+    def certifier(self, model: nn.Module, penalty: Penalty, lambd: float, problems: int = 1) -> Certifier | str:
+        """Build what tells how far its optimum a training is; where nothing can, return why, in words.
+
+        problems: of how many strengths of the penalty the optimum may be asked for.
+        """
         optimizer = self.make_optimizer(model.parameters())
-        reason = why_not(model, self.task, module.penalty, optimizer, lambd, self.datamodule)
+        reason = why_not(model, self.task, penalty, optimizer, lambd, self.datamodule)
         if reason is not None:
             return reason
         exact = self.cfg.certificate == "exact"
         raw = self.cfg.data.get("standardize") is False
-        module.certifier = make_certifier(
-            model, self.task, module.penalty, optimizer, self.datamodule, exact, problems, raw
-        )
+        return make_certifier(model, self.task, penalty, optimizer, self.datamodule, exact, problems, raw)
+
+    def certify(self, module: TrainingModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
+        """Have the module certify and polish as its config asks. Return why it cannot, in words; None if it can."""
+        found = self.certifier(model, module.penalty, lambd, problems)
+        if isinstance(found, str):
+            return found
+        module.certifier = found
         module.until_gap, module.polish_steps = self.cfg.trainer.until_gap, self.cfg.polish
         module.certify_epochs = self.cfg.certificate == "epoch" or module.until_gap is not None
         return None
 
 
 def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
-    """Make the task of a config on its data, with the metrics that the config adds.
+    """Build the task of a config for its data, with the metrics that the config adds.
 
     Raises InputError if the task does not suit the data, no run would measure what `metric=` names, or several devices
     cannot measure a metric together.
     """
-    task: Task = make(cfg.task)(Target(datamodule.kind, datamodule.classes, float(datamodule.scale)))
+    task: Task = make(cfg.task, Target(datamodule.kind, datamodule.classes, float(datamodule.scale)), _partial_=False)
     task.add_metrics(make(node) for node in cfg.metrics.values())
     task.check_devices(config.devices(cfg))
     part = cfg.metric.partition("/")[0]
@@ -151,10 +174,11 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     return task
 
 
-def make(node: DictConfig, **arguments: object) -> object:
-    """Instantiate a node of the config; what its class says about a bad value comes through as it says it."""
+def make(node: DictConfig, *positional: object, **arguments: object) -> object:
+    """Build what a node of the config describes. Raises InputError in the words of its class if a value is bad."""
+    check_booleans(node)
     try:
-        return instantiate(node, _convert_="all", **arguments)
+        return instantiate(node, *positional, _convert_="all", **arguments)
     except (InstantiationException, TypeError) as error:
         cause = error.__cause__
         if isinstance(cause, ValueError | MisconfigurationException):
@@ -170,8 +194,25 @@ def make(node: DictConfig, **arguments: object) -> object:
         raise
 
 
+def check_booleans(node: DictConfig) -> None:
+    """Check the settings that a class declares as bool: no and off are text to Hydra, and so would be true.
+
+    Raises InputError for the first that is neither true nor false.
+    """
+    try:
+        target = get_object(node["_target_"])
+    except Exception:  # whatever it is, `instantiate` says it
+        return
+    makers = [each.__init__ for each in target.__mro__[:-1]] if isinstance(target, type) else [target]
+    for maker in makers:  # a class hands what it does not name itself to the one that it is made from
+        for name, parameter in inspect.signature(maker).parameters.items():
+            if parameter.annotation in (bool, "bool") and name in node:
+                key = node._get_full_key(name)
+                check(key, node[name], Boolean(), f"use {key}=true or {key}=false")
+
+
 def quieten() -> None:
-    """Lightning's hints are about large models and loader workers; here they would hide what matters."""
+    """Silence Lightning's hints: they are about large models and loader workers, and would hide what matters here."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\.")

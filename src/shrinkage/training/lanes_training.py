@@ -1,4 +1,4 @@
-"""Configs → objects → Trainer: what many runs that are trained together are made of."""
+"""Builds and trains many runs at once, as lanes of one training, from their configs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,21 @@ from torch import nn
 from shrinkage.config import devices, exports
 from shrinkage.data.base import DataModule
 
-from .checkpoints import CheckpointFiles
-from .lanes import CannotShare, Lane, LanesCheckpoint, LanesModule, thinned
+from .checkpoints import CheckpointFiles, LanesCheckpoint
+from .history import thinned
+from .lane import Lane
+from .lanes import LanesModule
 from .progress import ProgressBar
 from .run import equivalents, interruptions_first, set_threads
+from .sharing import CannotShare, bytes_of_a_lane
 from .workshop import Workshop
 
 
 @dataclass
 class LanesTraining:
-    """The objects of many runs that are trained together, and the tags of each; `run` trains them once.
+    """The objects of many runs that are trained together; `run` trains them once.
 
-    model: one of their initial models.
+    model: one of their initial models. tags: what each run records of itself.
     """
 
     cfg: DictConfig
@@ -38,8 +41,9 @@ class LanesTraining:
     def run(self, checkpoint: Path | None = None) -> None:
         """Train all of them, from a checkpoint of theirs where one is given.
 
-        They are the lanes that the training began with, in their order. Those that had ended when it was written are
-        not handed over again. Raises InputError where the file is damaged or of other lanes or settings.
+        The lanes must be those that the training began with, in the same order. Lanes that had ended when the
+        checkpoint was written are not handed over again. Raises InputError if the file is damaged, or is of other
+        lanes or settings.
         """
         set_threads(self.cfg.threads, self.module, self.datamodule)
         self.trainer.fit(self.module, self.datamodule, ckpt_path=checkpoint)
@@ -53,17 +57,17 @@ def build_lanes(
     tell: Callable[[str], None] | None = None,
     checkpoint: Path | None = None,
 ) -> LanesTraining:
-    """The objects of runs that are equal but for λ, seed and their penalties' own numbers.
+    """Build the training of runs that are equal but for λ, seed and their penalties' own numbers.
 
-    checkpoint: the file that is to hold all that their training needs to go on, None for none.
-
-    Raises InputError where a value cannot be used, CannotShare where they have to be trained one by one.
+    on_end: is given every lane when it ends. tell: shows the progress in words instead of a bar. checkpoint: the file
+    that is to hold all that their training needs to go on, None for none. Raises InputError if a value cannot be used,
+    CannotShare if the runs have to be trained one by one.
     """
     cfg = workshop.cfg
     bars = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
     trainer = workshop.trainer(folder, [*bars, LanesCheckpoint(checkpoint)], plugins=[CheckpointFiles()])
     seeds = list(dict.fromkeys(c.seed for c in cfgs))
-    models = {seed: workshop.model(trainer, seed) for seed in seeds}
+    models = {seed: workshop.model(seed, trainer) for seed in seeds}
     penalties = {}
     for c in cfgs:
         key = str(c.penalty)
@@ -85,11 +89,11 @@ def build_lanes(
         thinned if cfg.tracking.history == "thin" else range,
         on_end,
     )
-    strengths = {(str(c.penalty), c.lambd) for c in cfgs}
     if data is None:
+        strengths = {(str(c.penalty), c.lambd) for c in cfgs}
         workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
     for bar in bars:
-        module.on_polish = bar.polishing
+        module.on_polish = bar.on_polish
         bar.on_train_start(trainer, module)  # for a polish alone, after a training that was interrupted in it
     model = models[seeds[0]]
     optimizer = workshop.make_optimizer(model.parameters())
@@ -98,9 +102,9 @@ def build_lanes(
 
 
 def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path) -> int:
-    """How many of these runs can be trained together in half of the memory that is free.
+    """Return how many of these runs can be trained together in half of the memory that is free.
 
-    Raises CannotShare where no two of them can, InputError where a value cannot be used.
+    Raises CannotShare if no two of them can, InputError if a value cannot be used.
     """
     trainer = workshop.cfg.trainer
     if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm != "value":
@@ -109,6 +113,9 @@ def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path)
         raise CannotShare("dynamics=true looks at one model's steps")
     if devices(workshop.cfg) != 1:
         raise CannotShare(f"trainer.devices={trainer.devices}: lanes train on one device")
+    for key in ("accumulate_grad_batches", "max_time", "min_epochs", "min_steps"):
+        if (value := trainer.get(key)) not in (None, 1):
+            raise CannotShare(f"trainer.{key}={value}: each run counts its steps and its time by itself")
     if "val" not in workshop.datamodule.parts:
         raise CannotShare("without a validation part each run is one to keep")
     if exports(workshop.cfg):
@@ -119,9 +126,9 @@ def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path)
     x, y = pair.trainer.precision_plugin.convert_input(batch)
     metrics = 20 * 8 * max(cfgs[0].trainer.max_epochs or 0, cfgs[0].trainer.max_steps)
     free = free_memory(pair.trainer.strategy.root_device)
-    return max(int(free / 2 // (pair.module.bytes_of_a_lane(x, y) + metrics)), 1)
+    return max(int(free / 2 // (bytes_of_a_lane(pair.module, x, y) + metrics)), 1)
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that nobody uses on the device."""
+    """Return how many bytes nobody uses on the device."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

@@ -1,0 +1,34 @@
+"""What one lane leaves behind."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from shrinkage.errors import InputError
+
+from .history import Moment
+
+
+@dataclass
+class Lane:
+    """What one lane leaves behind, as if it had been trained alone.
+
+    index: which of the lanes it is, in the order that they were given in. measured: the metrics of the weights that it
+    ends with. best: the checkpoint of its smallest val/loss; best_measured: the metrics then. last: Lightning's
+    checkpoint of its end. conclusion: what is known of its optimum. weights: the parameters that it ends with.
+    exchangeable: see `PenalisedModule.exchangeable`. error: why it diverged. Where training was interrupted, best and
+    last are None.
+    """
+
+    index: int
+    history: list[Moment[dict[str, float]]]
+    measured: dict[str, float]
+    best: dict | None = None
+    best_measured: dict[str, float] = field(default_factory=dict)
+    last: dict | None = None
+    test: dict[str, float] = field(default_factory=dict)
+    conclusion: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    exchangeable: np.ndarray | None = None
+    error: InputError | None = None

@@ -1,0 +1,187 @@
+"""Many models of one kind as a stack, and what is done for one of them done for all.
+
+The models' parameters are stacked, [K, …], and `torch.vmap` takes one lane's objective over all of them. The gradient
+of the lanes' sum is each lane's own gradient, so that any optimiser that works entry by entry serves unchanged.
+"""
+
+import copy
+from abc import ABC
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from torch.export import register_dataclass
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel  # vmap has no rule for fused attention, but for its parts
+
+from shrinkage.penalties.base import Params, Penalty
+from shrinkage.tasks.base import Task
+
+from . import objective
+from .base import TrainingModule
+from .schedules import Schedule
+
+EVALUATED = 16  # lanes, with as many rows as one has alone, that are evaluated at once; of more lanes fewer rows
+
+
+@dataclass
+class LaneInputs:
+    """What each lane is given, [K] each, on the device that trains them.
+
+    lambd: its λ. numbers: the penalty's own numbers in which lanes differ, by name. Both stay in double precision, as
+    Python's numbers are for one run. order: which of the batch orders it follows. data: which of the data sets.
+    """
+
+    lambd: Tensor
+    numbers: dict[str, Tensor]
+    order: Tensor
+    data: Tensor
+
+
+register_dataclass(LaneInputs)
+
+
+class StackedModule(TrainingModule, ABC):
+    """Evaluates and differentiates data loss + λₖ·Ωₖ(wₖ) of every lane k at once.
+
+    models: the initial model of each lane. order: which of the batch orders each lane follows, all 0 where they share
+    one. data: which of the data sets, None where they share one.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        task: Task,
+        penalties: Sequence[Penalty],
+        lambd: Sequence[float],
+        order: Sequence[int],
+        data: Sequence[int] | None,
+        make_optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Schedule,
+    ) -> None:
+        super().__init__(stack_models(models), task, penalties[0], make_optimizer, schedule)
+        self.inputs = LaneInputs(
+            torch.tensor(lambd, dtype=torch.float64),
+            {name: torch.tensor(numbers, dtype=torch.float64) for name, numbers in numbers_apart(penalties).items()},
+            torch.tensor(order),
+            torch.tensor(data if data is not None else [0] * len(lambd)),
+        )
+        self.has_orders, self.has_data = max(order) > 0, data is not None
+        # What `only` measures: which lanes, and their parameters, None for those that are trained.
+        self.selected: tuple[slice | Tensor, dict[str, Tensor] | None] = (slice(None), None)
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes are in the stack."""
+        return len(self.inputs.lambd)
+
+    def penalty_of(self, position: int) -> Penalty:
+        """Return the penalty of the lane at a position, with the numbers of its own."""
+        numbers = {name: column[position].item() for name, column in self.inputs.numbers.items()}
+        return with_numbers(self.penalty, numbers)
+
+    def lambd_of(self, position: int) -> float:
+        """Return the λ of the lane at a position."""
+        return self.inputs.lambd[position].item()
+
+    @contextmanager
+    def only(self, which: Tensor, named: dict[str, Tensor]) -> Iterator[None]:
+        """Measure, inside, the lanes of a mask [K] alone, with these parameters [lanes, …]."""
+        self.selected = (which.to(self.device), named)
+        try:
+            yield
+        finally:
+            self.selected = (slice(None), None)
+
+    def each(self, function: Callable, *trees: object, at_once: int | None = None) -> object:
+        def one(numbers: Mapping[str, Tensor], lambd: Tensor, *lane: object) -> object:
+            return function(with_numbers(self.penalty, numbers), lambd, *lane)
+
+        which, _ = self.selected
+        numbers = {name: column[which] for name, column in self.inputs.numbers.items()}
+        return torch.vmap(one, chunk_size=at_once)(numbers, self.inputs.lambd[which], *trees)
+
+    def stacked_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters of all lanes as they are trained, without their autograd history."""
+        return objective.detached(dict(self.model.named_parameters()))
+
+    def parameters_by_name(self) -> dict[str, Tensor]:
+        return self.selected[1] or self.stacked_parameters()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self.total(*batch, self.has_orders)
+
+    def total(self, x: Tensor, y: Tensor, has_orders: bool) -> Tensor:
+        """Return the sum of the lanes' objectives on a batch, 0-d.
+
+        has_orders: whether it is a batch of each of the orders, [orders, batch, …].
+        """
+
+        def one(penalty: Penalty, lambd: Tensor, weights: Params, x: Tensor = x, y: Tensor = y) -> Tensor:
+            penalised = {name: weights[name] for name in self.penalised}
+            return self.loss(penalty, lambd, penalised, functional_call(self.model, weights, (x,)), y)
+
+        weights = dict(self.model.named_parameters())
+        with sdpa_kernel(SDPBackend.MATH):
+            if not has_orders:
+                return self.each(one, weights).sum()
+            return self.each(one, weights, x[self.inputs.order], y[self.inputs.order]).sum()
+
+    def predict(self, x: Tensor) -> Tensor:
+        def one(weights: Params, x: Tensor = x) -> Tensor:
+            return functional_call(self.model, weights, (x,))
+
+        weights = self.parameters_by_name()
+        with sdpa_kernel(SDPBackend.MATH):
+            return torch.vmap(one)(weights, x[self.data_sets]) if self.has_data else torch.vmap(one)(weights)
+
+    def sum_over_rows(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
+        if self.has_data:
+            return torch.vmap(self.task.sums)(output, y[self.data_sets])
+        return torch.vmap(self.task.sums, in_dims=(0, None))(output, y)
+
+    def metrics_of_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        return torch.vmap(self.task.measure)(sums)
+
+    def metrics_of_whole(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, Tensor]:
+        # Lane by lane, since sorting is no sum.
+        output, target = torch.cat(list(outputs), dim=1), torch.cat(list(targets), dim=1 if self.has_data else 0)
+        found = [
+            self.task.measure_whole(lane, target[k] if self.has_data else target)
+            for lane, k in zip(output, self.data_sets.tolist(), strict=True)
+        ]
+        return {name: torch.stack([each[name] for each in found]) for name in found[0]}
+
+    @property
+    def evaluation_rows(self) -> int:
+        return max(EVALUATED * self.trainer.datamodule.rows_at_once // self.lanes, 1)
+
+    @property
+    def data_sets(self) -> Tensor:
+        """Which of the data sets the lanes that are measured have."""
+        return self.inputs.data[self.selected[0]]
+
+
+def stack_models(models: Sequence[nn.Module]) -> nn.Module:
+    """Copy the first model, with every parameter holding that of all of them, [K, …]; for `functional_call`."""
+    model = copy.deepcopy(models[0])
+    each = [dict(lane.named_parameters()) for lane in models]
+    for name, parameter in model.named_parameters():
+        parameter.data = torch.stack([lane[name].detach() for lane in each])
+    return model
+
+
+def numbers_apart(penalties: Sequence[Penalty]) -> dict[str, list[float]]:
+    """Return, by name, the penalties' own numbers that are not the same in all of them."""
+    columns = {f.name: [getattr(penalty, f.name) for penalty in penalties] for f in fields(penalties[0])}
+    return {name: column for name, column in columns.items() if any(value != column[0] for value in column)}
+
+
+def with_numbers(penalty: Penalty, numbers: Mapping[str, Tensor | float]) -> Penalty:
+    """Copy a penalty with some numbers replaced, past its constructor's check, which each lane's own has passed."""
+    replaced = copy.copy(penalty)
+    for name, value in numbers.items():
+        object.__setattr__(replaced, name, value)
+    return replaced
