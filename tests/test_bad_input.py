@@ -14,9 +14,9 @@ from shrinkage import rules
 from shrinkage.errors import InputError
 from shrinkage.runs.identity import fingerprint, kind_of_lane, params, recorded, run_name
 from shrinkage.tracking.store import open_store
-from shrinkage.training.lanes import CannotShare
 from shrinkage.training.lanes_training import lanes_that_fit
 from shrinkage.training.run import build
+from shrinkage.training.sharing import CannotShare
 from shrinkage.training.workshop import Workshop
 
 
