@@ -22,6 +22,7 @@ from shrinkage.errors import InputError
 from shrinkage.runs.membership import Membership
 from shrinkage.tasks.auto import task_for
 from shrinkage.tasks.base import Target, Task
+from shrinkage.tasks.metrics.base import WholePartMetric
 from shrinkage.training.run import build
 
 CHOICES = sorted(file.stem for file in (CONF / "metrics").glob("*.yaml"))
@@ -122,6 +123,56 @@ def test_a_metric_of_another_kind_and_one_that_nobody_measures_are_refused(tmp_p
     with pytest.raises(InputError, match=r"metric=val/f1: no run measures it; .*val/loss, val/accuracy"):
         build(config("data=breast_cancer", "metric=val/f1"), tmp_path)
     build(config("data=breast_cancer", "metric=val/f1", "metrics=[f1]"), tmp_path)
+    for typo in ("vall/loss", "val_loss", "f1"):
+        with pytest.raises(InputError, match=f"metric={typo}: no run measures it; .*val/loss, val/accuracy"):
+            build(config("data=breast_cancer", f"metric={typo}"), tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in CHOICES if isinstance(make(name), WholePartMetric)])
+def test_a_metric_that_needs_all_rows_is_refused_on_several_devices(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"trainer.devices: 2 devices share .* {name} needs all .*trainer.devices=1"):
+        build(config("data=breast_cancer", f"metrics=[f1,{name}]", "trainer=ddp"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["loss", "objective", "accuracy"])
+def test_a_metric_under_the_name_of_another_one_is_refused(name: str) -> None:
+    metric = type("Mine", (type(make("f1")),), {"name": name})()
+    with pytest.raises(InputError, match=f"metrics={name}: .* something else under that name; give Mine another one"):
+        task_for(Target(classes=2)).add_metrics([metric])
+
+
+class Cauchy(Task):
+    """A robust regression whose loss log(1 + r²) is not convex, as somebody may bring it."""
+
+    outputs = 1
+    predicts = "numbers"
+    standard = (type(make("mae")),)
+
+    @classmethod
+    def for_target(cls, target: Target) -> "Cauchy":
+        return cls()
+
+    def losses(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (output[:, 0] - target).square().log1p()
+
+    def predictions(self, output: torch.Tensor) -> torch.Tensor:
+        return output[:, 0]
+
+
+def test_a_task_from_outside_that_is_not_convex_trains_a_linear_model_and_says_why_nothing_certifies_it(
+    tmp_path: Path,
+) -> None:
+    target = f"{Cauchy.__module__}.Cauchy.for_target"
+    training = build(config("data=diabetes", f"task._target_={target}", "trainer.max_epochs=5", "lambd=0.01"), tmp_path)
+    training.run()
+    assert training.verdict() == (
+        "not certified: Cauchy does not say that its loss is convex, so nothing certifies an optimum"
+    )
+    x, y = (torch.from_numpy(values) for values in vars(training.datamodule.parts["val"]).values())
+    r = y - training.module.model(x.float()).detach()[:, 0].double()
+    assert training.module.measured["val/loss"] == pytest.approx(float(r.square().log1p().mean()))
+    assert training.module.measured["val/mae"] == pytest.approx(float(r.abs().mean()))
+    assert training.module.measured["train/loss"] < training.module.history[0][1]["train/loss"]
 
 
 def test_a_metric_from_outside_is_chosen_by_in_its_own_direction(tmp_path: Path) -> None:

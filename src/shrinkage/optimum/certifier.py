@@ -213,10 +213,12 @@ class Certifier:
 
     @property
     def x(self) -> np.ndarray:
+        """The design [n, p], with a column of ones if the bias is penalised."""
         return self.problem.design.numpy()
 
     @property
     def y(self) -> np.ndarray:
+        """The targets [n]."""
         return self.problem.y.numpy()
 
     def solve(self, l1: float, l2: float) -> tuple[Optimum, float] | None:

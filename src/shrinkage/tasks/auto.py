@@ -1,4 +1,4 @@
-"""The task that the data ask for, where none is chosen."""
+"""The task that the data ask for, if none is chosen."""
 
 from .base import Target, Task
 from .classification import Classification
@@ -7,7 +7,7 @@ from .regression import Regression
 
 
 def task_for(target: Target) -> Task:
-    """Choose the task of a data set: regression where it has no classes."""
+    """Choose the task of a data set: language modelling of text, classification of classes, else regression."""
     if target.kind == "language":
         return LanguageModelling.for_target(target)
     return Regression.for_target(target) if target.classes is None else Classification.for_target(target)

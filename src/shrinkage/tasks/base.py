@@ -13,6 +13,7 @@ from shrinkage.errors import InputError
 from .metrics.base import Metric, SumMetric, WholePartMetric
 
 Sums = dict[str, Tensor]
+RECORDED = ("loss", "penalty", "objective")  # what every run measures of the training part, whatever its task
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Target:
     """What a data set asks to be predicted.
 
     kind: a value for each of its `rows`, or the next token of a `language`. classes: how many classes or tokens there
-    are, None for numbers. scale: what a residual is multiplied by to be in the user's own units.
+    are; None for numbers. scale: the factor that brings a residual into the user's own units.
     """
 
     kind: Literal["rows", "language"] = "rows"
@@ -29,10 +30,11 @@ class Target:
 
 
 class Task(ABC):
-    """A data loss, and the metrics of the predictions that it is trained for.
+    """A task is a data loss, and the metrics of the predictions that are trained by it.
 
     outputs: how many numbers the model gives for a row. predicts: what the predictions are. standard: the metrics that
-    every run of the task has; others can be added. scale: what a metric in the units of the target is multiplied by.
+    every run of the task has; others can be added. scale: the factor that brings a metric with the target's units into
+    the user's own.
     """
 
     outputs: int
@@ -50,29 +52,38 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """The data loss of each row: [n] from outputs [n, outputs] and targets [n]."""
+        """Compute the data loss of each row, [n], from outputs [n, outputs] and targets [n]."""
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The data loss, 0-d: the mean over the batch."""
+        """Compute the data loss of a batch, 0-d: the mean over its rows."""
         return self.losses(output, target).mean()
 
     def precise(self, output: Tensor) -> Tensor:
-        """The outputs in the precision that losses and metrics are measured in."""
+        """Give the outputs the precision in which losses and metrics are measured."""
         return output.double()
 
     def predictions(self, output: Tensor) -> Tensor:
-        """What metrics see of a model's outputs; it depends on `predicts` (see `Metric`)."""
+        """Make of a model's outputs what metrics see; it depends on `predicts` (see `Metric`)."""
         return output
 
     def add_metrics(self, metrics: Iterable[Metric]) -> None:
-        """Measure these too. Raises InputError for a metric of predictions of another kind."""
+        """Measure these metrics too.
+
+        Raises InputError for a metric of predictions of another kind, or with a name that something else has.
+        """
         for metric in metrics:
+            known = {each.name: type(each) for each in self.metrics}
+            if metric.name in RECORDED or known.get(metric.name, type(metric)) is not type(metric):
+                raise InputError(
+                    f"metrics={metric.name}: a run of this task records something else under that name; give "
+                    f"{type(metric).__name__} another one"
+                )
             if metric.predicts not in (self.predicts, "anything"):
                 raise InputError(
                     f"metrics={metric.name}: it measures predictions of {metric.predicts}, and the target of these "
                     f"data is {self.predicts}; leave it out"
                 )
-            if metric.name not in self.names:
+            if metric.name not in known:
                 self.metrics += (metric,)
 
     @property
@@ -95,10 +106,19 @@ class Task(ABC):
         """Whether a metric cannot be computed from sums over batches."""
         return any(isinstance(metric, WholePartMetric) for metric in self.metrics)
 
-    def sums(self, output: Tensor, target: Tensor) -> Sums:
-        """Sums over the rows from which `measure` computes the metrics: `rows`, `loss`, and each metric's own.
+    def check_devices(self, devices: int) -> None:
+        """Look whether so many devices can share the measuring. Raises InputError if a metric needs a whole part."""
+        whole = [metric.name for metric in self.metrics if isinstance(metric, WholePartMetric)]
+        if devices > 1 and whole:
+            raise InputError(
+                f"trainer.devices: {devices} devices share the rows of each part, and {', '.join(whole)} needs all of "
+                "them at once; use trainer.devices=1, or leave it out of metrics=[…]"
+            )
 
-        Parts may be evaluated in batches, whose sums are added.
+    def sums(self, output: Tensor, target: Tensor) -> Sums:
+        """Add up over the rows what `measure` computes the metrics from: `rows`, `loss`, and each metric's own sums.
+
+        A part may be evaluated in batches, whose sums are added.
         """
         output = self.precise(output)
         losses = self.losses(output, target).double()
@@ -110,7 +130,7 @@ class Task(ABC):
         return found
 
     def measure(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`, the mean data loss, and every metric that follows from sums over the rows; each 0-d."""
+        """Compute `loss`, the mean data loss, and every metric that follows from sums over the rows; each 0-d."""
         found = {"loss": sums["loss"] / sums["rows"]}
         for metric in self.metrics:
             if isinstance(metric, SumMetric):
@@ -119,7 +139,7 @@ class Task(ABC):
         return found
 
     def measure_whole(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The metrics that need all predictions of a part at once; each 0-d."""
+        """Compute the metrics that need all predictions of a part at once; each 0-d."""
         seen = self.predictions(self.precise(output))
         return {
             metric.name: self.in_own_units(metric, metric.value(seen, target))
@@ -128,26 +148,29 @@ class Task(ABC):
         }
 
     def in_own_units(self, metric: Metric, value: Tensor) -> Tensor:
-        """The value in the units of the user's target, for a metric that has the target's units."""
+        """Bring a value into the user's own units, if its metric has the target's units."""
         return value * self.scale if metric.has_units else value
 
 
 class ConvexTask(Task):
-    """A task whose loss is a convex function ℓ(z) of a row's outputs z.
+    """A task whose loss is a convex function ℓ(z) of a row's outputs z, so that a linear model can be certified.
 
-    curvature: the largest second derivative of ℓ in any direction.
+    curvature: the largest second derivative of ℓ in any direction. Methods are pure functions, to be vectorised.
     """
 
     curvature: float
 
     @abstractmethod
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
-        """∇ℓ(z) of each row, [n, outputs]."""
+        """Compute the gradient ∇ℓ(z) of each row, [n, outputs]."""
 
     @abstractmethod
     def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
-        """ℓ(z) + ℓ*(s∇ℓ(z)) − s∇ℓ(z)·z of each row, [n], with s = scale in [0, 1]: ≥ 0, and 0 at s = 1."""
+        """Compute the Fenchel–Young difference of each row, [n], between z and the scaled gradient s∇ℓ(z).
+
+        That is ℓ(z) + ℓ*(s∇ℓ(z)) − s∇ℓ(z)·z with s = scale in [0, 1]: ≥ 0, and 0 at s = 1.
+        """
 
     @abstractmethod
     def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
-        """argmin_b Σℓ(zᵢ + b), [outputs]."""
+        """Find the bias that is best for the outputs: argmin_b Σℓ(zᵢ + b), [outputs]."""

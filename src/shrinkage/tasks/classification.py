@@ -32,11 +32,11 @@ class Classification(ConvexTask):
         return cls(target.classes)
 
     def logits(self, output: Tensor) -> Tensor:
-        """[n, classes], where one logit stands for two classes."""
+        """Write the outputs as logits [n, classes], where one output stands for two classes."""
         return torch.cat([torch.zeros_like(output), output], dim=1) if self.outputs == 1 else output
 
     def excess(self, output: Tensor, target: Tensor) -> Tensor:
-        """p − y, [n, classes]: the probabilities less the target's indicator."""
+        """Subtract the target's indicator from the probabilities: p − y, [n, classes]."""
         logits = self.logits(output)
         return logits.softmax(dim=1) - F.one_hot(target, logits.shape[1])
 
@@ -51,10 +51,11 @@ class Classification(ConvexTask):
         return (torch.xlogy(mixed, mixed) - mixed * logs).sum(dim=1).clamp(min=0)
 
     def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
-        """Newton's method, damped by ln(1 + β)/β with β the range of the step, under which it converges from anywhere.
+        """Find the bias by Newton's method, damped so that it converges from anywhere.
 
-        Reference: Sun & Tran-Dinh (2019), "Generalized self-concordant functions: a recipe for Newton-type methods".
-        The number of steps is fixed, so that it can be vectorised.
+        The step is multiplied by ln(1 + β)/β, with β its range. Reference: Sun & Tran-Dinh (2019), "Generalized
+        self-concordant functions: a recipe for Newton-type methods". The number of steps is fixed, so that it can be
+        vectorised.
         """
         bias = output.new_zeros(self.outputs)
         for _ in range(NEWTON_STEPS):

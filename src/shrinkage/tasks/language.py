@@ -30,12 +30,12 @@ class LanguageModelling(Task):
         return cls(target.classes)
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean over the tokens of each window: [n] from [n, context, tokens] and [n, context]."""
+        """Compute the mean over the tokens of each window: [n] from [n, context, tokens] and [n, context]."""
         return F.cross_entropy(output.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).mean(dim=1)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(output.flatten(0, 1), target.flatten())
 
     def precise(self, output: Tensor) -> Tensor:
-        """Single precision or better: in double precision the logits of a text would take too much memory."""
+        """Give the outputs single precision or better; double precision would take too much memory for a text."""
         return output.to(torch.promote_types(output.dtype, torch.float32))

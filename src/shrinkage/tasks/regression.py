@@ -13,7 +13,7 @@ from .metrics.rmse import RMSE
 
 
 class Regression(ConvexTask):
-    """The loss of a row is ½ residual²."""
+    """Least squares: the loss of a row is ½ residual²."""
 
     outputs = 1
     predicts: ClassVar = "numbers"

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from shrinkage import config
 from shrinkage.checks import Boolean, check
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
@@ -156,15 +157,19 @@ class Workshop:
 def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     """Build the task of a config for its data, with the metrics that the config adds.
 
-    Raises InputError if the task does not suit the data, or no run would measure what `metric=` names.
+    Raises InputError if the task does not suit the data, no run would measure what `metric=` names, or several devices
+    cannot measure a metric together.
     """
     task: Task = make(cfg.task, Target(datamodule.kind, datamodule.classes, float(datamodule.scale)), _partial_=False)
     task.add_metrics(make(node) for node in cfg.metrics.values())
-    part, _, name = cfg.metric.partition("/")
-    if part in ("train", "val", "test") and name not in task.names and not (part == "train" and name in SUMMANDS):
+    task.check_devices(config.devices(cfg))
+    part = cfg.metric.partition("/")[0]
+    part = part if part in ("train", "val", "test") else "val"
+    there = [f"{part}/{each}" for each in task.names] + [f"train/{each}" for each in SUMMANDS if part == "train"]
+    if cfg.metric not in there:
         raise InputError(
-            f"metric={cfg.metric}: no run measures it; of the {part} part there are "
-            f"{', '.join(f'{part}/{each}' for each in task.names)}; use metric=val/loss, or add one by metrics=[…]"
+            f"metric={cfg.metric}: no run measures it; of the {part} part there are {', '.join(there)}; use "
+            "metric=val/loss, or add one by metrics=[…]"
         )
     return task
 

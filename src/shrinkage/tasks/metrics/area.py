@@ -10,7 +10,7 @@ from .base import WholePartMetric
 
 
 def over_classes(score: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor) -> Tensor:
-    """A score of the second of two classes; of more classes the mean of one against the rest, over those that occur."""
+    """Score the second of two classes; of more classes take the mean of each against the rest, where it is defined."""
     logs = prediction.log_softmax(dim=-1)
     if logs.shape[-1] == 2:
         return score(logs[:, 1] - logs[:, 0], target == 1)
@@ -18,10 +18,10 @@ def over_classes(score: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, 
 
 
 class ROCAUC(WholePartMetric):
-    """The probability that a row of the class has a larger score than one of another class; ties count a half.
+    """The area under the ROC curve: the probability that a row of the class has a larger score than another row.
 
-    Of more than two classes, one against the rest, the mean. Not defined where a part has rows of one class alone.
-    Reference: Hanley & McNeil (1982), "The meaning and use of the area under a ROC curve".
+    Ties count a half. Of more than two classes, one against the rest, the mean. Not defined where a part has rows of
+    one class alone. Reference: Hanley & McNeil (1982), "The meaning and use of the area under a ROC curve".
     """
 
     name: ClassVar = "roc_auc"
@@ -34,9 +34,10 @@ class ROCAUC(WholePartMetric):
 
 
 class PRAUC(WholePartMetric):
-    """Average precision, Σ (Rₙ − Rₙ₋₁)·Pₙ over the thresholds n, without interpolation.
+    """The area under the precision-recall curve, as average precision.
 
-    Of more than two classes, one against the rest, the mean. Not defined where a class has no row.
+    That is Σ (Rₙ − Rₙ₋₁)·Pₙ over the thresholds n, without interpolation. Of more than two classes, one against the
+    rest, the mean. Not defined where a class has no row.
     """
 
     name: ClassVar = "pr_auc"
@@ -49,7 +50,7 @@ class PRAUC(WholePartMetric):
 
 
 def rank_probability(score: Tensor, positive: Tensor) -> Tensor:
-    """(Σ ranks of the positive rows − P(P + 1)/2)/(P·N), with the mean rank for ties; NaN without both kinds."""
+    """Compute (Σ ranks of the positive rows − P(P + 1)/2)/(P·N), ties at their mean rank; NaN without both kinds."""
     score = score.contiguous()
     ordered = score.sort().values
     below, upto = (torch.searchsorted(ordered, score, right=right) for right in (False, True))
@@ -59,7 +60,7 @@ def rank_probability(score: Tensor, positive: Tensor) -> Tensor:
 
 
 def average_precision(score: Tensor, positive: Tensor) -> Tensor:
-    """The mean over the positive rows of the precision at their own score; NaN where there is none."""
+    """Compute the mean over the positive rows of the precision at their own score; NaN if there are none."""
     score = score.contiguous()
     found = score[positive]
     at_least = len(score) - torch.searchsorted(score.sort().values, found, right=False)

@@ -8,7 +8,9 @@ from torch import Tensor
 
 
 class Metric(ABC):
-    """One number for a part of the data. A subclass derives from `SumMetric` or from `WholePartMetric`.
+    """A metric is one number that tells how good the predictions of a part are.
+
+    A class of your own derives from `SumMetric` or from `WholePartMetric`.
 
     name: how it is recorded, after `train/`, `val/` or `test/`. larger_is_better: its direction, which the choice of λ
     follows. about: what a person should know of it, a few words. predicts: the kind of predictions it is about:
@@ -33,12 +35,12 @@ class SumMetric(Metric):
     """
 
     def sums(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
-        """Its own sums over some rows, by a name each; `rows` and `loss` are summed for every metric."""
+        """Add up over some rows what the metric needs, by names of its own; `rows` and `loss` are there anyway."""
         return {}
 
     @abstractmethod
     def value(self, sums: Mapping[str, Tensor]) -> Tensor:
-        """The metric, 0-d, from its own sums, `rows` (how many there are) and `loss` (the summed data loss)."""
+        """Compute the metric, 0-d, from its own sums, `rows` (how many) and `loss` (the data loss, summed)."""
 
 
 class WholePartMetric(Metric):
@@ -46,4 +48,4 @@ class WholePartMetric(Metric):
 
     @abstractmethod
     def value(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The metric, 0-d, of all rows of a part."""
+        """Compute the metric, 0-d, from all rows of a part."""
