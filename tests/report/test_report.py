@@ -118,7 +118,7 @@ def lines(figure: Figure) -> list[tuple[str, list[tuple[float, float]]]]:
 
 def test_the_pictures_draw_the_numbers(runs: list[dict]) -> None:
     answer = choose(runs)
-    evidence = gathered(answer, FolderSource())
+    evidence = gather(answer, FolderSource())
     curves = dict(lines(figures.validation_curve(answer)))
     for penalty in ("l1", "l2"):
         losses = [[run(penalty, lambd, fold, None)["metrics"]["val/loss"] for fold in range(3)] for lambd in LAMBDAS]
