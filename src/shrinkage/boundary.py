@@ -6,7 +6,7 @@ Every other error is a defect, and shows its own.
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -46,7 +46,7 @@ def leave(error: object, code: int = FAILED) -> NoReturn:
 
 
 @contextmanager
-def command_in_one_line(code: int = FAILED) -> Iterator[None]:
+def command_in_one_line(code: int = FAILED) -> Generator[None]:
     """Run a command of its own: what cannot be done ends it in one line with this exit code, Ctrl-C with 130."""
     try:
         yield
@@ -57,7 +57,7 @@ def command_in_one_line(code: int = FAILED) -> Iterator[None]:
 
 
 @contextmanager
-def job_in_one_line() -> Iterator[None]:
+def job_in_one_line() -> Generator[None]:
     """Run a job: bad input ends a single run with one line and exit code 1, and raises Refused in a sweep.
 
     A full disk is a person's affair too. A signal inside ends the process as a shell expects, see `interruptible`.

@@ -113,7 +113,7 @@ class Text(Rule):
     """
 
     words: str
-    pattern: re.Pattern = re.compile(r".+", re.DOTALL)
+    pattern: re.Pattern[str] = re.compile(r".+", re.DOTALL)
     or_null: bool = False
     or_number: bool = False
 

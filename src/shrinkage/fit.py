@@ -84,7 +84,7 @@ def train(cfg: DictConfig) -> float:
                     record.keep_figure(picture, "objective.png")
                 show_summary(record.name, module.measured, training.test, training.verdict(), module.task.about)
             if original is not None:
-                digests = {part["context"]: part["digest"] for part in described}
+                digests = {str(part["context"]): str(part["digest"]) for part in described}
                 is_same, words = rerun.verdict(original, record, digests)
                 record.tag({"rerun.of": original.id, "rerun.same": str(is_same).lower()})
                 print(words)

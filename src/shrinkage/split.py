@@ -6,6 +6,7 @@ Three keys of the config choose it. `data.seed` deals the rows to the parts; gen
 """
 
 from collections.abc import Container, Mapping
+from typing import Any
 
 SEED, REPEAT, FOLD = "data.seed", "data.repeat", "data.fold"
 KEYS = (SEED, REPEAT, FOLD)
@@ -20,6 +21,6 @@ def is_generated(keys: Container[str]) -> bool:
     return FOLDS not in keys and VAL not in keys
 
 
-def name_fold(data: Mapping) -> str:
+def name_fold(data: Mapping[str, Any]) -> str:
     """Name the fold of a run's data: `fold=1`, and of another dealing `fold=1 repeat=2`."""
     return f"fold={data['fold']}" + (f" repeat={data['repeat']}" if data["repeat"] else "")

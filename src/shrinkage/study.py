@@ -43,6 +43,6 @@ def study(cfg: DictConfig) -> None:
                     record.keep(path)
                     print(path)
                 record.tag({"mlflow.note.content": "\n\n".join(findings.answer)})  # MLflow's description of a run
-                record.complete({}, {}, findings.metrics, 0)
+                record.complete([], {}, findings.metrics)
         finally:
             record.settle()

@@ -17,7 +17,8 @@ class D2L(DataModule):
 
     y = bias + Σ weightⱼxⱼ + ε with x ~ N(0, 1) and ε ~ N(0, noise²); no test part, nothing standardised.
 
-    weight: one number for all coefficients, or a list of num_inputs. seed fixes the data.
+    weight: one number for all coefficients, or a list of num_inputs. seed fixes the data. Raises InputError if a number
+    cannot be used.
     """
 
     def __init__(

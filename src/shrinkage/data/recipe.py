@@ -87,6 +87,7 @@ class Column:
             raise Refused(f"column {self.name!r} must have {self.kind}s: {error}") from None
 
     def read_text(self, cells: pd.Series) -> np.ndarray:
+        """Read the texts of cells, with None for a gap."""
         levels = self.levels.get("", ())
         return read_each(cells, lambda cell: tidied(spell(cell, levels)) if self.tidy else spell(cell, levels))
 

@@ -218,7 +218,10 @@ class StreamedTable(TableFile):
         return values
 
     def features(self, batch: pa.RecordBatch) -> np.ndarray:
-        """Make the features [n, inputs] of rows, float32 or float64 as the trainer works."""
+        """Make the features [n, inputs] of rows, float32 or float64 as the trainer works.
+
+        Raises InputError for a gap.
+        """
         dtype = np.float64 if self.dtype == torch.float64 else np.float32
         if not self.plain:
             return self.its_recipe.encode(self.read(batch.to_pandas(), self.rules)).astype(dtype)
@@ -258,6 +261,7 @@ class StreamedTable(TableFile):
         return StreamedBatches(self, self.order_seeds[0])
 
     def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        """Read a part's rows in batches of so many, as they lie in the files. Raises InputError for a gap."""
         for x, y in self.rows_of(part, np.arange(len(self.table.sizes))):
             for start in range(0, len(x), rows):
                 own = share.of(torch.arange(start, min(start + rows, len(x)))).numpy()
@@ -298,6 +302,7 @@ class StreamedBatches:
         return self
 
     def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches are drawn next; Lightning calls it before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -18,7 +18,7 @@ def leave(signum: int, _: object) -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Generator[None]:
     """Have `leave` handle the signals inside; in a thread other than the main one, which gets none, nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -23,7 +23,7 @@ class Process:
     host: str
     pid: int
     boot: str
-    started: str
+    started: str | None
 
     @classmethod
     def this(cls) -> "Process":

@@ -140,19 +140,22 @@ class Record:
     ) -> None:
         """Record what is known only at the end of training.
 
-        history: all moments, which are logged already; it is kept as a file that a sweep's report is drawn from, too.
+        history: all moments, which are logged already; it is kept as a file that a sweep's report is drawn from, too. A
+        study has none.
         measured: the metrics that every moment has, of the weights that are kept. once: those that have no curve. Where
         early stopping has put earlier weights back, theirs become each curve's last. Raises InputError if the disk is
         full.
         """
         self.metrics = measured | once | identity.strength(self.cfg.lambd)
-        step, _, already = history[-1]
+        step, _, already = history[-1] if history else (0, 0, {})
         if self.journal is not None:
             restored = {name: value for name, value in measured.items() if already.get(name) != value}
             if restored:
                 # Later than what is logged: of the values at a curve's last step a store takes the latest.
                 self.journal.append("metrics", step=step, time=now() + 1, metrics=restored)
             self.journal.metrics(once, step)
+        if not history:
+            return
         text = json.dumps([(step, metrics) for step, _, metrics in history])
         path = self.place.folder / "history.json"
         patiently(lambda: path.write_text(text, encoding="utf-8"), path)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -174,7 +175,7 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     return task
 
 
-def make(node: DictConfig, *positional: object, **arguments: object) -> object:
+def make(node: DictConfig, *positional: object, **arguments: object) -> Any:
     """Build what a node of the config describes. Raises InputError in the words of its class if a value is bad."""
     check_booleans(node)
     try:
