@@ -4,9 +4,9 @@
 but the bases of other libraries. A room is a file or a package directly under `shrinkage`, and each other package.
 
 A function or class is used by another room where a file there imports it or reads it from an imported module. A method
-or property is, where a file of another room has an attribute of its name: the type is not known, so this asks for a
-little too much. A function raises InputError where it does so itself or calls a function or method of its own room that
-does, outside of a `try` that catches it.
+or property is, where another room has an attribute of its name and its objects may come there by imports: the type is
+not known, so this asks for a little too much. A function raises InputError where it does so itself or calls a function
+or method of its own room that does, outside of a `try` that catches it.
 """
 
 import ast
@@ -138,10 +138,29 @@ class House:
                 if meaning in self.definitions:
                     found[meaning].add(room)
         for name, definition in self.definitions.items():
+            own = room_of(definition.module.name)
             if definition.owner is not None:
-                found[name] |= attributes[definition.node.name]
-            found[name].discard(room_of(definition.module.name))
+                found[name] |= {room for room in attributes[definition.node.name] if own in self.reached(room)}
+            found[name].discard(own)
         return {name: rooms for name, rooms in found.items() if rooms and not name.rpartition(".")[2].startswith("_")}
+
+    @cached_property
+    def arrows(self) -> dict[str, set[str]]:
+        """By each room those that it imports from."""
+        found = {room: set() for room in self.rooms}
+        for module in self.modules.values():
+            names = set(module.names.values())
+            used = {name for name in names if name in self.modules or name.rpartition(".")[0] in self.modules}
+            found.setdefault(room_of(module.name), set()).update(map(room_of, used))
+        return found
+
+    def reached(self, room: str) -> set[str]:
+        """The rooms whose objects may come into a room: those that it imports from, and that these import from."""
+        found, new = set(), {room}
+        while new:
+            found |= new
+            new = set().union(*(self.arrows.get(other, ()) for other in new)) - found
+        return found
 
     def bases(self, definition: Definition) -> Iterator[str]:
         """The full names of the bases of a class, from near to far, those of other libraries as well."""

@@ -12,7 +12,7 @@ from conftest import CONF, config, runs, states, tracked_here, train_here, train
 
 from shrinkage import rules
 from shrinkage.errors import InputError
-from shrinkage.runs.identity import fingerprint, kind_of_lane, params, recorded, run_name
+from shrinkage.runs.identity import fingerprint, params, recorded, run_name, shared_by_lanes
 from shrinkage.tracking.store import open_store
 from shrinkage.training.lanes_training import lanes_that_fit
 from shrinkage.training.run import build
@@ -87,7 +87,7 @@ def test_a_value_that_is_found_out_later(arguments: list[str], words: list[str],
         ("++train=false", "train=False: nothing reads this key"),
         ("+early_stopping.monitor=val/r2", "early_stopping.monitor=val/r2: nothing reads this key"),
         ("+tracking.run_name=first", "tracking.run_name=first: nothing reads this key"),
-        ("+choices.schedule=cosine", "choices.schedule=cosine: nothing reads this key"),
+        ("+choices.schedule=cosine", "choices.schedule=constant: nothing reads this key"),
         ("+metrics.f1=true", "metrics.f1=True: nothing reads this key"),
         ("+callbacks={stop: {_target_: a.B}}", "callbacks: nothing reads this key"),
         ("+team=vision", "with 'tags={team: …}'"),
@@ -118,8 +118,10 @@ def test_a_key_that_is_interpolated_is_read(tmp_path: Path) -> None:
     refused(train_here(*own, reading[0], cwd=tmp_path), "folder=here: nothing reads this key")
 
 
-def test_a_lane_has_no_key_that_nothing_reads(tmp_path: Path) -> None:
-    done = train_here("hydra.mode=MULTIRUN", "hydra/launcher=lanes", "lambd=1,2", "+team=vision", cwd=tmp_path)
+def test_a_lane_has_no_key_that_nothing_reads(tmp_path: Path, store: Path) -> None:
+    done = train_py(
+        "-m", "hydra/launcher=lanes", "lambd=1,2", "+team=vision", "tracking=none", cwd=tmp_path, store=store
+    )
     refused(done, "team=vision: nothing reads this key")
 
 
@@ -216,7 +218,7 @@ def test_tags_that_are_refused(tags: str, words: str) -> None:
 
 def test_tags_are_recorded_and_change_nothing_else(tmp_path: Path, store: Path) -> None:
     arguments = ["tags={team: vision, try: 3, api_token: abcdefgh}", "trainer.max_epochs=1"]
-    done = tracked_here("hydra.mode=MULTIRUN", "lambd=1,2", *arguments, cwd=tmp_path, store=store)
+    done = train_py("-m", "lambd=1,2", *arguments, cwd=tmp_path, store=store)
     assert done.returncode == 0, done.stderr
     found = runs(store)
     assert len(found) == 3  # the sweep's own run, and two jobs
@@ -228,7 +230,7 @@ def test_tags_are_recorded_and_change_nothing_else(tmp_path: Path, store: Path) 
     plain, tagged = config(), config("tags={team: vision}")
     assert fingerprint(recorded(plain)) == fingerprint(recorded(tagged))
     assert params(recorded(plain)) == params(recorded(tagged))
-    assert kind_of_lane(plain) == kind_of_lane(tagged)
+    assert shared_by_lanes(plain) == shared_by_lanes(tagged)
     assert run_name(tagged, ["tags={team: vision}"]) == run_name(plain, [])
 
 

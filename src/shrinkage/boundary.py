@@ -30,7 +30,7 @@ class Refused(CompactHydraException):
 
 
 def one_line(error: object) -> str:
-    """The words of an error as the command line shows them."""
+    """Write an error as the command line shows it: one line, without secrets."""
     return f"shrinkage: {masked(' '.join(line.strip() for line in str(error).splitlines()))}"
 
 
@@ -58,7 +58,7 @@ def command_in_one_line(code: int = FAILED) -> Generator[None]:
 
 @contextmanager
 def job_in_one_line() -> Generator[None]:
-    """Run what Hydra has called: bad input ends a single run in one line, and is raised as Refused in a sweep.
+    """Run a job: bad input ends a single run with one line and exit code 1, and raises Refused in a sweep.
 
     A full disk is a person's affair too. A signal inside ends the process as a shell expects, see `interruptible`.
     """

@@ -23,7 +23,7 @@ SPECIAL = re.compile(r'["$`!\\]')  # what a shell changes between double quotes
 
 
 def check_typed(arguments: Sequence[str]) -> None:
-    """Exit with one line where Hydra cannot read an argument of the command line; it would say so in its own words."""
+    """Check that Hydra can read the command line. Exit with one line if it cannot, which says how it must be typed."""
     typed = list(get_args_parser().parse_args(list(arguments)).overrides)
     parser = OverridesParser.create()
     for place, override in enumerate(typed):
@@ -39,7 +39,7 @@ def check_typed(arguments: Sequence[str]) -> None:
 
 
 def advice(typed: Sequence[str], place: int, reason: str) -> str:
-    """How the override at this place must be typed. reason: what is wrong with it."""
+    """Say how the override at this place must be typed. reason: what is wrong with it."""
     start, end = place, place + 1
     while start > 0 and "=" not in typed[start]:
         start -= 1  # the shell cuts a value at its blanks
@@ -67,7 +67,7 @@ def advice(typed: Sequence[str], place: int, reason: str) -> str:
 
 
 def as_typed(key: str, value: str) -> str:
-    """The override of a text as it is typed in this system's shells, one pair of quotes for them and one for Hydra."""
+    """Write the override of a text as it is typed: a pair of quotes for this system's shells and a pair for Hydra."""
     in_single, in_double = (
         f"{key}={QuotedString(value, quote).with_quotes()}" for quote in (Quote.single, Quote.double)
     )

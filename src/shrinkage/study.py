@@ -11,7 +11,10 @@ from shrinkage.runs.record import Record, recorded
 
 
 def study(cfg: DictConfig) -> None:
-    """Answer the study's question, print the answer and record tables and figures. Bad input is refused as in `fit`."""
+    """Answer the study's question, print the answer and record tables and figures.
+
+    Bad input ends it in one line, or is raised as Refused in a sweep.
+    """
     with job_in_one_line():
         rules.complete(cfg)
         record = Record(cfg, Place.of_this_job(), Membership.of_this_job())

@@ -14,7 +14,7 @@ from scipy import stats
 
 from shrinkage.errors import InputError
 from shrinkage.report.choice import choose
-from shrinkage.report.comparison import paired
+from shrinkage.report.comparison import interval_of
 from shrinkage.report.rounding import SAME, deviation, mean
 from shrinkage.report.terminal import show
 
@@ -346,9 +346,9 @@ def test_equals_rarely_beat_one_another() -> None:
             losses = (residual**2).mean(axis=-1) / 2  # [J, λ]
             scores.append(losses[:, losses.mean(axis=0).argmin()])
         differences = scores[0] - scores[1]
-        mean, half_width = paired(differences, overlap=1 / (folds - 1))
+        mean, half_width = interval_of(differences, overlap=1 / (folds - 1))
         corrected += abs(mean) > half_width
-        naive += abs(mean) > paired(differences, overlap=0.0)[1]
+        naive += abs(mean) > interval_of(differences, overlap=0.0)[1]
     assert corrected / experiments <= 0.07
     assert naive / experiments > 0.30
 

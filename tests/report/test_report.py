@@ -25,7 +25,7 @@ from shrinkage.report import figures
 from shrinkage.report.__main__ import main
 from shrinkage.report.answer import Answer
 from shrinkage.report.choice import choose
-from shrinkage.report.evidence import MOST_CURVES, MOST_FILES, MOST_WEIGHTS, FolderSource, gathered
+from shrinkage.report.evidence import MOST_CURVES, MOST_FILES, MOST_WEIGHTS, FolderSource, gather
 from shrinkage.report.page import write
 from shrinkage.tracking import read
 from shrinkage.tracking.source import Source
@@ -118,7 +118,7 @@ def lines(figure: Figure) -> list[tuple[str, list[tuple[float, float]]]]:
 
 def test_the_pictures_draw_the_numbers(runs: list[dict]) -> None:
     answer = choose(runs)
-    evidence = gathered(answer, FolderSource())
+    evidence = gather(answer, FolderSource())
     curves = dict(lines(figures.validation_curve(answer)))
     for penalty in ("l1", "l2"):
         losses = [[run(penalty, lambd, fold, None)["metrics"]["val/loss"] for fold in range(3)] for lambd in LAMBDAS]
@@ -151,7 +151,7 @@ def test_the_page_needs_no_network_and_its_words_no_script(written: tuple) -> No
 
 
 def test_weights_are_means_over_the_splits_without_the_intercept(runs: list[dict]) -> None:
-    evidence = gathered(choose(runs), FolderSource())
+    evidence = gather(choose(runs), FolderSource())
     assert list(evidence.path.index) == list(LAMBDAS) and set(evidence.path) == set(FEATURES)
     assert evidence.path.loc[0.1, "age"] == pytest.approx(sum(3 + fold for fold in range(3)) / 3 / 1.1)
     assert "means over 3 splits" in evidence.of and len(evidence.curves) == 3
@@ -160,7 +160,7 @@ def test_weights_are_means_over_the_splits_without_the_intercept(runs: list[dict
 def test_splits_with_other_features_are_not_averaged(runs: list[dict], tmp_path: Path) -> None:
     other = leave(tmp_path / "other", {"bmi": 1.0, "a category of this split": 2.0})
     changed = [one | {"folder": other} if one["params"]["data.fold"] == "2" else one for one in runs]
-    evidence = gathered(choose(changed), FolderSource())
+    evidence = gather(choose(changed), FolderSource())
     assert "of the first split" in evidence.of and evidence.path.loc[0.0, "age"] == 3.0
 
 
@@ -192,7 +192,7 @@ def test_of_many_runs_few_files_are_read(tmp_path: Path) -> None:
     lambdas = [10 ** (-3 + place / 100) for place in range(310)]
     runs = [run("l1", lambd, fold, None, **{"data.folds": "21"}) for lambd in lambdas for fold in range(21)]
     source, answer = Wide(600), choose(runs)
-    evidence = gathered(answer, source)
+    evidence = gather(answer, source)
     assert (source.files, source.curves) == (MOST_FILES, MOST_CURVES)
     assert evidence.path.shape == (MOST_FILES, MOST_WEIGHTS) and "x599" in evidence.path and "x0" not in evidence.path
     assert evidence.path.index[0] == lambdas[0] and evidence.path.index[-1] == lambdas[-1]
@@ -333,7 +333,7 @@ def test_the_store_tells_what_the_folders_tell(store: tuple) -> None:
     assert choose(found.runs).as_json()["settings"] == choose(expected).as_json()["settings"]
     assert {one["run_id"] for one in found.runs} == set(children)
     assert [one["error"] for one in found.runs if one["status"] == "FAILED"] == ["no"]
-    evidence = gathered(choose(found.runs), read.StoreSource(client))
+    evidence = gather(choose(found.runs), read.StoreSource(client))
     assert evidence.path.loc[1.0].to_dict() == {"bmi": 0.5, "age": -1.0}
     assert [step for step, _ in evidence.curves[0]] == [0, 5] and evidence.curves[0][0][1]["val/loss"] == 9.0
 

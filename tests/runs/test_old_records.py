@@ -19,8 +19,10 @@ from omegaconf import OmegaConf
 from shrinkage.report.choice import choose
 from shrinkage.runs import identity
 from shrinkage.runs.folder import Earlier
-from shrinkage.runs.membership import Membership
+from shrinkage.runs.membership import VARIABLE, Membership
 from shrinkage.runs.old_configs import in_todays_names
+from shrinkage.runs.resume import take_over
+from shrinkage.runs.yaml_text import yaml_text
 from shrinkage.tracking.delivery import Delivery
 from shrinkage.tracking.journal import KEPT, Reader, Story
 from shrinkage.tracking.store import JOURNAL, open_store
@@ -96,6 +98,19 @@ def test_a_sweep_goes_on_with_what_its_jobs_were(how: list[str], old: Path) -> N
     assert list(coefficients(new)["feature"]) == list(coefficients(old / "sweep/0")["feature"])
     again = train_here("hydra.mode=MULTIRUN", *SWEEP, *how, cwd=old)
     assert again.returncode == 0 and "3 runs had FINISHED" in again.stdout, again.stderr
+
+
+def test_a_sweep_of_today_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its fingerprint: that of a config with a secret in it is not the one of its masked copy."""
+    monkeypatch.setenv(VARIABLE, "")  # which `announce` sets
+    Membership(tmp_path, None, 1).announce([])
+    (tmp_path / "0").mkdir()
+    about = json.dumps({"id": None, "name": "a run", "fingerprint": "0123456789abcdef", "sweep": str(tmp_path)})
+    (tmp_path / "0/run.json").write_text(about)
+    cfg = config("data=table", "data.path=a.csv", "data.target=y")
+    (tmp_path / "0/config.yaml").write_text(yaml_text(identity.recorded(cfg)))
+    assert take_over(tmp_path, cfg.data, []) == []
+    assert (tmp_path / "0/run.json").read_text() == about
 
 
 def test_a_study_says_how_it_is_done_again(old: Path) -> None:

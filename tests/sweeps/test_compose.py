@@ -58,14 +58,14 @@ def test_copies_with_other_numbers_are_what_hydra_composes(loader: ConfigLoaderI
             task
         )
         assert composer.resolved(overrides, hydra) == resolve(task, hydra)
-    assert len(composer.kinds) < len(JOBS)
+    assert len(composer.templates) < len(JOBS)
 
 
 def test_what_hydra_refuses_is_refused(loader: ConfigLoaderImpl) -> None:
     composer = Composer(HydraContext(loader, Callbacks()), loader.load_configuration("train", [], RunMode.MULTIRUN))
     for overrides in (["penalty=l22"], ["lamdb=3"], ["lambd=1", "optimizer.learning_rate=3"]):
         with pytest.raises(ConfigCompositionException):
-            composer.kind(overrides)
+            composer.template(overrides)
 
 
 def test_yaml_is_read_back_as_it_was(loader: ConfigLoaderImpl) -> None:

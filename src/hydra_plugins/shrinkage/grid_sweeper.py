@@ -14,14 +14,15 @@ from shrinkage.sweeps.compose import Composer
 
 
 class GridSweeper(BasicSweeper):
-    """hydra/sweeper=grid, the default."""
+    """The sweeper of hydra/sweeper=grid, the default."""
 
     def jobs(self, overrides: list[Override]) -> list[list[str]]:
-        """The overrides of every job."""
+        """List the overrides of every job."""
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         return jobs
 
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        """Split the jobs that have not FINISHED into batches."""
         jobs = self.jobs(overrides)
         sweep = Membership.of_this_job()
         if sweep is not None:
@@ -30,7 +31,7 @@ class GridSweeper(BasicSweeper):
         return list(self.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else []
 
     def unfinished(self, jobs: list[list[str]], sweep: Membership) -> list[list[str]]:
-        """Those that had not FINISHED when the sweep was begun before."""
+        """Keep the jobs that had not FINISHED when the sweep was begun before."""
         finished = sweep.finished()
         if not finished:
             return jobs
@@ -39,10 +40,11 @@ class GridSweeper(BasicSweeper):
 
     @staticmethod
     def fingerprint(composer: Composer, job: list[str], number: int) -> str:
-        """By which a job's run is known."""
+        """Compute the fingerprint by which a job's run is known."""
         return identity.fingerprint(identity.recorded(composer.resolved(job, composer.hydra(job, number))))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose each kind of job once. Raises what Hydra raises where one cannot be composed."""
         composer = Composer(self.hydra_context, self.config)
         for overrides in batch:
-            composer.kind(overrides)
+            composer.template(overrides)

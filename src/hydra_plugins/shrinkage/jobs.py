@@ -5,7 +5,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -17,19 +16,18 @@ from omegaconf import DictConfig
 from shrinkage.runs.folder import Place
 from shrinkage.sweeps.compose import Composer
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
 
 
 class SweepLauncher(Launcher):
-    """Composes jobs by `Composer`; a subclass has them done."""
+    """A launcher that composes jobs by `Composer`; a subclass has them done."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives a launcher."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Compose the jobs, have them done, and return what each comes to."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
@@ -40,11 +38,14 @@ class SweepLauncher(Launcher):
 
     @abstractmethod
     def launched(self, numbered: dict[int, list[str]], folder: Path) -> Sequence[JobReturn]:
-        """What each job comes to, in their order. numbered: their overrides by their numbers. folder: the sweep's."""
+        """Have the jobs done; returns what each comes to, in their order.
+
+        numbered: their overrides by their numbers. folder: the sweep's.
+        """
 
 
 def run(context: HydraContext, config: DictConfig, task_function: TaskFunction, singletons: Mapping) -> JobReturn:
-    """One job, in a process of its own."""
+    """Run one job, in a process of its own."""
     setup_globals()
     Singleton.set_state(singletons)
     HydraConfig.instance().set_config(config)
@@ -58,7 +59,7 @@ def run(context: HydraContext, config: DictConfig, task_function: TaskFunction, 
 
 
 def returned(result: JobReturn | Exception, overrides: list[str]) -> JobReturn:
-    """What a job came to; a failed one where its process died."""
+    """Turn a result into what Hydra expects of a job; where its process died it is a failed one."""
     if isinstance(result, JobReturn):
         return result
     failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
@@ -68,9 +69,10 @@ def returned(result: JobReturn | Exception, overrides: list[str]) -> JobReturn:
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that are trained together, by their numbers; None for a lane that no job asks for any more.
+    """Jobs that are trained together.
 
-    goes_on: whether they were before, and were interrupted.
+    numbers: their own, None for a lane that no job asks for any more. goes_on: whether they were trained before, and
+    were interrupted.
     """
 
     numbers: Sequence[int | None]
@@ -79,7 +81,7 @@ class Group:
     goes_on: bool = False
 
     def parts(self, most: int) -> "Iterator[Group]":
-        """Groups of so many at most; a training that goes on stays whole."""
+        """Split the group into some of at most so many jobs; a training that goes on stays whole."""
         for start in range(0, len(self.cfgs), len(self.cfgs) if self.goes_on else most):
             own = slice(start, None if self.goes_on else start + most)
             yield Group(self.numbers[own], self.cfgs[own], self.places[own], self.goes_on)

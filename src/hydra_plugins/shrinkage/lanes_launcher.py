@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """overrides: what it was started with. hydra: Hydra's part of its config. cfg: the rest, resolved."""
+    """A job that may be a lane.
+
+    overrides: what it was started with. hydra: Hydra's part of its config. cfg: the rest, resolved.
+    """
 
     overrides: list[str]
     hydra: DictConfig
@@ -39,10 +42,11 @@ class Job:
 
 
 class LanesLauncher(SweepLauncher):
-    """max_lanes: the most jobs that are trained at once, None for as many as fit into the memory.
+    """The launcher of hydra/launcher=lanes.
 
-    engine: None trains in this process; `ray` makes tasks of a cluster of at most max_lanes jobs each, by default so
-    many that every core has one, and takes address, num_cpus and num_gpus as the launcher of that name does.
+    max_lanes: the most jobs that are trained at once, None for as many as fit into the memory. engine: None trains in
+    this process; `ray` makes tasks of a cluster of at most max_lanes jobs each, by default so many that every core has
+    one, and takes address, num_cpus and num_gpus as the launcher of that name does.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class LanesLauncher(SweepLauncher):
 
     @contextmanager
     def cluster(self, folder: Path) -> Iterator[None]:
-        """Joined, where the engine is one. Raises Refused."""
+        """Join the cluster, where there is an engine. Raises Refused."""
         if self.engine is None:
             yield
             return
@@ -76,6 +80,7 @@ class LanesLauncher(SweepLauncher):
                 yield
 
     def all_of(self, numbered: dict[int, list[str]]) -> list[JobReturn]:
+        """Do all jobs, together where they can be; returns what each comes to, in their order."""
         ours = self.config.keys() >= set(rules.SECTIONS)  # else the jobs are another application's
         found = {number: self.lane(number, overrides) for number, overrides in numbered.items()} if ours else {}
         jobs = {number: job for number, job in found.items() if job is not None}
@@ -90,7 +95,7 @@ class LanesLauncher(SweepLauncher):
             raise
 
     def lane(self, number: int, overrides: list[str]) -> Job | None:
-        """A job that may be a lane; None where no run can use it."""
+        """Compose a job that may be a lane; None where no run can use its config."""
         hydra = self.composer.hydra(overrides, number)
         try:
             cfg = self.composer.resolved(overrides, hydra)
@@ -101,12 +106,12 @@ class LanesLauncher(SweepLauncher):
         return Job(overrides, hydra, cfg, Place(root_of(hydra.hydra), folder, list(hydra.hydra.overrides.task)))
 
     def train_together(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
-        """Train the jobs that can share a training with others; adds what becomes of them, by their numbers."""
+        """Train the jobs that can share a training with others; adds the outcome of each, by its number."""
         groups = self.interrupted(jobs)
         taken = {number for group in groups for number in group.numbers}
         kinds: dict[str, list[int]] = {}
         for number in jobs.keys() - taken:
-            kinds.setdefault(identity.kind_of_lane(jobs[number].cfg), []).append(number)
+            kinds.setdefault(identity.shared_by_lanes(jobs[number].cfg), []).append(number)
         shared = [sorted(numbers) for numbers in kinds.values() if len(numbers) > 1]
         if len(kinds) > 1 and shared:
             sizes = sorted({len(numbers) for numbers in shared})
@@ -132,7 +137,7 @@ class LanesLauncher(SweepLauncher):
                 outcomes |= {number: outcome for number, outcome in ended if number is not None}
 
     def trained(self, groups: Sequence[Group]) -> Iterator[tuple[Group, "list[Outcome] | CannotShare"]]:
-        """What becomes of each group; with an engine in any order, and in as many parts as it has places for."""
+        """Train groups of lanes; yields each group's outcomes, with an engine in any order and in several parts."""
         if self.engine is not None:
             from hydra_plugins.shrinkage.ray_launcher import train_groups
 
@@ -149,7 +154,7 @@ class LanesLauncher(SweepLauncher):
                 yield group, reason
 
     def interrupted(self, jobs: dict[int, Job]) -> list[Group]:
-        """Trainings of the sweep that were interrupted before it was begun again, each with the lanes that it had."""
+        """Find the trainings that were interrupted before the sweep was begun again, each with all its lanes."""
         sweep = Membership.of_this_job()
         if sweep is None or sweep.times == 1 or not jobs:
             return []
@@ -170,7 +175,7 @@ class LanesLauncher(SweepLauncher):
         ]
 
     def alone(self, numbered: dict[int, list[str]]) -> Iterator[JobReturn]:
-        """The jobs that share no training, one by one or, with an engine, side by side; in their order."""
+        """Run the jobs that share no training, one by one or, with an engine, side by side; yields in their order."""
         if self.engine is not None and numbered:
             from hydra_plugins.shrinkage.ray_launcher import run_each
 
@@ -188,7 +193,7 @@ class LanesLauncher(SweepLauncher):
             yield returned
 
     def finish(self, job: Job, outcome: "Outcome") -> JobReturn:
-        """What `run_job` leaves behind and returns, for a job that has been trained already.
+        """Leave behind and return what `run_job` would, for a job that has been trained already.
 
         `run_job` itself would spend more on copying configs than the training of a lane takes.
         """

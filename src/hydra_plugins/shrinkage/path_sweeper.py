@@ -17,7 +17,10 @@ from shrinkage.sweeps.compose import Composer
 
 
 class PathSweeper(GridSweeper):
-    """num λ's from max (None: λ_max) down to ratio · max (None: as low as is of interest), and 0 with zero."""
+    """The sweeper of hydra/sweeper=path.
+
+    num λ's from max (None: λ_max) down to ratio · max (None: as low as is of interest), and 0 with zero.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class PathSweeper(GridSweeper):
         self.num, self.ratio, self.max, self.zero = num, ratio, max, zero
 
     def jobs(self, overrides: list[Override]) -> list[list[str]]:
+        """List the overrides of every job, each with a λ of its path."""
         jobs = super().jobs(overrides)
         with command_in_one_line():
             self.check(overrides)
@@ -43,7 +47,7 @@ class PathSweeper(GridSweeper):
             return path.jobs_along(jobs, paths)
 
     def check(self, overrides: list[Override]) -> None:
-        """Raises InputError for what is no path, before anything heavy is imported."""
+        """Check the sweeper's own values before anything heavy is imported. Raises InputError for what is no path."""
         if any(override.key_or_group == "lambd" for override in overrides):
             raise InputError(
                 "lambd: hydra/sweeper=path chooses the λ's itself; leave lambd out, or list your own with "
@@ -69,7 +73,7 @@ class PathSweeper(GridSweeper):
             sweep.expect_at_lambda_max(self.fingerprint(composer, job, number) for number, job in enumerate(first))
 
     def paths(self, jobs: Sequence[Sequence[str]]) -> list:
-        """The path of each job; found once for all folds and seeds."""
+        """Find the path of each job, once for all folds and seeds."""
         from shrinkage.sweeps import path
 
         composer = Composer(self.hydra_context, self.config)

@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class RayLauncher(SweepLauncher):
-    """address: of a cluster, None for this machine's cores. num_cpus and num_gpus: what a job takes of them."""
+    """The launcher of hydra/launcher=ray.
+
+    address: of a cluster, None for this machine's cores. num_cpus and num_gpus: what a job takes of them.
+    """
 
     def __init__(self, address: str | None, num_cpus: float, num_gpus: float) -> None:
         self.address, self.resources = address, {"num_cpus": num_cpus, "num_gpus": num_gpus}
@@ -41,7 +44,7 @@ class RayLauncher(SweepLauncher):
 
 @contextmanager
 def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Iterator[None]:
-    """A cluster that can do a sweep's work. Bad input is refused in one line."""
+    """Join a cluster that can do a sweep's work. Bad input is refused in one line."""
     from shrinkage.boundary import job_in_one_line
 
     with job_in_one_line():
@@ -62,7 +65,7 @@ def run_each(
     numbered: Mapping[int, list[str]],
     resources: Mapping[str, object],
 ) -> Iterator[JobReturn]:
-    """The jobs of these overrides side by side; what they come to in their order."""
+    """Run the jobs of these overrides side by side; yields what they come to, in their order."""
     from shrinkage.sweeps import cluster
 
     singletons = Singleton.get_state()
@@ -81,7 +84,7 @@ def run_each(
 def train_groups(
     groups: Sequence["Group"], max_lanes: int | None, resources: Mapping[str, object]
 ) -> Iterator[tuple["Group", "list[Outcome] | CannotShare"]]:
-    """What becomes of each group's parts, in the order in which they end."""
+    """Train groups of lanes as tasks; yields the outcomes of each part of a group, in the order in which they end."""
     from shrinkage.fit_lanes import Outcome
     from shrinkage.sweeps import cluster
     from shrinkage.training.sharing import CannotShare
@@ -105,7 +108,7 @@ def train_groups(
 def train(
     cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: int | None
 ) -> list[tuple[float | None, Exception | None]]:
-    """The losses of lanes, or what went wrong, in the process of a worker."""
+    """Train lanes in the process of a worker; returns the loss of each, or what went wrong."""
     from shrinkage.fit_lanes import fit_lanes
 
     def told(outcome: "Outcome") -> tuple[float | None, Exception | None]:

@@ -32,14 +32,16 @@ class Job:
         return run(*arguments)
 
     def checkpoint(self, *arguments: object) -> "submitit.helpers.DelayedSubmission":
+        """Build what is queued again where Slurm stops the job."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
 class SubmititLauncher(SweepLauncher):
-    """cluster: slurm or local. at_once: how many jobs may run side by side, None for as many as there are cores here.
+    """The launcher of hydra/launcher=submitit_slurm and submitit_local.
 
+    cluster: slurm or local. at_once: how many jobs may run side by side, None for as many as there are cores here.
     max_num_timeout: how often a job whose time is over is queued again. parameters: those of submitit's executors.
     """
 
@@ -81,7 +83,7 @@ class SubmititLauncher(SweepLauncher):
         return [returned(done[number], numbered[number]) for number in numbered]
 
     def executor(self, folder: Path) -> "submitit.AutoExecutor":
-        """Raises InputError where there is no such cluster here, or it has no such parameter."""
+        """Build submitit's executor. Raises InputError where there is no such cluster, or it has no such parameter."""
         try:
             import submitit
         except ModuleNotFoundError:
@@ -105,7 +107,7 @@ class SubmititLauncher(SweepLauncher):
         return executor
 
     def submitted(self, executor: "submitit.AutoExecutor", arguments: Sequence[tuple]) -> "list[submitit.Job]":
-        """The jobs, of Slurm one array. Raises InputError where it refuses them."""
+        """Hand the jobs over, to Slurm as one array. Raises InputError where it refuses them."""
         try:
             with errors_into(Path(executor.folder).with_name("processes.log")):
                 return executor.map_array(Job(), *zip(*arguments, strict=True))
@@ -118,7 +120,7 @@ class SubmititLauncher(SweepLauncher):
 
 @contextmanager
 def errors_into(path: Path) -> Iterator[None]:
-    """What processes that are started inside write to stderr: submitit's own on this machine, when they are stopped."""
+    """Send to a file what processes started inside write to stderr, such as submitit's own when they are stopped."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = os.dup(2)
     try:
@@ -131,7 +133,7 @@ def errors_into(path: Path) -> Iterator[None]:
 
 
 def result(job: "submitit.Job") -> JobReturn | Exception:
-    """What an ended job returned, or why it did not."""
+    """Return what an ended job returned, or why it did not."""
     try:
         return job.results()[0]
     except Exception as error:  # whatever ended it

@@ -51,6 +51,7 @@ COUNT_SECONDS = 3.0  # for adding up the sizes of files
 
 
 def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m shrinkage.doctor",
         description="Is the store well: can it be reached, read and written, does its schema fit the installed MLflow, "
@@ -72,6 +73,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the command."""
     given = arguments()
     for name, value in (ENVIRONMENT | QUIET).items():
         os.environ.setdefault(name, value)
@@ -85,6 +87,7 @@ def main() -> None:
 
 
 def mend(name: str, address: StoreAddress) -> None:
+    """Do one of the mends and say what was done. Raises InputError where it does not come to its end."""
     try:
         for done in mending.mend(name, address):
             print(done)
@@ -97,7 +100,7 @@ def mend(name: str, address: StoreAddress) -> None:
 
 
 def examine(address: StoreAddress) -> Level:
-    """Print all findings as they come; the worst of them."""
+    """Print all findings as they come; returns the worst level of them."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -116,6 +119,7 @@ def examine(address: StoreAddress) -> Level:
 
 
 def findings(address: StoreAddress) -> Iterator[Finding]:
+    """Make all checks, one after the other."""
     yield from guarded("Python", python)
     yield from guarded("packages", packages)
     yield from guarded("MLflow", mlflow)
@@ -132,6 +136,7 @@ def findings(address: StoreAddress) -> Iterator[Finding]:
 
 
 def python() -> Iterator[Finding]:
+    """Check Python's version against the one that the project requires."""
     from packaging.specifiers import SpecifierSet
 
     here, required = platform.python_version(), SpecifierSet(project().metadata["Requires-Python"] or "")
@@ -143,7 +148,7 @@ def python() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """What is installed, against what the project requires."""
+    """Check the installed packages against what the project requires."""
     required, wrong = requirements(), {}
     for name, specifier in required.items():
         try:
@@ -162,6 +167,7 @@ def packages() -> Iterator[Finding]:
 
 
 def mlflow() -> Iterator[Finding]:
+    """Check whether MLflow can be imported."""
     if (reason := checks.import_error()) is None:
         yield well("MLflow", metadata.version("mlflow"))
     else:
@@ -170,6 +176,7 @@ def mlflow() -> Iterator[Finding]:
 
 
 def project() -> metadata.Distribution:
+    """Find the installed project. Raises InputError where it is not installed."""
     try:
         return metadata.distribution("shrinkage")
     except metadata.PackageNotFoundError:
@@ -177,7 +184,7 @@ def project() -> metadata.Distribution:
 
 
 def requirements() -> dict[str, "SpecifierSet"]:
-    """What the project requires here, without its extras."""
+    """List what the project requires here, without its extras."""
     from packaging.requirements import Requirement
 
     lines = map(Requirement, project().requires or ())
@@ -185,6 +192,7 @@ def requirements() -> dict[str, "SpecifierSet"]:
 
 
 def pip(*arguments: str) -> str:
+    """Build a command of pip's."""
     return shlex.join(["python", "-m", "pip", *arguments])
 
 
@@ -192,7 +200,7 @@ def pip(*arguments: str) -> str:
 
 
 def folder(address: StoreAddress) -> Iterator[Finding]:
-    """Whether what a run writes beside the store can be written."""
+    """Check whether what a run writes beside the store can be written."""
     home = address.home
     there = existing(home)
     if there != home:
@@ -210,11 +218,12 @@ def folder(address: StoreAddress) -> Iterator[Finding]:
 
 
 def existing(path: Path) -> Path:
-    """The path itself, or the nearest above it that is there."""
+    """Find the path itself, or the nearest above it that is there."""
     return path if path.exists() else existing(path.parent)
 
 
 def disk(address: StoreAddress) -> Iterator[Finding]:
+    """Check how much room is left on the store's disk."""
     from rich.filesize import decimal
 
     there, path = existing(address.home), sqlite_path(address.uri)
@@ -232,7 +241,7 @@ def disk(address: StoreAddress) -> Iterator[Finding]:
 
 
 def size_of(folder: Path) -> int:
-    """The bytes of a folder's files, of as many as can be looked at in a bounded time."""
+    """Add up the bytes of a folder's files, of as many as can be looked at in a bounded time."""
     deadline, total = time.monotonic() + COUNT_SECONDS, 0
     for parent, _, names in os.walk(folder):
         if time.monotonic() > deadline:

@@ -15,7 +15,10 @@ LONGEST = 300  # characters
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """What the call returns. Raises what it raises, and TimeoutError where it takes longer; it is then left alone."""
+    """Call a function and return what it returns.
+
+    Raises what it raises, and TimeoutError where it takes longer, and is left alone.
+    """
     answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -35,7 +38,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def describe(error: Exception) -> str:
-    """An error in one line, without secrets, and without what libraries put around it."""
+    """Describe an error in one line, without secrets, and without what libraries put around it."""
     said = " ".join(str(getattr(error, "orig", None) or error).split())
     said = masked(said.split(" [SQL")[0].split(" (Background on")[0])[:LONGEST].rstrip(". ")
     speaks_for_itself = isinstance(error, InputError | OSError | sqlite3.Error) and said

@@ -35,7 +35,7 @@ DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb
 
 
 def import_error() -> str | None:
-    """Why MLflow cannot be imported."""
+    """Say why MLflow cannot be imported; None where it can."""
     try:
         import mlflow.tracking  # noqa: F401
     except Exception as raised:  # whatever is wrong with it, or with what it imports
@@ -44,7 +44,10 @@ def import_error() -> str | None:
 
 
 def kind_of_store(uri: str) -> Literal["sqlite", "server", "database", "files", "unknown"]:
-    """server: MLflow's; database: one that MLflow uses without a server of its own; files: a path, or file:."""
+    """Tell what kind of store a URI means.
+
+    server: MLflow's; database: one that MLflow uses without a server of its own; files: a path, or file:.
+    """
     match urlsplit(uri).scheme.partition("+")[0]:
         case "http" | "https":
             return "server"
@@ -56,7 +59,7 @@ def kind_of_store(uri: str) -> Literal["sqlite", "server", "database", "files", 
 
 
 def examine(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[Finding]:
-    """journals: those that are not in the store yet, by their ids."""
+    """Make the checks of the store. journals: those that are not in the store yet, by their ids."""
     match kind_of_store(address.uri):
         case "sqlite":
             yield from sqlite_file(address, sqlite_path(address.uri), journals)
@@ -72,7 +75,7 @@ def examine(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[Fi
 
 
 def without(address: StoreAddress) -> str:
-    """The command that leads to the default store."""
+    """Build the command that leads to the default store."""
     return "python -m shrinkage.doctor" if address.given else "unset MLFLOW_TRACKING_URI"
 
 
@@ -80,6 +83,7 @@ def without(address: StoreAddress) -> str:
 
 
 def sqlite_file(address: StoreAddress, path: Path, journals: Mapping[str, Story]) -> Iterator[Finding]:
+    """Check a SQLite file: whether it is whole, locked, in WAL mode, of the right schema; and its runs."""
     found = guarded("store", state_of_file, address, path)
     yield from found
     if any(finding.level for finding in found) or not has_content(path):
@@ -100,7 +104,7 @@ def sqlite_file(address: StoreAddress, path: Path, journals: Mapping[str, Story]
 
 
 def state_of_file(address: StoreAddress, path: Path) -> Iterator[Finding]:
-    """Whether a file can be read from its beginning to its end, and be written."""
+    """Check whether a file can be read from its beginning to its end, and be written."""
     if not path.exists():
         yield well("store", f"{path}: none there yet; the first run makes it")
     elif not path.is_file():
@@ -122,12 +126,13 @@ def state_of_file(address: StoreAddress, path: Path) -> Iterator[Finding]:
 
 
 def mine(*paths: Path) -> str:
-    """The command that lets this user read and write there."""
+    """Build the command that lets this user read and write there."""
     ours = all(path.stat().st_uid == os.getuid() for path in paths)
     return shlex.join([*(["chmod", "u+rwX"] if ours else ["sudo", "chown", str(os.getuid())]), *map(str, paths)])
 
 
 def lock(path: Path) -> Iterator[Finding]:
+    """Check whether another process has locked the file."""
     if not is_locked(path):
         yield well("lock", "free")
         return
@@ -139,6 +144,7 @@ def lock(path: Path) -> Iterator[Finding]:
 
 
 def journal_mode(address: StoreAddress, path: Path) -> Iterator[Finding]:
+    """Check whether the file is in WAL mode."""
     if is_wal(path):
         yield well("journal mode", "WAL: readers and a writer do not wait for one another")
     else:
@@ -150,6 +156,7 @@ def journal_mode(address: StoreAddress, path: Path) -> Iterator[Finding]:
 
 
 def schema_finding(address: StoreAddress, tables: Tables) -> Iterator[Finding]:
+    """Check whether the tables are those of the installed MLflow."""
     path = sqlite_path(address.uri)
     # Before the tables are looked at, too: who makes them may be done right after.
     making = write_locks(Path(f"{path}.lock")) if path is not None else set()
@@ -176,10 +183,12 @@ def schema_finding(address: StoreAddress, tables: Tables) -> Iterator[Finding]:
 
 
 def upgrade_by_hand(address: StoreAddress) -> str:
+    """Build MLflow's command that upgrades the tables."""
     return shlex.join(["mlflow", "db", "upgrade", address.shown])
 
 
 def new_database(address: StoreAddress) -> str:
+    """Build the command that makes a new database beside one that is broken."""
     parts, name = urlsplit(address.uri), f"shrinkage_{time.strftime('%Y%m%d')}"
     host = ["-h", parts.hostname or "localhost"]
     if parts.scheme.startswith("postgresql"):
@@ -190,7 +199,7 @@ def new_database(address: StoreAddress) -> str:
 def runs_findings(
     address: StoreAddress, read: Callable[[], list[Running]], journals: Mapping[str, Story]
 ) -> Iterator[Finding]:
-    """read: the runs that are RUNNING."""
+    """Check the runs that are RUNNING. read: returns them."""
     states: dict[str, list[Running]] = {}
     for run in read():
         states.setdefault(run.state(journals), []).append(run)
@@ -213,12 +222,14 @@ def runs_findings(
 
 
 def listed(runs: list[Running]) -> str:
+    """List the first runs, and say how many more there are."""
     rest = len(runs) - MOST_NAMED
     return "; ".join(run.description for run in runs[:MOST_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def end_by_hand(address: StoreAddress, runs: list[Running]) -> str:
     # Double quotes, so that the shell's single ones stand around the whole.
+    """Build the command that ends runs as KILLED."""
     client, ids = f"c = mlflow.MlflowClient({json.dumps(address.shown)})", json.dumps([run.run_id for run in runs])
     return shlex.join(["python", "-c", f'import mlflow; {client}; [c.set_terminated(run, "KILLED") for run in {ids}]'])
 
@@ -227,7 +238,7 @@ def end_by_hand(address: StoreAddress, runs: list[Running]) -> str:
 
 
 def server(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[Finding]:
-    """MLflow's own."""
+    """Check an MLflow server."""
     import mlflow
     from mlflow.tracking import MlflowClient
     from mlflow.utils.credentials import get_default_host_creds
@@ -258,14 +269,14 @@ def server(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[Fin
 
 
 def at_bottom(raised: BaseException) -> str:
-    """The error from which others came, which names the reason."""
+    """Describe the error from which others came, which names the reason."""
     while (under := raised.__cause__ or raised.__context__) is not None:
         raised = under
     return describe(raised)
 
 
 def database(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[Finding]:
-    """PostgreSQL, MySQL and others, without MLflow's server before it."""
+    """Check a database without MLflow's server before it: PostgreSQL, MySQL and others."""
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
@@ -297,7 +308,7 @@ def database(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[F
 
 
 def old_files(address: StoreAddress) -> Iterator[Finding]:
-    """What it has left beside the store and in this folder."""
+    """Check whether MLflow's old file store has left runs beside the store and in this folder."""
     for folder in dict.fromkeys([address.home / "mlruns", address.root.resolve() / "mlruns"]):
         if not has_runs(folder):
             continue
@@ -311,7 +322,7 @@ def old_files(address: StoreAddress) -> Iterator[Finding]:
 
 
 def old_store(address: StoreAddress) -> Iterator[Finding]:
-    """A tracking URI that is a folder of files, or the path of anything."""
+    """Say what to do with a tracking URI that is a folder of files, or the path of anything."""
     folder = (address.root / folder_of(address.uri)).resolve()
     if folder.is_file():
         yield error("store", f"{address.shown} is a path, and not the address of a store", instead(address, folder))
@@ -326,7 +337,7 @@ def old_store(address: StoreAddress) -> Iterator[Finding]:
 
 
 def instead(address: StoreAddress, path: Path) -> str:
-    """The command that leads to a SQLite file."""
+    """Build the command that leads to a SQLite file."""
     uri = f"sqlite:///{path}"
     if address.given:
         return shlex.join(["python", "-m", "shrinkage.doctor", "--store", uri])

@@ -9,21 +9,22 @@ from .sqlite import has_content, looking
 
 
 def folder_of(uri: str) -> Path:
-    """Of a tracking URI that is a folder of files, or the path of one."""
+    """Find the folder that a tracking URI of files, or a path, means."""
     return Path(unquote(uri.removeprefix("file://").removeprefix("file:")))
 
 
 def successor(folder: Path) -> Path:
-    """The SQLite file that the runs of such a folder are moved into."""
+    """Name the SQLite file that the runs of such a folder are moved into."""
     return folder.with_name(f"{folder.name}.db")
 
 
 def has_runs(folder: Path) -> bool:
-    """Whether it is such a folder: a client of a database makes one of the same name for artifacts alone."""
+    """Tell whether it is such a folder: a client of a database makes one of the same name for artifacts alone."""
     return any(folder.glob("*/meta.yaml"))
 
 
 def is_migrated(folder: Path) -> bool:
+    """Tell whether the runs of such a folder are in its SQLite file already."""
     target = successor(folder)
     if not has_content(target):
         return False
@@ -33,7 +34,7 @@ def is_migrated(folder: Path) -> bool:
 
 
 def migration(folder: Path) -> str:
-    """The command for it."""
+    """Build the command that moves the runs of such a folder into a SQLite file."""
     source = folder.parent if folder.name == "mlruns" else folder
     target = f"sqlite:///{successor(folder)}"
     return shlex.join(["mlflow", "migrate-filestore", "--source", str(source), "--target", target])

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.filesize import decimal
 
 from shrinkage.errors import InputError
-from shrinkage.machine.clock import now
-from shrinkage.machine.process import SILENT_MILLISECONDS, Process
+from shrinkage.machine.process import Process
 from shrinkage.tracking.journal import JOURNALS, SUFFIX, Reader, Story
 from shrinkage.tracking.sync import is_orphan, waiting
 
@@ -16,11 +15,12 @@ from .findings import Finding, StoreAddress, error, warning, well
 
 
 def stories(address: StoreAddress) -> dict[str, Story]:
-    """Those that can be read, by their ids."""
+    """Read the journals that wait beside the store and can be read, by their ids."""
     return {story.id: story for story in waiting(address.home) if isinstance(story, Story)}
 
 
 def journal_findings(address: StoreAddress, found: Mapping[str, Story]) -> Iterator[Finding]:
+    """Check the journals that wait beside the store."""
     folder = address.home / JOURNALS
     paths = sorted(folder.glob(f"*{SUFFIX}"))
     for path in paths:
@@ -38,7 +38,7 @@ def journal_findings(address: StoreAddress, found: Mapping[str, Story]) -> Itera
         meant = [story for story in dead if story.store == store]
         yield warning("journals", f"not in {store} yet, and their processes have ended: {summary(meant)}", sync)
     others = [story for story in found.values() if story not in dead]
-    silent = [story for story in others if story.process.host != Process.this().host and is_silent(story)]
+    silent = [story for story in others if story.process.host != Process.this().host and story.is_silent]
     for host in dict.fromkeys(story.process.host for story in silent):
         meant = [story for story in silent if story.process.host == host]
         sync = shlex.join(["ssh", host, f"cd {shlex.quote(str(address.home))} && python -m shrinkage.tracking.sync"])
@@ -49,12 +49,8 @@ def journal_findings(address: StoreAddress, found: Mapping[str, Story]) -> Itera
         yield well("journals", f"none waits in {folder}")
 
 
-def is_silent(story: Story) -> bool:
-    return now() - story.heartbeat > SILENT_MILLISECONDS
-
-
 def summary(stories: list[Story]) -> str:
-    """How many, how large, and how much of them cannot be brought in."""
+    """Say how many journals there are, how large they are, and how many of their lines are damaged."""
     size, damaged = 0, 0
     for story in stories:
         with contextlib.suppress(FileNotFoundError):

@@ -38,7 +38,10 @@ COPIES_OF_A_MIGRATION = 3  # of the file: the backup, the tables that are made a
 
 
 def mend(name: str, address: StoreAddress) -> Iterator[str]:
-    """Do one thing; yields what was done. Raises InputError where it cannot be done, or there is no need to."""
+    """Do one mend; yields what was done.
+
+    Raises InputError where it cannot be done, or there is no need to.
+    """
     path = sqlite_path(address.uri)
     if kind_of_store(address.uri) in ("files", "unknown"):
         raise InputError(f"--mend {name}: {address.shown} is no store; python -m shrinkage.doctor says what is")
@@ -54,6 +57,7 @@ def mend(name: str, address: StoreAddress) -> Iterator[str]:
 
 
 def mend_wal(path: Path) -> Iterator[str]:
+    """Set a SQLite file to WAL mode."""
     check_readable("wal", path)
     refuse_if_locked(path)
     if is_wal(path):
@@ -72,6 +76,7 @@ def mend_wal(path: Path) -> Iterator[str]:
 
 
 def mend_schema(path: Path) -> Iterator[str]:
+    """Bring a SQLite file to the schema of the installed MLflow."""
     check_readable("schema", path)
     with first_use_held(path):
         refuse_if_locked(path)
@@ -94,6 +99,7 @@ def mend_schema(path: Path) -> Iterator[str]:
 
 
 def mend_store(path: Path) -> Iterator[str]:
+    """Move a SQLite file that is broken aside."""
     with first_use_held(path):
         if has_content(path) and damage(path) is None:
             found = schema_of(path)
@@ -134,6 +140,7 @@ def mend_runs(address: StoreAddress, path: Path | None) -> Iterator[str]:
 
 
 def check_readable(name: str, path: Path) -> None:
+    """Raise InputError where a file cannot be mended because it holds no store, or is damaged."""
     if not has_content(path):
         raise InputError(f"--mend {name}: {path} holds no store yet; the first run makes it")
     if (reason := damage(path)) is not None:
@@ -143,13 +150,14 @@ def check_readable(name: str, path: Path) -> None:
 
 
 def schema_of(path: Path) -> Schema:
+    """Read how a file's tables stand to those of the installed MLflow."""
     with looking(path) as connection:
         return schema(SQLiteTables(connection))
 
 
 @contextmanager
 def first_use_held(path: Path) -> Iterator[None]:
-    """No run opens the store meanwhile, and makes tables in it."""
+    """Keep runs from opening the store meanwhile, and from making tables in it. Raises InputError where one does."""
     try:
         with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
             yield
@@ -158,6 +166,7 @@ def first_use_held(path: Path) -> Iterator[None]:
 
 
 def refuse_if_locked(path: Path) -> None:
+    """Raise InputError where another process has locked the file."""
     try:
         if is_locked(path):
             raise InputError(f"{path} is locked by {list_processes(lock_holders(path))}; try again when it is not")
@@ -167,5 +176,6 @@ def refuse_if_locked(path: Path) -> None:
 
 
 def refuse_if_used(path: Path) -> None:
+    """Raise InputError where another process has the file open."""
     if used := users(path):
         raise InputError(f"{path} is open in {list_processes(used)}; stop that first, and try again")

@@ -32,14 +32,19 @@ class Running:
 
     @property
     def process(self) -> Process | None:
+        """The process that the run's tags name; None where they name none."""
         return process_of(self.tags)[0]
 
     @property
     def heartbeat(self) -> int:
+        """The last sign of life, in milliseconds since 1970."""
         return process_of(self.tags)[1] or self.began
 
     def state(self, journals: Mapping[str, Story]) -> Literal["alive", "dead", "waiting", "elsewhere", "unknown"]:
-        """waiting: its process has died and its journal, which tells how it ended, is not in the store yet."""
+        """Tell whether the run does run: alive, dead, waiting, elsewhere or unknown.
+
+        waiting: its process has died and its journal, which tells how it ended, is not in the store yet.
+        """
         process = self.process
         journal = journals.get(self.tags.get("shrinkage.journal", ""))
         if journal is not None and journal.process.is_dead(journal.heartbeat):
@@ -54,13 +59,14 @@ class Running:
 
     @property
     def description(self) -> str:
+        """The run's name, its host and its last sign of life."""
         on = f" on {self.process.host}" if self.process else ""
         sign = "last sign of life" if self.process else "begun"
         return f"{self.name or self.run_id[:8]}{on}, {sign} {ago(self.heartbeat)}"
 
 
 def running(tables: Tables) -> list[Running]:
-    """Read without MLflow, whose client would make tables where there are none."""
+    """Read the runs that are RUNNING without MLflow, whose client would make tables where there are none."""
     if "runs" not in tables.columns():
         return []
     found: dict[str, Running] = {}
@@ -72,7 +78,7 @@ def running(tables: Tables) -> list[Running]:
 
 
 def running_by(client: "MlflowClient") -> list[Running]:
-    """The same through a client."""
+    """Read the runs that are RUNNING through a client."""
     from shrinkage.tracking.read import pages
 
     experiments = list(pages(lambda token: client.search_experiments(max_results=PAGE, page_token=token)))
@@ -85,7 +91,7 @@ def running_by(client: "MlflowClient") -> list[Running]:
 
 
 def ago(milliseconds: int) -> str:
-    """How long since, in the largest unit that fits."""
+    """Say how long ago a moment was, in the largest unit that fits."""
     seconds = max(0, (now() - milliseconds) // 1000)
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if count := seconds // size:

@@ -24,17 +24,18 @@ class SQLiteTables:
         self.connection = connection
 
     def rows(self, query: str) -> list[tuple]:
+        """Read all rows of a query."""
         return self.connection.execute(query).fetchall()
 
     def columns(self) -> dict[str, set[str]]:
-        """The columns of each table."""
+        """List the columns of each table."""
         found: dict[str, set[str]] = {}
         for table, column in self.rows(COLUMNS):
             found.setdefault(table, set()).add(column)
         return found
 
     def hindrance(self) -> str | None:
-        """What MLflow's upgrade of the tables stumbles over; it is tried on a copy of them without their rows."""
+        """Find what MLflow's upgrade of the tables stumbles over, by trying it on a copy of them without their rows."""
         with closing(sqlite3.connect(":memory:")) as copy:
             for (statement,) in self.rows(STATEMENTS):
                 copy.execute(statement)
@@ -56,17 +57,20 @@ class ServerTables:
         self.connection = connection
 
     def rows(self, query: str) -> list[tuple]:
+        """Read all rows of a query."""
         from sqlalchemy import text
 
         return [tuple(row) for row in self.connection.execute(text(query))]
 
     def columns(self) -> dict[str, set[str]]:
+        """List the columns of each table."""
         from sqlalchemy import inspect
 
         found = inspect(self.connection).get_multi_columns().items()
         return {table: {column["name"] for column in columns} for (_, table), columns in found}
 
     def hindrance(self) -> str | None:
+        """Return None: there is nowhere to try an upgrade."""
         return None  # there is nowhere to try it
 
 
@@ -74,7 +78,7 @@ Tables = SQLiteTables | ServerTables
 
 
 def mlflow_columns() -> dict[str, set[str]]:
-    """The columns of each table of the installed MLflow."""
+    """List the columns of each table of the installed MLflow."""
     import mlflow.store.db.utils  # noqa: F401 it makes all tables known
     from mlflow.store.db.base_sql_model import Base
 
@@ -82,26 +86,27 @@ def mlflow_columns() -> dict[str, set[str]]:
 
 
 def migrations() -> str:
+    """Find the folder of the installed MLflow's migrations."""
     import mlflow
 
     return str(Path(mlflow.__file__).parent / "store" / "db_migrations")
 
 
 def revisions() -> list[str]:
-    """The schemas that the installed MLflow knows, the newest first."""
+    """List the schemas that the installed MLflow knows, the newest first."""
     from alembic.script import ScriptDirectory
 
     return [script.revision for script in ScriptDirectory(migrations()).walk_revisions()]
 
 
 def missing_columns(columns: Mapping[str, set[str]]) -> list[str]:
-    """What MLflow has to find and is not there, as table.column."""
+    """List the columns that MLflow has to find and that are not there, as table.column."""
     expected = mlflow_columns()
     return [f"{table}.{column}" for table in expected for column in sorted(expected[table] - columns.get(table, set()))]
 
 
 def remains(tables: Mapping[str, set[str]]) -> list[str]:
-    """What a migration that was broken off has left: copies that were to replace tables which are still there.
+    """List what a migration that was broken off has left: copies that were to replace tables which are still there.
 
     Where the table is gone, the copy is all that there is of it, and is none of these.
     """
@@ -109,7 +114,7 @@ def remains(tables: Mapping[str, set[str]]) -> list[str]:
 
 
 def upgrade(connection: sqlite3.Connection) -> None:
-    """What `mlflow db upgrade` does to a SQLite database, without stumbling over such remains."""
+    """Do what `mlflow db upgrade` does to a SQLite database, without stumbling over such remains."""
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import StaticPool, create_engine
@@ -134,6 +139,7 @@ class Schema:
 
 
 def schema(tables: Tables) -> Schema:
+    """Compare a database's tables with those of the installed MLflow."""
     import mlflow
 
     columns, known, mine = tables.columns(), revisions(), f"MLflow {mlflow.__version__}"
@@ -159,5 +165,6 @@ def schema(tables: Tables) -> Schema:
 
 
 def few(names: list[str]) -> str:
+    """List the first names, and say how many more there are."""
     rest = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -24,28 +24,30 @@ WRITES_BY_WAL = 2  # byte 18 of a file; 1 where it writes by a rollback journal
 
 
 def parts(path: Path) -> list[Path]:
-    """A file and those of its companions that are there."""
+    """List a file and those of its companions that are there."""
     return [part for part in (Path(f"{path}{suffix}") for suffix in COMPANIONS) if part.exists()]
 
 
 def has_content(path: Path) -> bool:
+    """Tell whether a file is there and not empty."""
     return path.is_file() and path.stat().st_size > 0
 
 
 def is_wal(path: Path) -> bool:
     # Closing the file takes away the locks that this process has on it: not to be asked within a connection.
+    """Tell whether a file is in WAL mode."""
     with path.open("rb") as file:
         return file.read(19)[18:] == bytes([WRITES_BY_WAL])
 
 
 def is_open_nowhere(path: Path) -> bool:
-    """Whether it is certain that all is in the file itself, and no process has it open."""
+    """Tell whether it is certain that all is in the file itself, and no process has it open."""
     return is_wal(path) and not Path(f"{path}-wal").exists()
 
 
 @contextmanager
 def looking(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads, and makes no file.
+    """Open a connection that only reads, and makes no file.
 
     Reading a file in WAL mode, SQLite makes a -wal and a -shm where there are none, and leaves them, unless it is told
     that nothing changes.
@@ -57,7 +59,7 @@ def looking(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a file that is there."""
+    """Open a connection that writes to a file that is there."""
     address = f"{path.resolve().as_uri()}?mode=rw"
     with closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as connection:
         yield connection
@@ -67,7 +69,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the file, as far as it can be looked through in a bounded time."""
+    """Say what is wrong with a file, as far as it can be looked through in a bounded time; None where nothing is."""
     changed = None
     while changed != (changed := path.stat().st_mtime_ns):  # else what was seen may be a write that was going on
         try:
@@ -80,6 +82,7 @@ def damage(path: Path) -> str | None:
 
 
 def quick_check(path: Path) -> str | None:
+    """Say what SQLite's check finds wrong with a file; None where it finds nothing."""
     try:
         with looking(path) as connection:
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -94,7 +97,7 @@ def quick_check(path: Path) -> str | None:
 
 
 def is_torn(path: Path) -> bool:
-    """Whether a half-done write has to be taken back first, which only a connection that writes can do."""
+    """Tell whether a half-done write has to be taken back first, which only a connection that writes can do."""
     try:
         with looking(path) as connection:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -107,7 +110,7 @@ def is_torn(path: Path) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another process keeps all others from writing. Raises sqlite3.Error where it is something else."""
+    """Tell whether another process keeps all others from writing. Raises sqlite3.Error where it is something else."""
     if is_open_nowhere(path):
         return False
     try:
@@ -125,7 +128,7 @@ def is_locked(path: Path) -> bool:
 
 
 def users(path: Path) -> dict[int, str]:
-    """The other processes that have it open, as far as they may be looked at: pid and name."""
+    """Find the other processes that have a file open, as far as they may be looked at: pid and name."""
     wanted = {str(part) for part in parts(path.resolve())}
     found = {}
     for process in psutil.process_iter():
@@ -136,14 +139,14 @@ def users(path: Path) -> dict[int, str]:
 
 
 def lock_holders(path: Path) -> dict[int, str]:
-    """Those of them that hold a lock for writing; all of them where the system does not tell."""
+    """Find the processes that hold a lock for writing; all that have the file open where the system does not tell."""
     found = users(path)
     holders = {pid for part in parts(path) for pid in write_locks(part)}
     return {pid: name for pid, name in found.items() if pid in holders} or found
 
 
 def write_locks(path: Path) -> set[int]:
-    """The processes that hold a lock for writing on a file; none where the system does not tell."""
+    """Find the pids that hold a lock for writing on a file; none where the system does not tell."""
     found: set[int] = set()
     with contextlib.suppress(OSError):  # no such file, or no Linux
         inode = str(path.stat().st_ino)
@@ -156,6 +159,7 @@ def write_locks(path: Path) -> set[int]:
 
 
 def list_processes(processes: Mapping[int, str]) -> str:
+    """List processes by their names and pids."""
     return ", ".join(f"{name} (process {pid})" for pid, name in processes.items()) or "a process that cannot be seen"
 
 
@@ -163,7 +167,10 @@ def list_processes(processes: Mapping[int, str]) -> str:
 
 
 def back_up(path: Path, room: int = 1) -> Path:
-    """A copy beside the file, made while others may go on writing. room: how many times its size have to be free."""
+    """Copy a file beside it, while others may go on writing; returns the copy.
+
+    Raises InputError where there is no room. room: how many times its size have to be free.
+    """
     needed = room * sum(part.stat().st_size for part in parts(path)) + SPARE_BYTES
     free = shutil.disk_usage(path.parent).free
     if free < needed:
@@ -187,7 +194,7 @@ def restore(source: Path, target: Path) -> None:
 
 
 def aside(path: Path, what: str) -> Path:
-    """A name beside a file that nothing has yet."""
+    """Find a name beside a file that nothing has yet."""
     stamped = path.with_name(f"{path.name}.{what}-{time.strftime('%Y%m%d-%H%M%S')}")
     tries = (stamped.with_name(f"{stamped.name}{again}") for again in ("", *(f"-{number}" for number in range(2, 100))))
     return next(name for name in tries if not name.exists())

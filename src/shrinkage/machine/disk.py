@@ -11,7 +11,10 @@ SECONDS = 30.0  # for which a last write is tried
 
 
 def patiently(write: Callable[[], object], path: Path) -> None:
-    """Write a file, in a folder that may be missing, again and again where that fails. Raises InputError in the end."""
+    """Write a file, in a folder that may be missing, and try again for half a minute where that fails.
+
+    Raises InputError in the end.
+    """
     start, failing = time.monotonic(), False
     while True:
         try:

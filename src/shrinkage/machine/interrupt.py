@@ -12,14 +12,14 @@ left = threading.Event()  # by such a signal
 
 
 def leave(signum: int, _: object) -> None:
-    """A signal handler."""
+    """Handle a signal: end this process with the exit code that a shell expects."""
     left.set()
     raise SystemExit(128 + signum)
 
 
 @contextmanager
 def interruptible() -> Generator[None]:
-    """`leave` handles the signals inside; in a thread other than the main one, which gets none, nothing changes."""
+    """Have `leave` handle the signals inside; in a thread other than the main one, which gets none, nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -14,8 +14,11 @@ SILENT_MILLISECONDS = 10 * 60_000
 
 @dataclass(frozen=True)
 class Process:
-    """host: its name. boot: of which start of the machine, and of which container, the pid is. started: when the
-    process began, in units that no setting of the clock moves where the system has such."""
+    """A process of some machine, known so well that no other is taken for it.
+
+    host: its name. boot: of which start of the machine, and of which container, the pid is. started: when the process
+    began, in units that no setting of the clock moves where the system has such.
+    """
 
     host: str
     pid: int
@@ -24,10 +27,11 @@ class Process:
 
     @classmethod
     def this(cls) -> "Process":
+        """Describe this process."""
         return cls(socket.gethostname(), os.getpid(), boot(), started(os.getpid()))
 
     def is_dead(self, heartbeat: int) -> bool:
-        """Whether it is certain that the process has ended; never where it is another host's.
+        """Tell whether it is certain that the process has ended; never where it is another host's.
 
         heartbeat: the last sign of life, in milliseconds since 1970. It decides where the name of the host is ours
         and its pids are not: after a new start of the machine or of a container.
@@ -40,7 +44,7 @@ class Process:
 
 
 def boot() -> str:
-    """The start of this machine, and the space of process numbers in it: a container has its own."""
+    """Name the start of this machine, and the space of process numbers in it: a container has its own."""
     try:
         start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{start} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 no file
@@ -49,7 +53,7 @@ def boot() -> str:
 
 
 def started(pid: int) -> str | None:
-    """When the process of this number began; None where there is none, or a zombie alone."""
+    """Tell when the process of this number began; None where there is none, or a zombie alone."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -16,8 +16,9 @@ STARS = "***"
 
 
 def masked(text: str) -> str:
-    """The text with *** for user:password before @ in addresses, for values whose name tells that they are secret, and
-    for the environment's secrets."""
+    """Replace secrets in a text by ***: user:password before @ in addresses, values whose name tells that they are
+    secret, and the environment's secrets.
+    """
     text = NAMED.sub(rf"\1{STARS}", CREDENTIALS.sub(f"{STARS}@", text))
     for secret in of_environment():
         text = text.replace(secret, STARS)
@@ -25,7 +26,7 @@ def masked(text: str) -> str:
 
 
 def masked_values(values: Mapping[str, object]) -> dict[str, str]:
-    """Values as text: masked, and nothing but *** under a telling name."""
+    """Turn values into text without secrets; under a telling name there is nothing but ***."""
     return {
         name: STARS if value and NAME.search(name.rpartition(".")[2]) else masked(str(value))
         for name, value in values.items()
@@ -33,7 +34,7 @@ def masked_values(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def masked_tree(tree: object) -> object:
-    """A config, or a list, masked in the same way; what is no text stays what it is."""
+    """Mask the texts of a config, or a list, in the same way; what is no text stays what it is."""
     if isinstance(tree, Mapping):
         return {key: STARS if value and NAME.search(str(key)) else masked_tree(value) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -43,7 +44,7 @@ def masked_tree(tree: object) -> object:
 
 @functools.cache
 def of_environment() -> tuple[str, ...]:
-    """The values of variables with telling names, the longest first; a path or a number is no secret."""
+    """List the values of variables with telling names, the longest first; a path or a number is no secret."""
     found = {
         value
         for name, value in os.environ.items()

@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--metric",
         default="val/loss",
-        help="what to choose by (default: val/loss); larger is better for r2 and accuracy, smaller for all others",
+        help="what to choose by (default: val/loss); the runs have recorded whether larger values of it are better",
     )
     parser.add_argument(
         "--store",
@@ -81,7 +81,7 @@ def report(given: argparse.Namespace) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int], None]]:
-    """Something to tell a count to, which shows it on a terminal."""
+    """Give a function that shows a count on a terminal, and does nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return

@@ -13,7 +13,7 @@ NAMES = 5
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting over its values of the axis.
+    """What is known of one setting over all its values of the axis.
 
     label: as typed, such as "penalty=elastic_net penalty.l1_ratio=0.5". min, one_se: λ.min and λ.1se, the latter None
     where no error is known. mean, error: the metric at λ.min and its standard error, NaN where none is known. zeros:
@@ -43,11 +43,11 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The label as it is said: "elastic_net l1_ratio=0.5"."""
+        """The label as it is said: elastic_net l1_ratio=0.5."""
         return self.label.removeprefix("penalty=").replace(" penalty.", " ") or "all runs"
 
     def marks(self, value: float, axis: str) -> list[str]:
-        """Which of its chosen values a value of the axis is, by their names."""
+        """Name the choices that fall on a value of the axis: λ.min, λ.1se."""
         return [f"{symbol(axis)}.min"] * (value == self.min) + ["λ.1se"] * (value == self.one_se)
 
     def runs_at(self, value: float) -> tuple[dict, ...]:
@@ -84,7 +84,7 @@ class Refit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the runs say. settings: the best first. table: a row a setting and value, in the same order.
+    """What the runs say. settings: the best first. table: a row for each setting and value, in the same order.
 
     table's columns: setting, the axis by its name, runs, splits, mean, error, the means of COLUMNS, and what the row's
     runs know of their optimum. above: the largest share by which one of them stopped above it, NaN where none is
@@ -107,6 +107,7 @@ class Answer:
 
     @property
     def winner(self) -> Setting:
+        """The best setting."""
         return self.settings[0]
 
     @property
@@ -115,7 +116,7 @@ class Answer:
         return symbol(self.axis)
 
     def tags(self, report: str | None, runs: str | None) -> dict[str, str]:
-        """What a run that stands for all of them says of itself.
+        """List the tags of a run that stands for all of them.
 
         report: the address of report.html from its page. runs: that of the experiment's runs by λ. None where the store
         has not given the run an address yet.
@@ -134,7 +135,7 @@ class Answer:
         }
 
     def as_json(self) -> dict:
-        """Everything but the table; NaN is null."""
+        """Everything but the table, as plain data; NaN is null."""
 
         def number(value: float | None) -> float | None:
             return None if value is None or not math.isfinite(value) else float(value)
@@ -190,24 +191,27 @@ class Answer:
 
 
 def symbol(axis: str) -> str:
+    """Write an axis as it is said: λ, or the key of a number of the penalty."""
     return "λ" if axis == "lambd" else axis
 
 
 def short(value: float) -> str:
+    """Write a number with four digits."""
     return f"{value:.4g}"
 
 
 def number(value: float | None, style: str = ".4g") -> str:
-    """Nothing where the value is not known."""
+    """Write a number; nothing if it is not known."""
     return "" if value is None or math.isnan(value) else f"{value:{style}}"
 
 
 def percent(share: float | None, style: str = ".0f") -> str:
+    """Write a share in percent; nothing if it is not known."""
     return "" if share is None or math.isnan(share) else f"{100 * share:{style}} %"
 
 
 def plus_minus(mean: float, error: float) -> str:
-    """ "0.251 ± 0.014": as many digits as the error has two of; four where there is no error."""
+    """Write a mean and its error, as in "0.251 ± 0.014": the error with two digits, or the mean alone with four."""
     if not math.isfinite(error):
         return f"{mean:.4g}"
     if error <= ROUNDING * abs(mean):
@@ -219,7 +223,7 @@ def plus_minus(mean: float, error: float) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """ "a, b and c", and of many the first and how many more."""
+    """List names as in "a, b and c"; of many the first, and how many more there are."""
     if len(names) > NAMES:
         return f"{', '.join(names[:NAMES])} and {len(names) - NAMES} more"
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -12,7 +12,6 @@ Learning*, § 7.10. Where larger values of a metric are better, everything is mi
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -20,35 +19,34 @@ import pandas as pd
 
 from shrinkage import split
 from shrinkage.errors import InputError
-from shrinkage.tracking.source import AT_LAMBDA_MAX, LARGER_IS_BETTER
+from shrinkage.tracking.source import AT_LAMBDA_MAX
 
 from .answer import Answer, Setting, listed, short, symbol
-from .comparison import compared, overlap
+from .comparable import check_comparable, is_better_when_larger, select_countable
+from .comparison import compare, shared_rows
 from .constant import is_constant, only_shrinks
 from .edges import edge_of, edges
-from .refit import ASIDE, is_refit, refitted
+from .refit import find_refit
 from .rounding import deviation, means, rounding
+from .settings import find_axis, find_settings, label_of, params_of
 from .words import about_error, findings, only_one, sentence, unconverged
 
-BEFORE_TAGS = "r2 accuracy"  # whose larger values are better, in records that do not say so themselves
-GROUPS = ("penalty", "model", "optimizer", "schedule")
 COLUMNS = ("train/loss", "val/loss", "weight/l1", "weight/l2", "weight/zeros")
-INFINITE = 1e300  # MLflow keeps ∞ as the largest float
 
 
 def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
-    """The choice among runs. Raises InputError where there is none to make.
+    """Choose a λ and a setting among runs. Raises InputError if there is nothing to choose.
 
     runs: each with its name, status, params (text), metrics and tags. Those that have not FINISHED, or have no finite
     value of the metric, are left out, and so are values of λ that lack a split which others of their setting have.
     """
     runs = sorted(runs, key=lambda run: (run["name"], run["run_id"] or "", run["folder"] or ""))
-    counted, left_out, warnings = countable(runs, metric)
+    counted, left_out, warnings = select_countable(runs, metric)
     larger = is_better_when_larger(counted, metric)
     params = pd.DataFrame([run["params"] for run in counted])
     params = params[sorted(params)].fillna("None")  # a key that a run lacks has the value that it has by default
     check_comparable(params, counted)
-    frame = measured(counted, metric)
+    frame = tabulate_metrics(counted, metric)
     axis, frame["value"] = find_axis(params, frame)
     keys, code = find_settings(params, axis)
     labels = pd.Series([label_of(run["params"], keys) for run in counted])
@@ -56,7 +54,7 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
     in_split = [key for key in split.KEYS if key in params and params[key].nunique() > 1]
     frame["split"] = params[in_split].agg(" ".join, axis=1) if in_split else ""
     frame["seed"] = params.get("seed", "")
-    complete, incomplete = complete_values(frame, axis)
+    complete, incomplete = find_complete(frame, axis)
     left_out += [counted[place]["name"] for place in frame.index[~complete]]
     warnings += incomplete
     if not complete.any():
@@ -69,10 +67,10 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
         frame[["setting", "value", "split", "seed", *COLUMNS, "metric"]], ["setting", "value", "split", "seed"]
     )
     by_split = means(seeds.reset_index(["setting", "value", "split"]), ["setting", "value", "split"])
-    table = summarised(frame, by_split)
-    settings = ranked(
+    table = summarise(frame, by_split)
+    settings = rank(
         (
-            setting_of(rows, frame[frame["setting"] == label], counted, keys, axis, larger)
+            describe_setting(rows, frame[frame["setting"] == label], counted, keys, axis, larger)
             for label, rows in table.groupby("setting")
         ),
         larger,
@@ -81,15 +79,15 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
     warnings += edges(settings, table, axis) + unconverged(frame, params)
     notes = findings(settings[0], table, axis, larger) + about_error(frame, params, settings)
     kind = "fold" if in_split == [split.FOLD] else "split"
-    share = overlap(params, [counted[place] for place in frame.index])
-    comparisons = compared(settings, by_split, share, kind, metric, larger)
+    share = shared_rows(params, [counted[place] for place in frame.index])
+    comparisons = compare(settings, by_split, share, kind, metric, larger)
     if comparisons:
         at_once = "; the intervals hold for all pairs of settings at once (Bonferroni)" if len(settings) > 2 else ""
         notes.append(
             f"each setting is taken at its own {symbol(axis)}.min, chosen on the {kind}s that score it, which "
             f"flatters all of them{at_once}"
         )
-    refit = refitted(runs, settings[0], axis)
+    refit = find_refit(runs, settings[0], axis)
     order = {setting.label: place for place, setting in enumerate(settings)}
     table = table.sort_values("setting", key=lambda column: column.map(order), kind="stable")
     return Answer(
@@ -108,81 +106,8 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
     )
 
 
-def countable(runs: list[dict], metric: str) -> tuple[list[dict], list[str], list[str]]:
-    """The runs that count, the names of the others, and a warning that says what they are.
-
-    A model that was trained on training and validation rows together is no candidate, and nobody expects it to be one.
-    """
-    candidates = [run for run in runs if not is_refit(run)]
-    if runs and not candidates:
-        raise InputError(
-            "every run has data.refit=true and so was trained on training and validation rows together: there is no "
-            "validation part to choose by; leave data.refit out, and refit=1se (or min) trains the chosen model on all "
-            "of these rows"
-        )
-    runs = candidates
-    finished = [run for run in runs if run["status"] == "FINISHED"]
-    if not finished:
-        found = ", ".join(f"{count} {status}" for status, count in Counter(run["status"] for run in runs).items())
-        raise InputError(f"no run has FINISHED ({found or 'there are none'}): there is nothing to choose from")
-    if not any(metric in run["metrics"] for run in finished):
-        there = sorted({name for run in finished for name in run["metrics"]})
-        raise InputError(f"{metric}: no run has this metric; there are {', '.join(there) or 'none at all'}")
-    counted, others = [], {}
-    for run in runs:
-        value = run["metrics"].get(metric)
-        if run["status"] != "FINISHED":
-            others.setdefault(run["status"], []).append(run["name"])
-        elif value is None:
-            others.setdefault(f"without {metric}", []).append(run["name"])
-        elif not abs(value) < INFINITE:
-            others.setdefault(f"of infinite {metric}", []).append(run["name"])
-        else:
-            counted.append(run)
-    if not counted:
-        raise InputError(f"{metric} is infinite in every run: the training diverged; try a smaller optimizer.lr")
-    left_out = [name for names in others.values() for name in names]
-    if not left_out:
-        return counted, [], []
-    what = "; ".join(f"{len(names)} {why} ({listed(names)})" for why, names in others.items())
-    return counted, left_out, [f"left out {len(left_out)} of {len(runs)} runs: {what}"]
-
-
-def is_better_when_larger(runs: Sequence[dict], metric: str) -> bool:
-    """Whether larger values of a metric are better, as the runs have recorded it."""
-    names = " ".join(run.get("tags", {}).get(LARGER_IS_BETTER, BEFORE_TAGS) for run in runs)
-    return metric.rpartition("/")[2] in names.split()
-
-
-def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
-    """Raises InputError where the runs are not about the same data."""
-    apart = (*split.KEYS, "data.batch_size")
-    same = [key for key in params if f"{key}.".startswith("data.") and key not in apart]
-    differing = {key: params[key].value_counts() for key in same if params[key].nunique() > 1}
-    digests = pd.DataFrame(
-        {
-            # Generated data are others with another seed; a table's rows are the same whatever the split.
-            "drawn": params[split.SEED] if split.is_generated(params) and split.SEED in params else "",
-            "digest": [run.get("tags", {}).get("data.digest") for run in runs],
-        }
-    ).dropna()
-    if not differing and (digests.groupby("drawn")["digest"].nunique() > 1).any():
-        differing = {"data.digest": digests["digest"].value_counts()}
-    if "data" in differing:
-        differing = {"data": differing["data"]}  # the rest follows
-    if differing:
-        what = "; ".join(
-            f"{key} is " + ", ".join(f"{value} in {count} runs" for value, count in sorted(counts.items()))
-            for key, counts in sorted(differing.items())
-        )
-        raise InputError(
-            f"the runs are not comparable, for their data differ: {what}; choose among runs on the same data, "
-            "such as those of one sweep"
-        )
-
-
-def measured(runs: list[dict], metric: str) -> pd.DataFrame:
-    """A row a run: λ, the metric, COLUMNS, and what is known of its optimum.
+def tabulate_metrics(runs: list[dict], metric: str) -> pd.DataFrame:
+    """Make a table with a row for each run: λ, the metric, COLUMNS, and what is known of its optimum.
 
     above: by which share of its optimum the run stopped above it. lambda_max: λ_max of the rows it was trained on, NaN
     where there is none. at_lambda_max: whether its λ is the λ_max that its path begins at.
@@ -210,65 +135,8 @@ def measured(runs: list[dict], metric: str) -> pd.DataFrame:
     return frame
 
 
-def find_axis(params: pd.DataFrame, frame: pd.DataFrame) -> tuple[str, pd.Series]:
-    """What is chosen among, and each run's value of it: λ, or else the one number of the penalty that varies."""
-    if frame["lambd"].isna().all():
-        raise InputError("no run has a λ (metric or param lambd): there is nothing to choose")
-    if frame["lambd"].nunique() > 1:
-        return "lambd", frame["lambd"]
-    numbers = {}
-    for key in params:
-        if key.startswith("penalty.") and params[key].nunique() > 1:
-            values = pd.to_numeric(params[key], errors="coerce")
-            if values.nunique() > 1 and (values.notna() | (params[key] == "None")).all():
-                numbers[key] = values
-    return next(iter(numbers.items())) if len(numbers) == 1 else ("lambd", frame["lambd"])
-
-
-def find_settings(params: pd.DataFrame, axis: str) -> tuple[list[str], np.ndarray]:
-    """The keys that tell the settings apart, and each run's setting as a number.
-
-    A key that follows from those before it is none of them: `optimizer` under penalty=adamw, `penalty.mode`.
-    """
-    varied = [
-        key
-        for key in params
-        if params[key].nunique() > 1
-        and key not in ("lambd", "seed", axis, *split.KEYS)
-        and not key.startswith(ASIDE)
-        and (key == "data.batch_size" or not f"{key}.".startswith("data."))
-    ]
-
-    def order(key: str) -> tuple:
-        group = key.partition(".")[0]
-        return (
-            GROUPS.index(group) if group in GROUPS else len(GROUPS),
-            key != group,
-            key.endswith("_target_"),  # the least readable, where another says the same
-            key,
-        )
-
-    kept, codes = [], np.zeros(len(params), dtype=int)
-    for key in sorted(varied, key=order):
-        finer = pd.DataFrame({"codes": codes, "key": params[key]}).groupby(["codes", "key"], sort=True).ngroup()
-        if finer.max() > codes.max():
-            kept.append(key)
-            codes = finer.to_numpy()
-    return kept, codes
-
-
-def label_of(params: dict[str, str], keys: Sequence[str]) -> str:
-    """A run's setting as it would be typed; the penalty where all runs have one setting."""
-    return " ".join(f"{key}={value}" for key, value in told(params, keys).items())
-
-
-def told(params: dict[str, str], keys: Sequence[str]) -> dict[str, str]:
-    found = {key: params[key] for key in keys or ("penalty",) if key in params}
-    return {key: "null" if value == "None" else value for key, value in found.items()}
-
-
-def complete_values(frame: pd.DataFrame, axis: str) -> tuple[pd.Series, list[str]]:
-    """Which runs belong to a value that has every split of its setting, on such a split; and warnings of the others.
+def find_complete(frame: pd.DataFrame, axis: str) -> tuple[pd.Series, list[str]]:
+    """Find the runs whose value of the axis was tried on every split of their setting, and warn of the others.
 
     A setting's splits are those on which at least half of its values were tried: one that a single run was tried on
     for itself does not make all other values incomplete.
@@ -296,8 +164,11 @@ def complete_values(frame: pd.DataFrame, axis: str) -> tuple[pd.Series, list[str
     return complete, warnings
 
 
-def summarised(frame: pd.DataFrame, by_split: pd.DataFrame) -> pd.DataFrame:
-    """A row a setting and value, sorted: mean and standard error over the splits, or over the seeds of a single one."""
+def summarise(frame: pd.DataFrame, by_split: pd.DataFrame) -> pd.DataFrame:
+    """Make a table with a row for each setting and value: the mean and its standard error.
+
+    The error is over the splits; of a single split it is over the seeds. Rows are sorted by setting and value.
+    """
     by = ["setting", "value"]
     groups = by_split.groupby(by)
     table = means(by_split.reset_index(by), by).rename(columns={"metric": "mean"})
@@ -317,8 +188,8 @@ def summarised(frame: pd.DataFrame, by_split: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()[columns]
 
 
-def ranked(settings: Iterable[Setting], larger: bool) -> tuple[Setting, ...]:
-    """The best setting first; those whose means only rounding tells apart by their labels."""
+def rank(settings: Iterable[Setting], larger: bool) -> tuple[Setting, ...]:
+    """Sort settings, the best first. Those whose means only rounding tells apart are sorted by their labels."""
 
     def worse(setting: Setting) -> float:
         return -setting.mean if larger else setting.mean
@@ -332,10 +203,10 @@ def ranked(settings: Iterable[Setting], larger: bool) -> tuple[Setting, ...]:
     return tuple(setting for equals in ranks for setting in sorted(equals, key=lambda setting: setting.label))
 
 
-def setting_of(
+def describe_setting(
     rows: pd.DataFrame, members: pd.DataFrame, runs: list[dict], keys: Sequence[str], axis: str, larger: bool
 ) -> Setting:
-    """A setting with its λ.min and λ.1se, from its rows of the table, sorted by value."""
+    """Describe a setting with its λ.min and λ.1se. rows: those of the table, sorted by value; members: its runs."""
     value, mean, error, zeros = (rows[name].to_numpy() for name in ("value", "mean", "error", "weight/zeros"))
     worse = -mean if larger else mean
     slack = rounding(worse.min(), larger)
@@ -348,7 +219,7 @@ def setting_of(
     places = members.groupby("value").indices
     return Setting(
         label=rows["setting"].iloc[0],
-        params=told(runs[members.index[0]]["params"], keys),
+        params=params_of(runs[members.index[0]]["params"], keys),
         min=float(value[best]),
         one_se=None if one_se is None else float(value[one_se]),
         mean=float(mean[best]),

@@ -20,10 +20,10 @@ from .rounding import deviation, mean, rounding
 LEVEL = 0.05  # share of comparisons between equals that may find a difference
 
 
-def compared(
+def compare(
     settings: Sequence[Setting], by_split: pd.DataFrame, overlap: float, kind: str, metric: str, larger: bool
 ) -> tuple[Comparison, ...]:
-    """The winner against each other setting, each at its λ.min, on the splits that both have."""
+    """Compare the winner with each other setting, each at its λ.min, on the splits that both have."""
     # The winner was picked after looking, so that any pair might have been compared.
     pairs = math.comb(len(settings), 2)
     scores = [by_split.loc[(setting.label, setting.min), "metric"] for setting in settings]
@@ -35,7 +35,7 @@ def compared(
         ]
         if len(differences) < 2:
             continue
-        difference, half_width = paired(differences, overlap, pairs)
+        difference, half_width = interval_of(differences, overlap, pairs)
         beats, by = difference > half_width, plus_minus(difference, half_width)
         words = (
             f"{winner.name} beats {setting.name} by {by} ({metric})"
@@ -47,8 +47,8 @@ def compared(
     return tuple(found)
 
 
-def paired(differences: Sequence[float], overlap: float, pairs: int = 1) -> tuple[float, float]:
-    """d̄ of the differences dⱼ on J ≥ 2 splits, and the half-width of its interval at level 1 − LEVEL.
+def interval_of(differences: Sequence[float], overlap: float, pairs: int = 1) -> tuple[float, float]:
+    """Compute the mean d̄ of the differences on J ≥ 2 splits, and the half-width of its interval at level 1 − LEVEL.
 
     t·√(s²·(1/J + overlap)) with J − 1 degrees of freedom (Nadeau & Bengio, 2003); overlap is n_val/n_train, or 0 for
     independent splits. pairs: how many such intervals are to hold at once (Bonferroni).
@@ -58,8 +58,8 @@ def paired(differences: Sequence[float], overlap: float, pairs: int = 1) -> tupl
     return mean(differences), float(stats.t.ppf(1 - LEVEL / (2 * pairs), count - 1)) * error
 
 
-def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
-    """n_val/n_train, by which splits that share rows are correlated; 0 where each draws its own."""
+def shared_rows(params: pd.DataFrame, runs: Sequence[dict]) -> float:
+    """Compute n_val/n_train, by which splits that share rows are correlated; 0 if each split draws its own rows."""
     if split.is_generated(params):
         return 0.0
     tags = pd.DataFrame(
@@ -79,6 +79,6 @@ def overlap(params: pd.DataFrame, runs: Sequence[dict]) -> float:
 
 
 def mean_of(column: pd.Series) -> float:
-    """The mean of the values that are there; NaN where there are none."""
+    """Average the values that are there; NaN if there are none."""
     values = column.dropna().tolist()
     return mean(values) if values else math.nan

@@ -8,7 +8,7 @@ SHRINKS = 0.1  # relative difference of two ratios that are as good as one
 
 
 def is_constant(rows: pd.DataFrame, axis: str) -> np.ndarray:
-    """For each of a setting's values, whether the model that is trained on all rows but the test rows is a constant.
+    """Tell at which of a setting's values the model that is trained on all rows but the test rows is a constant.
 
     It is where every weight is zero on every split, and from the λ_max of all these rows on, at which a path begins:
     there some splits may still keep weights, since each has a λ_max of its own rows.

@@ -15,7 +15,7 @@ POINTS_A_DECADE = 5
 
 
 def edge_of(rows: pd.DataFrame, best: int, axis: str, larger: bool) -> str | None:
-    """Whether the best of a setting's sorted values ends its grid, so that a better one may lie beyond.
+    """Tell whether the best of a setting's sorted values ends its grid: "lower", "upper", or None.
 
     It does not where all values are equal, where the model is a constant already, at λ = 0 where the curve has become
     flat before it, and at the largest λ where the weights only shrink and the curve is flat (`only_shrinks`).
@@ -36,7 +36,7 @@ def edge_of(rows: pd.DataFrame, best: int, axis: str, larger: bool) -> str | Non
 
 
 def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:
-    """The overrides of a geometric grid that has the best of the sorted values inside.
+    """Write the overrides of a geometric grid that has the best of the sorted values inside.
 
     It goes three decades beyond the edge and one back, or back to the neighbour of the best where that is further; and
     no further up than lambda_max, from which on every weight is zero on every split (NaN where it is not known).
@@ -60,7 +60,7 @@ def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:
 
 
 def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[str]:
-    """A warning for each setting whose best value ends the grid, with the grid to try next; the winner's first."""
+    """Warn of each setting whose best value ends the grid, with the grid to try next; of the winner first."""
     warnings = []
     ending = [setting for setting in settings if setting.edge]
     for setting in ending[:NAMES]:
@@ -82,5 +82,5 @@ def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[s
 
 
 def where(setting: Setting) -> str:
-    """In which direction from the best at its grid's end a better one may be."""
+    """Say in which direction from the best at its grid's end a better one may be."""
     return "between it and the next" if setting.edge == "lower" and setting.min == 0 else "beyond"

@@ -32,7 +32,7 @@ class FolderSource(Source):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the pictures show besides the answer's table.
+    """What the pictures of a report show besides the answer's table.
 
     path: the winner's weights, a row a value of the axis, a column a weight; None where there are none. of: what they
     are. curves: the losses of the winner's runs at λ.min. unit: of their steps.
@@ -44,18 +44,18 @@ class Evidence:
     unit: str
 
 
-def gathered(answer: Answer, source: Source) -> Evidence:
-    """The winner's weights along its path and the curves at λ.min, of no more runs than MOST_FILES and MOST_CURVES."""
+def gather(answer: Answer, source: Source) -> Evidence:
+    """Read the winner's weights along its path, and the curves at λ.min, of at most MOST_FILES and MOST_CURVES runs."""
     winner = answer.winner
-    at_best = one_a_split(winner.runs_at(winner.min))
+    at_best = first_of_each_split(winner.runs_at(winner.min))
     curves = [curve for curve in (source.history(run) for run in at_best[:MOST_CURVES]) if len(curve) > 1]
     unit = at_best[0]["params"].get("step_unit", "epoch")
     path, of = weights_along(answer, source)
     return Evidence(path, of, curves, unit)
 
 
-def one_a_split(runs: Sequence[dict]) -> list[dict]:
-    """The first run on each split, by the split's and the seed's numbers."""
+def first_of_each_split(runs: Sequence[dict]) -> list[dict]:
+    """Select the run with the smallest seed on each split; the splits are sorted by their numbers."""
     found: dict[tuple, dict] = {}
     for run in sorted(runs, key=lambda run: numbers(run, ("seed",))):
         found.setdefault(numbers(run, split.KEYS), run)
@@ -63,18 +63,18 @@ def one_a_split(runs: Sequence[dict]) -> list[dict]:
 
 
 def numbers(run: dict, keys: Sequence[str]) -> tuple[int, ...]:
-    """Whole numbers among a run's params; one that is not there, or null, is 0."""
+    """Read whole numbers among a run's params; one that is not there, or null, is 0."""
     texts = (run["params"].get(key, "") for key in keys)
     return tuple(int(text) if text.isdigit() else 0 for text in texts)
 
 
 def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, str]:
-    """The winner's weights at each value, and what they are: their means over the splits, or those of the first split.
+    """Read the winner's weights at each value, and say what they are: means over the splits, or of the first split.
 
     The first split's where the splits have different features (a category that one of them lacks), or too many files.
     """
     winner = answer.winner
-    at = {value: one_a_split(winner.runs_at(value)) for value in sorted(winner.runs)}
+    at = {value: first_of_each_split(winner.runs_at(value)) for value in sorted(winner.runs)}
     splits = min(len(runs) for runs in at.values())
     if sum(len(runs) for runs in at.values()) > MOST_FILES:
         splits = 1
@@ -86,7 +86,7 @@ def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, 
         found = [source.coefficients(run) for run in runs[:splits]]
         if found[0] is None and not columns:
             return None, ""  # no run of this model has any
-        columns[value] = [named(table) for table in found if table is not None]
+        columns[value] = [weights_by_name(table) for table in found if table is not None]
     same = {tuple(weights.index) for found in columns.values() for weights in found}
     if len(same) > 1 or any(len(found) < splits for found in columns.values()):
         splits = 1
@@ -100,8 +100,8 @@ def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, 
     return path[largest], of
 
 
-def named(table: pd.DataFrame) -> pd.Series:
-    """The weights by feature, and by output where there are several; without the intercept."""
+def weights_by_name(table: pd.DataFrame) -> pd.Series:
+    """List the weights by feature, and by output if there are several; without the intercept."""
     table = table[table["feature"] != INTERCEPT]
     feature, output = table["feature"].astype(str), table["output"].astype(str)
     names = feature if output.nunique() == 1 else output + ": " + feature

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Findings:
-    """answer: sentences, the first of them the short one. The rest by the names of their files, without ending.
+    """What a study found. answer: sentences, the first one short. The rest by the names of their files, without ending.
 
     tables: shown and kept. data: kept. pages: figures to hover over. networks: to be loaded by `torch.export.load`.
     metrics: numbers to compare runs of a study by.
@@ -33,7 +33,7 @@ class Findings:
 
 
 def show(title: str, findings: Findings) -> None:
-    """The tables, and under them the answer."""
+    """Print the tables of a study, and under them its answer."""
     console = Console()
     for name, frame in findings.tables.items():
         table = Table(title=name.replace("_", " "), title_justify="left", box=None, pad_edge=False)
@@ -49,7 +49,7 @@ def show(title: str, findings: Findings) -> None:
 
 
 def files(findings: Findings, folder: Path) -> Iterator[Path]:
-    """Write everything into the folder; each path as it is written."""
+    """Write the findings of a study into a folder; yield each path when it is written."""
     folder.mkdir(parents=True, exist_ok=True)
     answer = folder / "answer.md"
     answer.write_text("\n\n".join(findings.answer) + "\n", encoding="utf-8")

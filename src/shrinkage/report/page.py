@@ -12,7 +12,7 @@ from shrinkage.tracking.source import Source
 
 from . import figures
 from .answer import Answer, number, percent, short
-from .evidence import Evidence, gathered
+from .evidence import Evidence, gather
 
 MOST_ROWS = 2000  # of the page's table
 
@@ -30,14 +30,14 @@ tr.chosen { font-weight: 600; background: #eef5fa; } thead th { border-bottom: 1
 
 
 def write(answer: Answer, runs: Sequence[dict], source: Source, folder: Path, title: str) -> list[Path]:
-    """The report's files, written into a folder.
+    """Write a report's files into a folder, and list them.
 
     runs: all of them, also those that the answer leaves out. A picture whose data are missing is left out.
     """
     from . import interactive
 
     folder.mkdir(parents=True, exist_ok=True)
-    evidence = gathered(answer, source)
+    evidence = gather(answer, source)
     pictures = {"validation.png": figures.validation_curve(answer), "weights.png": figures.weight_sizes(answer)}
     if evidence.path is not None:
         pictures["coefficients.png"] = figures.coefficient_path(answer, evidence.path, evidence.of)
@@ -57,7 +57,7 @@ def saved(figure: Figure, path: Path) -> Path:
 
 
 def table_of_runs(runs: Sequence[dict]) -> pd.DataFrame:
-    """A row a run: name, status, the params that vary, the last metrics, and the error."""
+    """Make a table with a row for each run: name, status, the params that vary, the last metrics, and the error."""
     params = pd.DataFrame([run["params"] for run in runs])
     varied = [key for key in params if params[key].nunique(dropna=False) > 1]
     metrics = pd.DataFrame([run["metrics"] for run in runs])
@@ -68,7 +68,7 @@ def table_of_runs(runs: Sequence[dict]) -> pd.DataFrame:
 
 
 def page(answer: Answer, evidence: Evidence, title: str, charts: Sequence[tuple[str, str]]) -> str:
-    """The page. charts: each a heading and its HTML."""
+    """Write the page as HTML. charts: each a heading and its HTML."""
     missing = [
         words
         for words, there in (
@@ -113,7 +113,7 @@ def settings_table(answer: Answer) -> str:
 
 
 def values_table(answer: Answer) -> str:
-    """A row a setting and value, folded away where they are many."""
+    """Write a table with a row for each setting and value, folded away if they are many."""
     columns = [name for name in ("train/loss", "val/loss", "weight/l1", "weight/l2") if name != answer.metric]
     heads = [
         "setting",
@@ -143,7 +143,7 @@ def values_table(answer: Answer) -> str:
 
 
 def html_table(heads: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]]) -> str:
-    """rows: whether a row stands out, and its cells."""
+    """Write a table as HTML. rows: of each whether it stands out, and its cells."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
     body = "".join(
         ('<tr class="chosen">' if stands_out else "<tr>")

@@ -16,8 +16,8 @@ def is_refit(run: dict) -> bool:
     return run["params"].get("data.refit") == "True"
 
 
-def refitted(runs: Sequence[dict], winner: Setting, axis: str) -> Refit | None:
-    """The winner at λ.min or λ.1se, trained on training and validation rows; None where no run has done that."""
+def find_refit(runs: Sequence[dict], winner: Setting, axis: str) -> Refit | None:
+    """Find the run that trained the winner at λ.min or λ.1se on training and validation rows; None if there is none."""
     example = winner.runs_at(winner.min)[0]["params"]
 
     def essence(params: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The words at the end of a run."""
+"""The table that is printed at the end of a run."""
 
 from collections.abc import Mapping
 

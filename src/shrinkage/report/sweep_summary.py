@@ -1,4 +1,4 @@
-"""The words at the end of a sweep whose runs do not tell which λ to take."""
+"""The table at the end of a sweep whose runs do not tell which λ to take."""
 
 from rich.console import Console
 from rich.table import Table
@@ -8,7 +8,7 @@ MOST_ROWS = 60
 
 
 def show_runs(results: list[dict]) -> None:
-    """A row a run, with its last metrics."""
+    """Print a table with a row for each run and its last metrics."""
     shown = Table("run", *COLUMNS, box=None, pad_edge=False)
     for column in shown.columns[1:]:
         column.justify = "right"

@@ -15,7 +15,7 @@ from .rounding import rounding
 
 
 def only_one(settings: Sequence[Setting], runs: int, metric: str, axis: str) -> list[str]:
-    """Raises InputError where a single setting was tried at a single value; a warning where each of several was."""
+    """Warn if each of several settings was tried at a single value. Raises InputError if there is but one setting."""
     first = settings[0]
     if max(setting.values for setting in settings) > 1:
         return []
@@ -29,6 +29,7 @@ def only_one(settings: Sequence[Setting], runs: int, metric: str, axis: str) -> 
 
 
 def unconverged(frame: pd.DataFrame, params: pd.DataFrame) -> list[str]:
+    """Warn of runs that stopped far above their optimum, with what brings them to it."""
     far = frame["above"] > FAR
     if not far.any():
         return []
@@ -44,7 +45,7 @@ def unconverged(frame: pd.DataFrame, params: pd.DataFrame) -> list[str]:
 
 
 def findings(winner: Setting, table: pd.DataFrame, axis: str, larger: bool) -> list[str]:
-    """What the winner's curve says besides its best value."""
+    """Note what the winner's curve says besides its best value."""
     if axis != "lambd" or winner.values == 1:
         return []
     notes = []
@@ -78,7 +79,7 @@ def findings(winner: Setting, table: pd.DataFrame, axis: str, larger: bool) -> l
 
 
 def about_error(frame: pd.DataFrame, params: pd.DataFrame, settings: Sequence[Setting]) -> list[str]:
-    """What the standard error is over, and what it leaves out."""
+    """Note what the standard error is over, and what it leaves out."""
     notes = []
     more = split.SWEEP_SEEDS if split.is_generated(params) else split.SWEEP_FOLDS
     if max(setting.splits for setting in settings) == 1:
@@ -110,7 +111,7 @@ def sentence(
     kind: str,
     refit: Refit | None,
 ) -> str:
-    """What to take, what it scores and what that rests on, in one sentence."""
+    """Say in one sentence what to take, what it scores, and what that rests on."""
     winner, of = settings[0], symbol(axis)
     over = (
         f" over {winner.splits} {kind}s" if winner.splits > 1 else " over seeds" if math.isfinite(winner.error) else ""
@@ -143,8 +144,8 @@ def sentence(
     elif zeros > 0:
         share = 100 * (1 - zeros)
         words += f": {it} keeps {share:{'.0f' if share >= 1 else '.1g'}} % of the weights"
-    beaten = [named(settings, each.other) for each in comparisons if each.beats]
-    equal = [named(settings, each.other) for each in comparisons if not each.beats]
+    beaten = [name_of(settings, each.other) for each in comparisons if each.beats]
+    equal = [name_of(settings, each.other) for each in comparisons if not each.beats]
     if beaten:
         words += f"; at {of}.min {winner.name} beats {listed(beaten)}"
     if equal:
@@ -155,5 +156,6 @@ def sentence(
     return f"{words}."
 
 
-def named(settings: Sequence[Setting], label: str) -> str:
+def name_of(settings: Sequence[Setting], label: str) -> str:
+    """Look up the name of the setting with this label."""
     return next(setting.name for setting in settings if setting.label == label)

@@ -40,13 +40,13 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
 
 
 def as_program(model: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
-    """The network in evaluation mode for any number of such rows [n, …], as a file without a pickle can hold it."""
+    """Compile a network in evaluation mode for any number of such rows [n, …], in a form without pickles."""
     network = copy.deepcopy(model).cpu().eval()
     return torch.export.export(network, (rows[:2],), dynamic_shapes=({0: torch.export.Dim("rows")},))
 
 
 def preprocessing(datamodule: DataModule, dtype: torch.dtype) -> dict[str, object]:
-    """The recipe of the features, and what the outputs mean."""
+    """Describe how raw rows become the network's inputs, and what its outputs mean."""
     return {
         "classes": list(datamodule.class_names),
         "center": float(datamodule.center),
@@ -57,11 +57,12 @@ def preprocessing(datamodule: DataModule, dtype: torch.dtype) -> dict[str, objec
 
 
 def write_json(path: Path, content: object) -> None:
+    """Write content as JSON with a line's end."""
     path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
 
 
 def as_json(value: object, kind: str) -> object:
-    """A value of a raw column; None for a gap."""
+    """Turn a value of a raw column into one of JSON; None for a gap."""
     if pd.isna(value):
         return None
     return {"number": float, "integer": int, "boolean": bool, "date": lambda moment: f"{moment}", "text": str}[kind](
@@ -75,7 +76,7 @@ def coefficients(
     parameters: Mapping[str, Tensor] | None = None,
     exchangeable: np.ndarray | None = None,
 ) -> pd.DataFrame | None:
-    """A linear model as columns output, feature, weight, coefficient, exchangeable; None for another model.
+    """Tabulate a linear model as columns output, feature, weight, coefficient, exchangeable; None for another model.
 
     weight: w, and in the row `(intercept)` the bias b, of the features (x − m)/s and the target (y − c_y)/s_y that the
     model was trained on. coefficient: w·s_y/s, and the intercept c_y + s_y(b − Σw·m/s), so that Σ coefficient·x +

@@ -21,7 +21,7 @@ ABOUT = "run.json"  # in a run's folder: by which it is found again
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run stands: the folder of train.py, the run's own folder, and the overrides it was started with."""
+    """Where a run stands: the folder of train.py, the run's own folder, and the overrides that it was started with."""
 
     root: Path
     folder: Path
@@ -29,6 +29,7 @@ class Place:
 
     @classmethod
     def of_this_job(cls) -> "Place":
+        """Find where Hydra has placed the run of this process; without Hydra it is a new folder under outputs/."""
         if not HydraConfig.initialized():
             return cls(Path.cwd(), Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f}", [])
         hydra = HydraConfig.get()
@@ -37,8 +38,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Earlier:
-    """A run as its folder tells of it. id: of its journal, None where it was not tracked. sweep: the folder of the
-    sweep that it belongs to."""
+    """A run that was begun before, as its folder tells of it.
+
+    id: of its journal, None where it was not tracked. sweep: the folder of the sweep that it belongs to.
+    """
 
     folder: Path
     name: str
@@ -48,7 +51,7 @@ class Earlier:
 
     @classmethod
     def of(cls, folder: Path) -> "Earlier":
-        """Raises InputError where no run of ours has its folder there."""
+        """Read which run has left its record in a folder. Raises InputError where none has."""
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             sweep = about["sweep"]
@@ -61,23 +64,23 @@ class Earlier:
             raise InputError(f"{folder / ABOUT}: it cannot be read ({error}); begin the run anew") from error
 
     def journal(self, home: Path) -> Path | None:
-        """Where the run's record lies: among those that wait, or in its own folder. None where it was not tracked."""
+        """Find the run's journal, among those that wait or in its own folder; None where it was not tracked."""
         paths = [home / "journals" / f"{self.id}{SUFFIX}", self.folder / KEPT]
         found = [path for path in paths if self.id is not None and path.exists()]
         return found[0] if found else None
 
     @property
     def written(self) -> dict:
-        """The config that it recorded, as it stands there."""
+        """The config that the run recorded, as it stands in its folder."""
         return from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8"))
 
     @property
     def recorded(self) -> dict:
-        """The config that it recorded, in the names of this version."""
+        """The config that the run recorded, in the names of this version."""
         return in_todays_names(self.written)
 
     def cfg(self, command: DictConfig) -> DictConfig:
-        """Its config, with what the command that resumes it decides."""
+        """Build the config with which the run goes on: its own, with what the resuming command decides."""
         cfg = OmegaConf.create(self.recorded)
         with open_dict(cfg):
             for key in FROM_COMMAND:
@@ -85,11 +88,12 @@ class Earlier:
         return cfg
 
     def place(self, root: Path) -> Place:
+        """Find where the run stands, with the overrides that it was started with."""
         overrides = from_yaml((self.folder / "overrides.yaml").read_text(encoding="utf-8"))
         return Place(root, self.folder, overrides)
 
     @property
     def checkpoint(self) -> Path | None:
-        """Where its training goes on; None from the beginning."""
+        """The file from which its training goes on; None where it begins anew."""
         path = self.folder / "checkpoints" / "last.ckpt"
         return path if path.exists() else None

@@ -19,7 +19,7 @@ WITHOUT_EFFECT = (
     *("tracking", "progress", "threads", "metric", "metrics", "refit", "export", "choices", "dynamics", "tags"),
 )
 # Overrides that a run's name has in words of its own, or that tell no two runs apart.
-TOLD = {
+IN_NAME_ALREADY = {
     *GROUPS,
     *("lambd", "seed", "experiment", "metric", "refit", "export", *COMMAND),
     *("data.path", "data.target", split.FOLDS, *split.OF_FOLDS, "data.refit"),
@@ -28,7 +28,7 @@ TOLD = {
 
 
 def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Every leaf of a resolved config by its dotted key; a list is one leaf, and so are patterns with their values."""
+    """List every leaf of a resolved config by its dotted key; a list is one leaf, and so are patterns with values."""
     for key, value in node.items():
         if isinstance(value, dict | DictConfig) and all(str(name).isidentifier() for name in value):
             yield from leaves(value, f"{prefix}{key}.")
@@ -37,13 +37,13 @@ def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def recorded(cfg: DictConfig) -> dict:
-    """The config as a run records it: without interpolations, and without what only the command is about."""
+    """Resolve a config as a run records it: without interpolations, and without the keys of the command alone."""
     tree = OmegaConf.to_container(cfg, resolve=True)
     return {key: value for key, value in tree.items() if key not in COMMAND}
 
 
 def fingerprint(resolved: dict) -> str:
-    """16 hexadecimal digits that two recorded configs share where they come to the same numbers."""
+    """Compute 16 hexadecimal digits that two recorded configs share if they come to the same numbers."""
     tree = {key: value for key, value in as_first_recorded(resolved).items() if key not in WITHOUT_EFFECT}
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -59,8 +59,8 @@ def own_tags(cfg: DictConfig) -> dict[str, str]:
     return {str(name): str(value) for name, value in (cfg.tags or {}).items()}
 
 
-def kind_of_lane(cfg: DictConfig) -> str:
-    """What runs must have in common to be trained together: all but λ, the seed and the penalty's own numbers."""
+def shared_by_lanes(cfg: DictConfig) -> str:
+    """Write what lanes of one training have in common: all but λ, the seed, tags and the penalty's own numbers."""
     tree = OmegaConf.to_container(cfg, resolve=True)
     del tree["lambd"], tree["seed"], tree["tags"]
     tree["penalty"] = {
@@ -71,17 +71,17 @@ def kind_of_lane(cfg: DictConfig) -> str:
 
 
 def setting(overrides: list[str]) -> dict[str, str]:
-    """Overrides as keys and values: `+a.b=1` is {"a.b": "1"}."""
+    """Read overrides as keys and values: `+a.b=1` is {"a.b": "1"}."""
     return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
 
 
 def strength(lambd: float) -> dict[str, float]:
-    """λ as metrics, since params are text to MLflow, which neither sorts nor plots; no logarithm at λ = 0."""
+    """Give λ as metrics, since params are text to MLflow, which neither sorts nor plots; no logarithm at λ = 0."""
     return {"lambd": float(lambd)} | ({"log10_lambd": math.log10(lambd)} if lambd > 0 else {})
 
 
 def run_name(cfg: DictConfig, overrides: list[str]) -> str:
-    """What differs, readable: `l1 λ=3 seed=0`, the data and model where they were chosen, other overrides.
+    """Name a run by what was chosen: `l1 λ=3 seed=0`, the data and model if they were chosen, other overrides.
 
     What the runs of a sweep differ in comes first: a row of MLflow's table shows some twenty characters.
     """
@@ -96,7 +96,7 @@ def run_name(cfg: DictConfig, overrides: list[str]) -> str:
     words += [f"seed={cfg.seed}", *(choices[group] for group in ("data", "model") if group in chosen)]
     if cfg.study is not None:
         words = [cfg.study._target_.split(".")[-2]]  # the study's file
-    apart = [key for key in chosen if key not in TOLD and key.split(".")[0] not in ("tracking", "tags")]
+    apart = [key for key in chosen if key not in IN_NAME_ALREADY and key.split(".")[0] not in ("tracking", "tags")]
     words += [f"{key}={chosen[key]}" for key in apart]
     return " ".join(words)[:250]
 

@@ -12,8 +12,9 @@ PACKAGES = ("shrinkage", "torch", "lightning", "hydra-core", "mlflow", "scikit-l
 
 
 def run_tags(root: Path, overrides: list[str]) -> dict[str, str]:
-    """MLflow's tags for user and source, the command's overrides, the git commit and whether the tree was clean, the
-    versions and the kind of machine."""
+    """Collect the tags that say where a run came from: user and source as MLflow names them, the overrides, the git
+    commit and whether the tree was clean, versions and the kind of machine.
+    """
     found = {
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": "train.py",
@@ -25,6 +26,7 @@ def run_tags(root: Path, overrides: list[str]) -> dict[str, str]:
 
 @functools.cache  # what runs is what was imported: a commit made meanwhile is not it
 def commit(root: Path) -> dict[str, str]:
+    """Read the git commit of a folder and whether its tree was clean; no tags where there is no repository."""
     try:
         head, changes = (
             subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True).stdout.strip()
@@ -37,7 +39,7 @@ def commit(root: Path) -> dict[str, str]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """What may change a result from outside of the project, by `version.NAME`."""
+    """Collect what may change a result from outside of the project, as tags `version.NAME`."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

@@ -55,15 +55,17 @@ class Record:
 
     @cached_property
     def params(self) -> dict[str, str]:
+        """The run's params as text, without secrets."""
         return masked_values(identity.params(self.resolved))
 
     @cached_property
     def fingerprint(self) -> str:
+        """The hash of the config, by which two runs that come to the same numbers are known."""
         return identity.fingerprint(self.resolved) if self.earlier is None else self.earlier.fingerprint
 
     @cached_property
     def origin(self) -> dict[str, str]:
-        """Where the run comes from, as tags."""
+        """The tags that say where the run comes from."""
         return run_tags(self.place.root, self.place.overrides)
 
     def connect(self, writer: int = 0) -> None:
@@ -74,7 +76,9 @@ class Record:
             self.client = connect(uri, tracking.experiment, home(uri, self.place.root), writer, tracking.offline)
 
     def begin(self, datasets: list[dict[str, object]]) -> None:
-        """From here on there is a run, with its params, tags, config and data."""
+        """Open the run's record with its params, tags, config and data sets. Raises InputError where it cannot be
+        written.
+        """
         self.open()
         if self.journal is not None:
             self.journal.metrics(identity.strength(self.cfg.lambd), step=0)
@@ -84,6 +88,7 @@ class Record:
             self.tag({AT_LAMBDA_MAX: repr(float(self.cfg.lambd))})
 
     def open(self) -> None:
+        """Begin the run's journal, or go on with its earlier one, and write the files by which it is found again."""
         if self.client is not None:
             self.client.wait_until_ready()
             path = None if self.earlier is None else self.earlier.journal(self.client.home)
@@ -113,6 +118,7 @@ class Record:
         patiently(lambda: path.write_text(json.dumps(about), encoding="utf-8"), path)
 
     def tag(self, tags: dict[str, str]) -> None:
+        """Record tags."""
         self.tags |= tags
         if self.journal is not None:
             self.journal.tags(tags)
@@ -155,6 +161,7 @@ class Record:
         patiently(lambda: path.write_text(text, encoding="utf-8"), path)
 
     def keep_figure(self, figure: "Figure", file: str) -> None:
+        """Write a figure into the run's folder and record it under `figures`."""
         if self.journal is not None:
             path = self.place.folder / file
             patiently(lambda: figure.savefig(path), path)
@@ -168,12 +175,12 @@ class Record:
             self.keep(path)
 
     def keep(self, path: Path, folder: str = "") -> None:
-        """A file that has been written, under a folder of the run's artifacts."""
+        """Record a file that has been written, under a folder of the run's artifacts."""
         if self.journal is not None:
             self.journal.artifact(path, folder)
 
     def fail(self, error: BaseException) -> None:
-        """Keep what went wrong; a job of a sweep that never began has a run for it all the same."""
+        """Record what went wrong. A job of a sweep that never began gets a run for it all the same."""
         self.error = masked(str(error))
         if self.journal is None and self.sweep is not None and self.earlier is None:
             self.connect()
@@ -184,12 +191,13 @@ class Record:
             self.keep_text("traceback.txt", masked("".join(traceback.format_exception(error))))
 
     def keep_text(self, file: str, text: str) -> None:
+        """Write a text file into the run's folder and record it."""
         path = self.place.folder / file
         patiently(lambda: path.write_text(text, encoding="utf-8"), path)
         self.keep(path)
 
     def end(self, status: str) -> None:
-        """The run has ended; the writer carries it into the store while others train."""
+        """End the run; the writer carries its record into the store while others train."""
         self.status = status
         if self.journal is not None:
             for path in sorted((self.place.folder / "checkpoints").glob("*.ckpt")):
@@ -198,7 +206,7 @@ class Record:
         self.report()
 
     def report(self) -> None:
-        """Tell the sweep how this job stands; what is told later counts."""
+        """Tell the sweep how this job stands; a later report replaces an earlier one."""
         above = self.sweep or (Membership.of(self.earlier.sweep) if self.earlier and self.earlier.sweep else None)
         if above is not None:
             above.report(
@@ -246,7 +254,7 @@ class Record:
 
 @contextmanager
 def recorded(records: Sequence[Record]) -> Iterator[None]:
-    """What happens inside ends every run that has not ended by itself: FINISHED, FAILED with the error, or KILLED."""
+    """End every run that has not ended by itself when the block is left: FINISHED, FAILED with the error, or KILLED."""
 
     def end(status: str, error: BaseException | None = None) -> None:
         for record in records:

@@ -21,8 +21,10 @@ WORDS = {"mlflow.source.git.commit": "git commit", "git.clean": "a tree without 
 
 @dataclass
 class Original:
-    """What a run recorded: its config, its overrides, the last value of each metric, tags, and the digest of each part
-    of its data."""
+    """What a run recorded, to be compared with when it is done again.
+
+    config, overrides; metrics: the last value of each; tags; digests: of each part of its data.
+    """
 
     name: str
     id: str
@@ -33,7 +35,7 @@ class Original:
     digests: dict[str, str] = field(default_factory=dict)
 
     def cfg(self, command: DictConfig) -> DictConfig:
-        """Its config, with what the command that does it again decides."""
+        """Build the config with which the run is done again: its own, with what the command decides."""
         cfg = OmegaConf.create(self.config)
         with open_dict(cfg):
             for key in identity.FROM_COMMAND:
@@ -42,7 +44,10 @@ class Original:
 
 
 def original(command: DictConfig, place: Place) -> Original:
-    """The run that `rerun=` names, from its own folder, and where that is gone from the store."""
+    """Read the run that `rerun=` names, from its own folder, and where that is gone from the store.
+
+    Raises InputError where there is no such run, or it cannot be done again.
+    """
     resume.refuse_values(place.overrides, "rerun")
     root = place.root
     target, uri = str(command.rerun), store_uri(command.tracking.uri, root)
@@ -71,6 +76,7 @@ def original(command: DictConfig, place: Place) -> Original:
 
 
 def of_store(target: str, uri: str) -> Original:
+    """Read a run from the store. Raises InputError where it is not there, or has no config among its artifacts."""
     from tempfile import TemporaryDirectory
 
     from shrinkage.tracking import read
@@ -88,7 +94,9 @@ def of_store(target: str, uri: str) -> Original:
 
 
 def verdict(original: Original, record: Record, digests: Mapping[str, str]) -> tuple[bool, str]:
-    """Whether all numbers are the same to the last digit, and that in words, with what may be the reason."""
+    """Compare a run that was done again with its original: whether all numbers are the same to the last digit, and a
+    sentence that says what may be the reason where they are not.
+    """
     ours = record.metrics
     shared = [name for name in original.metrics if name in ours]
     differing = {name: abs(ours[name] - original.metrics[name]) for name in shared if not same(ours, original, name)}
@@ -105,6 +113,7 @@ def verdict(original: Original, record: Record, digests: Mapping[str, str]) -> t
 
 
 def same(ours: Mapping[str, float], original: Original, name: str) -> bool:
+    """Tell whether a metric has the same value in both runs; NaN equals NaN."""
     then, now = original.metrics[name], ours[name]
     return then == now or (then != then and now != now)  # both NaN
 

@@ -26,7 +26,7 @@ STACK = "lanes.json"
 
 
 def find_earlier(command: DictConfig, place: Place, sweep: Membership | None) -> Earlier | None:
-    """The run that goes on in this process: that which `resume=` names, or a sweep's interrupted one of this config.
+    """Find the run that goes on in this process: the one that `resume=` names, or a sweep's interrupted one.
 
     Of a sweep that is begun for the first time it is the one in the job's own folder, whose process has died: clusters
     start a job again by themselves. None where it begins. Raises InputError where the one that is named cannot go on.
@@ -45,7 +45,7 @@ def find_earlier(command: DictConfig, place: Place, sweep: Membership | None) ->
 
 
 def find_finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list[dict | None]:
-    """What each job told when it FINISHED, before the sweep, or the job in its folder, was begun again; None else.
+    """Find what each job reported when it FINISHED in an earlier attempt; None for a job that did not.
 
     jobs: their configs and folders. In a sweep that is begun again a job is known by its config alone.
     """
@@ -61,14 +61,17 @@ def find_finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) ->
 
 
 def refuse_values(overrides: Sequence[str], key: str) -> None:
-    """A run that is taken up again is what it was: raises InputError for other values."""
+    """Refuse values beside `resume=` or `rerun=`.
+
+    Raises InputError, since such a run takes all of them from its record.
+    """
     own = [line for line in overrides if line.lstrip("+~").partition("=")[0].split(".")[0] not in FROM_COMMAND]
     if own:
         raise InputError(f"{', '.join(own)}: {key}=… takes every value from what the run recorded; leave them out")
 
 
 def find_resumable(command: DictConfig, root: Path) -> Earlier:
-    """The run that `resume=` names. Raises InputError where there is none, or it has FINISHED."""
+    """Find the run that `resume=` names. Raises InputError where there is none, or it has FINISHED."""
     uri = store_uri(command.tracking.uri, root)
     earlier = find(str(command.resume), uri, root)
     path = earlier.journal(home(uri, root))
@@ -80,12 +83,18 @@ def find_resumable(command: DictConfig, root: Path) -> Earlier:
 
 
 def find(target: str, uri: str, root: Path) -> Earlier:
-    """The run of this folder, id or name; of several of one name the last."""
+    """Find the run of this folder, id or name; of several of one name the last.
+
+    Raises InputError where there is none.
+    """
     return Earlier.of(folder_of(target, uri, root))
 
 
 def folder_of(target: str, uri: str, root: Path) -> Path:
-    """Where the run or sweep of this folder, id or name has its folder."""
+    """Find the folder of the run or sweep of this folder, id or name.
+
+    Raises InputError where it is not on this machine.
+    """
     with suppress(OSError):  # a name may be too long for a folder's
         if Path(target).is_dir():
             return Path(target).resolve()
@@ -107,7 +116,7 @@ def folder_of(target: str, uri: str, root: Path) -> Path:
 
 @functools.cache
 def sweep_jobs(sweep: Path) -> dict[str, Earlier]:
-    """The runs that a sweep had begun in its folder when this process started, by the fingerprints of their configs."""
+    """Find the runs that a sweep had begun when this process started, by the fingerprints of their configs."""
     found = {}
     for path in sweep.rglob(ABOUT):
         try:
@@ -119,7 +128,7 @@ def sweep_jobs(sweep: Path) -> dict[str, Earlier]:
 
 
 def new_stack(sweep: Path, folders: Sequence[Path]) -> Path:
-    """A folder of the sweep's for the state of lanes that are trained together, whose runs have these folders."""
+    """Make a folder for the state of lanes that are trained together; folders: those of their runs."""
     folder = sweep / "lanes" / uuid.uuid4().hex[:8]
     folder.mkdir(parents=True)
     (folder / STACK).write_text(json.dumps([str(path) for path in folders]), encoding="utf-8")
@@ -127,14 +136,14 @@ def new_stack(sweep: Path, folders: Sequence[Path]) -> Path:
 
 
 def forget_stack(folder: Path) -> None:
-    """Its lanes have ended."""
+    """Remove the state of lanes that have ended."""
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # others are still there
         folder.parent.rmdir()
 
 
 def stacks(sweep: Path) -> dict[Path, list[Earlier]]:
-    """The lanes that were trained together in a sweep, by the folder that keeps their state."""
+    """Find the lanes that were trained together in a sweep, by the folder that keeps their state."""
     found = {}
     for path in sorted((sweep / "lanes").glob(f"*/{STACK}")):
         folders = [Path(folder) for folder in json.loads(path.read_text(encoding="utf-8"))]
@@ -154,10 +163,12 @@ def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str])
     for path in sorted(sweep.rglob(ABOUT)):
         with suppress(InputError, OSError):  # it died while it wrote this
             earlier = Earlier.of(path.parent)
-            missing |= missing_from_data(earlier.written)
+            if not (lacking := missing_from_data(earlier.written)):
+                continue  # all other differences between versions are none to a fingerprint
+            missing |= lacking
             fingerprint = identity.fingerprint(earlier.recorded)
             if fingerprint == earlier.fingerprint:
-                continue
+                continue  # it has been taken over before
             about = json.loads(path.read_text(encoding="utf-8")) | {"fingerprint": fingerprint}
             path.write_text(json.dumps(about), encoding="utf-8")
             if (result := told.get(str(path.parent))) is not None:
@@ -169,7 +180,7 @@ def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str])
 
 
 def sweep_folder(target: str, uri: str, root: Path) -> Path:
-    """The folder of the sweep of this folder, id or name. Raises InputError where it is none."""
+    """Find the folder of the sweep of this folder, id or name. Raises InputError where it is no sweep."""
     folder = folder_of(target, uri, root)
     if not (folder / SWEEP).exists():
         raise InputError(
@@ -179,13 +190,16 @@ def sweep_folder(target: str, uri: str, root: Path) -> Path:
 
 
 def command(cfg: DictConfig) -> list[str]:
-    """By which a sweep is known again: its overrides, without those that change no number."""
+    """List the overrides by which a sweep is known again: all but those that change no number."""
     own = (*identity.COMMAND, *identity.WITHOUT_EFFECT)
     return [line for line in cfg.hydra.overrides.task if line.lstrip("+~").partition("=")[0].split(".")[0] not in own]
 
 
 def find_last_sweep(command: Sequence[str], folder: Path) -> Path | None:
-    """The folder of the last sweep with the same command, among those beside the one that would be made."""
+    """Find the last sweep with the same command near a folder; None where there is none.
+
+    folder: the one that the sweep would get; sweeps in it, beside it, and beside its parent are looked at.
+    """
     found = [*folder.glob(SWEEP), *folder.parent.glob(f"*/{SWEEP}"), *folder.parent.parent.glob(f"*/*/{SWEEP}")]
     same = [path for path in found if json.loads(path.read_text(encoding="utf-8")).get("command") == list(command)]
     return max(same, key=lambda path: path.stat().st_mtime).parent if same else None

@@ -14,7 +14,7 @@ Dumper.add_representer(str, OmegaConfDumper.str_representer)
 
 
 def yaml_text(tree: object) -> str:
-    """A config, or a list, as YAML that OmegaConf reads back as it was; interpolations stay as they are."""
+    """Write a config, or a list, as YAML that OmegaConf reads back as it was; interpolations stay as they are."""
     if OmegaConf.is_config(tree):
         tree = OmegaConf.to_container(tree, resolve=False, enum_to_str=True)
     return yaml.dump(tree, Dumper=Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
@@ -28,5 +28,5 @@ Loader.yaml_implicit_resolvers = dict(get_yaml_loader().yaml_implicit_resolvers)
 
 
 def from_yaml(text: str) -> dict | list:
-    """What `yaml_text` has written."""
+    """Read what `yaml_text` has written."""
     return yaml.load(text, Loader=Loader)

@@ -20,15 +20,18 @@ from shrinkage.training.workshop import Workshop
 
 
 class Study(ABC):
-    """A subclass is a frozen dataclass of the study's own numbers; the problem is that of the config."""
+    """A question and how it is answered. A subclass is a frozen dataclass of its own numbers."""
 
     @abstractmethod
     def run(self, cfg: DictConfig) -> Findings:
-        """Raises InputError where the config does not fit the question."""
+        """Answer the question for the problem of a config. Raises InputError if the config does not fit it."""
 
 
 def require(cfg: DictConfig, needed: Mapping[str, object], words: str) -> None:
-    """Raises InputError for the first key whose value is not the one that the study is about, in these words."""
+    """Require values of the config that a study is about. words: why, in the error of the first other value.
+
+    Raises InputError.
+    """
     for key, value in needed.items():
         given, name = OmegaConf.select(cfg, key), key.removeprefix("choices.")
         if given != value:
@@ -36,7 +39,7 @@ def require(cfg: DictConfig, needed: Mapping[str, object], words: str) -> None:
 
 
 def varied(cfg: DictConfig, **numbers: object) -> DictConfig:
-    """A copy of the config with some of its values changed; `data__seed` stands for data.seed."""
+    """Copy a config with some of its values changed; `data__seed` stands for data.seed."""
     changed = pickle.loads(pickle.dumps(cfg))
     for key, value in numbers.items():
         OmegaConf.update(changed, key.replace("__", "."), value)
@@ -44,7 +47,7 @@ def varied(cfg: DictConfig, **numbers: object) -> DictConfig:
 
 
 def trained(cfg: DictConfig, label_noise: float = 0.0) -> Training:
-    """One run, not recorded by itself; of a share of its training rows the class is drawn anew, from all of them."""
+    """Train one run that is not recorded by itself. label_noise: the share of rows whose class is drawn anew."""
     with TemporaryDirectory() as folder:
         training = build(cfg, Path(folder), "training")
         if label_noise:
@@ -58,9 +61,9 @@ def trained(cfg: DictConfig, label_noise: float = 0.0) -> Training:
 
 
 def trained_together(cfgs: Sequence[DictConfig]) -> list[Lane]:
-    """Many runs that differ in λ, seed, data.seed or the penalty's own numbers, in the order of their configs.
+    """Train runs together that differ in λ, seed, data.seed or the penalty's own numbers; in their order.
 
-    Raises what went wrong with the first that failed, InputError where they cannot share a training.
+    Raises what went wrong with the first run that failed, and InputError if they cannot share a training.
     """
     lanes: dict[int, Lane] = {}
     with TemporaryDirectory() as folder:

@@ -73,7 +73,7 @@ class Sweep(Callback):
         threading.Thread(target=self.show_progress, daemon=True).start()
 
     def begin_parent(self, config: DictConfig, folder: Path, earlier: Membership | None) -> str:
-        """The id of the journal of the parent, which goes on where the sweep was begun before."""
+        """Begin the journal of the parent run, or go on with it if the sweep was begun before; return its id."""
         uri = store_uri(config.tracking.uri, self.root)
         beside = home(uri, self.root)
         self.client = connect(uri, config.tracking.experiment, beside, 0, config.tracking.offline)
@@ -96,7 +96,7 @@ class Sweep(Callback):
         self.end()
 
     def end(self) -> None:
-        """The answer, its report, the refitted model, and the parent's status; once."""
+        """End the sweep, once: its answer, the report, the refitted model, and the parent's status."""
         if self.ended:
             return
         self.done.set()
@@ -144,7 +144,7 @@ class Sweep(Callback):
             print(model)
 
     def end_at_exit(self) -> None:
-        """`end` while the interpreter exits, which shows a traceback of a SystemExit."""
+        """Call `end` while the interpreter exits, which would show a traceback of a SystemExit."""
         with contextlib.suppress(SystemExit):
             self.end()
 
@@ -161,6 +161,7 @@ class Sweep(Callback):
             self.tell_address(status, has_jobs, has_finished)
 
     def tell_address(self, status: str, has_jobs: bool, has_finished: bool) -> None:
+        """Print where the sweep is in the store."""
         try:
             if has_jobs:  # else nothing was tried
                 print(f"The sweep is {status}. {self.client.where(self.journal)}")
@@ -172,7 +173,7 @@ class Sweep(Callback):
         sys.stdout.flush()
 
     def conclude(self, finished: list[dict], results: list[dict]) -> "tuple[Answer | None, str | None]":
-        """The answer, and what came of the refit: once that is there, the answer speaks of its weights."""
+        """Answer, refit, and answer again if there is a refitted model, since the answer then speaks of its weights."""
         answer = model = None
         try:
             answer = self.answer(finished, results)
@@ -193,7 +194,7 @@ class Sweep(Callback):
         return answer, model
 
     def answer(self, finished: list[dict], results: list[dict]) -> "Answer | None":
-        """Which λ to take; the report is written and recorded. None, and a table of the runs, where nothing tells."""
+        """Choose a λ, and write and record the report. If nothing can be chosen, print the runs and return None."""
         trained = [result for result in finished if "train/loss" in result["metrics"]]  # and no study
         if not trained:
             return None
@@ -218,11 +219,12 @@ class Sweep(Callback):
         return answer
 
     def keep(self, path: Path) -> None:
+        """Record a file with the parent run."""
         if self.journal is not None:
             self.journal.artifact(path)
 
     def refit(self, answer: "Answer") -> str | None:
-        """Train at the chosen λ on training and validation rows, by a command of its own; what came of it."""
+        """Train at the chosen λ on training and validation rows, by a command of its own. Return what came of it."""
         winner, which = answer.winner, self.config.refit
         if which == "1se" and winner.one_se is None:
             print("note: refit=1se: there is no λ.1se without an error over splits; λ.min is taken", file=sys.stderr)
@@ -269,7 +271,7 @@ class Sweep(Callback):
         return words
 
     def show_progress(self) -> None:
-        """A bar over the jobs with the time left, on a terminal."""
+        """Show a bar over the jobs with the time left, on a terminal."""
         if not sys.stderr.isatty() or self.done.wait(PATIENCE_SECONDS):
             return
         from rich.console import Console
@@ -288,7 +290,7 @@ class Sweep(Callback):
 
 
 def show_failures(failed: list[dict]) -> None:
-    """What went wrong: each cause once, with the number of jobs that it ended."""
+    """Print what went wrong: each cause once, with the number of jobs that it ended."""
     causes: dict[str, list[str]] = {}
     for result in failed:
         causes.setdefault(result["error"], []).append(result["name"])

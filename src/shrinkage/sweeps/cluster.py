@@ -37,7 +37,7 @@ WAITING = 4  # tasks for each that can run at once, that are handed over and not
 
 @contextmanager
 def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Iterator[None]:
-    """A cluster whose every node can do the work of the sweep in this folder, and which is left in the end.
+    """Join a cluster whose every node can do the work of the sweep in this folder, and leave it in the end.
 
     address: None for one of this machine's cores alone. resources: what a task takes. Raises InputError.
     """
@@ -88,7 +88,7 @@ def watch(head: str, left: threading.Event) -> None:
 
 
 def connect(address: str | None) -> None:
-    """Raises InputError where there is no cluster, or one of another Ray or Python."""
+    """Join a cluster of Ray's. Raises InputError where there is none, or one of another Ray or Python."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if port.isdigit():  # Ray itself would try for ever
         try:
@@ -107,6 +107,7 @@ def connect(address: str | None) -> None:
 
 
 def nobody_there(address: str | None, reason: str) -> str:
+    """Say that no cluster can be joined at an address, and what to do."""
     return (
         f"hydra.launcher.address={address}: no cluster of Ray's can be joined there ({reason[:300]}); start one with "
         "`ray start --head`, set RAY_AUTH_MODE=token where it asks for a token, or leave the address out for this "
@@ -115,7 +116,10 @@ def nobody_there(address: str | None, reason: str) -> str:
 
 
 def check(folder: Path) -> None:
-    """Raises InputError where a node has other versions than this process, or does not see the sweep's folder."""
+    """Ask every node whether it can do the sweep's work.
+
+    Raises InputError where a node has other versions than this process, or does not see the sweep's folder.
+    """
     ours = versions()
     probe = ray.remote(num_cpus=0)(describe_node)
     asked = [
@@ -147,7 +151,7 @@ def check(folder: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of this process, by what a run's numbers hang on; shrinkage's with a digest of its files."""
+    """List the versions in this process on which a run's numbers depend; shrinkage's with a digest of its files."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
     found = {"python": platform.python_version(), "shrinkage": f"{version('shrinkage')} ({digest})"}
@@ -155,13 +159,13 @@ def versions() -> dict[str, str]:
 
 
 def describe_node(cwd: Path, folder: Path) -> tuple[dict[str, str], bool]:
-    """What `check` asks a node."""
+    """Tell a node's versions, and whether it sees both folders; it runs there."""
 
     return versions(), cwd.is_dir() and folder.is_dir()
 
 
 def tasks_at_once(resources: Mapping[str, float]) -> int:
-    """How many tasks of these resources run at once."""
+    """Count how many tasks of these resources can run at once."""
     have = ray.cluster_resources()
     return max(min(int(have.get(name, 0) / resources[key]) for name, key in KINDS.items() if resources[key]), 1)
 
@@ -169,7 +173,7 @@ def tasks_at_once(resources: Mapping[str, float]) -> int:
 def run_tasks(
     function: Callable, tasks: Iterable[tuple[int, Sequence[object]]], resources: Mapping[str, float]
 ) -> Iterator[tuple[int, object]]:
-    """function(*arguments) of every task, by its number, in the order in which they end.
+    """Run function(*arguments) for every task; yields each task's number and result in the order in which they end.
 
     What a task raised is its result. A task whose process dies is run again, three times, and then its result is that
     InputError. Where this process leaves off, so do the tasks, by the signal that Ctrl-C would send them.
@@ -199,7 +203,7 @@ def run_tasks(
 
 
 def result(future: Future) -> object:
-    """What a task returned, or as a value what it raised."""
+    """Return what a task returned, or as a value what it raised."""
     try:
         return future.result()
     except RayTaskError as error:
@@ -210,7 +214,7 @@ def result(future: Future) -> object:
 
 
 def run_in_worker(cwd: Path, environment: Mapping[str, str], function: Callable, *arguments: object) -> object:
-    """A task in a worker's process, as if it had been started where the sweep was."""
+    """Run a task in a worker's process, as if it had been started where the sweep was."""
     os.chdir(cwd)
     os.environ.update(environment)
     try:

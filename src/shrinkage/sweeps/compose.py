@@ -20,7 +20,7 @@ from shrinkage import rules
 
 
 @dataclass(frozen=True)
-class Kind:
+class Template:
     """What jobs with the same choices share, pickled: the config, and its part for the task and for Hydra."""
 
     whole: bytes
@@ -35,18 +35,18 @@ class Composer:
     def __init__(self, hydra_context: HydraContext, master: DictConfig) -> None:
         self.loader, self.master = hydra_context.config_loader, master
         self.parser = OverridesParser.create(config_loader=self.loader)
-        self.kinds: dict[tuple[str, ...], Kind] = {}
-        self.checked: set[int] = set()  # of the kinds whose keys are all read
+        self.templates: dict[tuple[str, ...], Template] = {}
+        self.checked: set[int] = set()  # the templates whose keys are all read, by id
         self.parsed: dict[str, tuple[Override, bool]] = {}
         self.groups: dict[str, bool] = {}
 
-    def kind(self, overrides: Sequence[str]) -> Kind:
-        """What a job shares with others; composed where it is the first of them. Raises what Hydra raises."""
+    def template(self, overrides: Sequence[str]) -> Template:
+        """Find the template of a job, which is composed for the first job of its kind. Raises what Hydra raises."""
         key = tuple(
             override.key_or_group if is_number else override.input_line
             for override, is_number in map(self.parse, overrides)
         )
-        if key not in self.kinds:
+        if key not in self.templates:
             whole = self.loader.load_sweep_config(self.master, list(overrides))
             own = [name for name in whole if name != "hydra"]
             task, hydra = OmegaConf.masked_copy(whole, own), OmegaConf.masked_copy(whole, ["hydra"])
@@ -54,38 +54,38 @@ class Composer:
                 OmegaConf.copy_cache(whole, part)  # the sweep's own ${now:…}
             text = OmegaConf.to_yaml(task).replace("${hydra:runtime.choices.", "")
             resolved = None if "${" in text else pickle.dumps(resolve(task, hydra))
-            self.kinds[key] = Kind(pickle.dumps(whole), pickle.dumps(task), pickle.dumps(hydra), resolved)
-        return self.kinds[key]
+            self.templates[key] = Template(pickle.dumps(whole), pickle.dumps(task), pickle.dumps(hydra), resolved)
+        return self.templates[key]
 
     def whole(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """The config of the job of this number, Hydra's own part included."""
-        config = pickle.loads(self.kind(overrides).whole)
+        """Compose the config of the job of this number, Hydra's own part included."""
+        config = pickle.loads(self.template(overrides).whole)
         self.set_numbers(config, overrides)
         self.set_job(config, overrides, number)
         return config
 
     def task(self, overrides: Sequence[str]) -> DictConfig:
-        """The config without Hydra's part."""
-        config = pickle.loads(self.kind(overrides).task)
+        """Compose a job's config without Hydra's part."""
+        config = pickle.loads(self.template(overrides).task)
         self.set_numbers(config, overrides)
         return config
 
     def hydra(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """Hydra's part alone."""
-        config = pickle.loads(self.kind(overrides).hydra)
+        """Compose Hydra's part of a job's config alone."""
+        config = pickle.loads(self.template(overrides).hydra)
         self.set_job(config, overrides, number)
         return config
 
     def resolved(self, overrides: Sequence[str], hydra: DictConfig) -> DictConfig:
-        """The config without Hydra's part, every interpolation in it resolved.
+        """Compose a job's config without Hydra's part, and resolve every interpolation in it.
 
         Raises InputError for a key that nothing reads, which could not be told any more of a resolved config.
         """
-        kind = self.kind(overrides)
-        if id(kind) not in self.checked:
-            rules.check_keys(pickle.loads(kind.task))
-            self.checked.add(id(kind))
-        resolved = kind.resolved
+        template = self.template(overrides)
+        if id(template) not in self.checked:
+            rules.check_keys(pickle.loads(template.task))
+            self.checked.add(id(template))
+        resolved = template.resolved
         if resolved is None:
             return resolve(self.task(overrides), hydra)
         config = pickle.loads(resolved)
@@ -108,7 +108,7 @@ class Composer:
             )
 
     def parse(self, line: str) -> tuple[Override, bool]:
-        """An override, and whether nothing but one number of the config hangs on it."""
+        """Parse an override; tell whether it sets one number of the config and changes nothing else."""
         if line not in self.parsed:
             (override,) = self.parser.parse_overrides([line])
             self.parsed[line] = override, self.is_number(override)
@@ -131,7 +131,7 @@ class Composer:
 
 
 def resolve(task: DictConfig, hydra: DictConfig) -> DictConfig:
-    """A task's config without interpolations; ${hydra:…} looks into the job's own Hydra config."""
+    """Resolve the interpolations of a task's config; ${hydra:…} looks into the job's own Hydra config."""
     singleton = HydraConfig.instance()
     before, singleton.cfg = singleton.cfg, hydra
     try:

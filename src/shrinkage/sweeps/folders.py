@@ -66,7 +66,7 @@ def redirect_sweep(config: DictConfig) -> None:
 
 
 def check_writable(folder: Path, key: str) -> None:
-    """Exits where the folder cannot be made or written."""
+    """Exit with one line if the folder cannot be made or written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         reason = None if os.access(folder, os.W_OK) else "permission denied"

@@ -38,7 +38,7 @@ def refuse_at_start(client: MlflowClient, run_id: str, params: Mapping[str, str]
 def adopt(
     client: MlflowClient, run_id: str, journal: str, params: Mapping[str, str] | None
 ) -> tuple[Run | None, str | None]:
-    """The run, claimed for the journal of this id; or None and why the journal becomes a run of its own.
+    """Claim a run for the journal of this id; returns the run, or None and why the journal becomes a run of its own.
 
     params: those that the journal's run began with where nothing was decided then, else None. May be done again.
     """
@@ -53,7 +53,7 @@ def adopt(
 
 
 def sentence(run_id: str, objection: str) -> str:
-    """What a person reads, in a note and in the tag `shrinkage.not_adopted`."""
+    """Say why a run is not adopted, for a note and for the tag `shrinkage.not_adopted`."""
     return masked(f"MLFLOW_RUN_ID={run_id}: {objection}; so this is a run of its own")
 
 
@@ -84,16 +84,18 @@ def claim(client: MlflowClient, run_id: str, journal: str) -> str | None:
 
 
 def owner(run: Run) -> str | None:
-    """The id of the journal whose run it is; None for a run of somebody else's."""
+    """Find the id of the journal whose run it is; None for a run of somebody else's."""
     return run.data.params.get(JOURNAL) or run.data.tags.get(JOURNAL)
 
 
 def has_ended(run: Run) -> str | None:
+    """Say that a run has ended; None where it has not."""
     status = run.info.status
     return f"that run has ended ({status})" if status in ("FINISHED", "FAILED", "KILLED") else None
 
 
 def is_taken(run: Run, journal: str | None) -> str | None:
+    """Say that a run is deleted, or another journal's; None where it is free."""
     if run.info.lifecycle_stage == "deleted":
         return "that run was deleted"
     return "another run records there" if owner(run) not in (None, journal) else None
@@ -125,7 +127,7 @@ def holds_more(run: Run, params: Mapping[str, str]) -> str | None:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two texts of a param mean one value: `3` is `3.0`, and `true` is `True`."""
+    """Tell whether two texts of a param mean one value: `3` is `3.0`, and `true` is `True`."""
     try:
         return float(one) == float(other)
     except ValueError:

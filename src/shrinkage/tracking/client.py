@@ -29,7 +29,7 @@ MOST_WRITERS = 5  # that are started anew where one dies
 
 @functools.cache
 def connect(uri: str, experiment: str, home: Path, number: int, offline: bool | str) -> "Client":
-    """The writer process of this number for a store; it starts now and is ready later. One, 0, serves a single run.
+    """Start the writer process of this number for a store; it is ready later. One, 0, serves a single run.
 
     offline: True writes journals alone; False has to have the store; "auto" goes on without where it does not answer.
     """
@@ -37,6 +37,8 @@ def connect(uri: str, experiment: str, home: Path, number: int, offline: bool | 
 
 
 class Client:
+    """What a training process knows of its writer: it hands journals over, and hears what becomes of them."""
+
     def __init__(self, uri: str, experiment: str, home: Path, number: int = 0, offline: bool | str = "auto") -> None:
         self.uri, self.experiment, self.home, self.offline = without_password(uri), experiment, home, offline
         self.journals = home / JOURNALS
@@ -58,6 +60,7 @@ class Client:
             self.start()
 
     def start(self) -> None:
+        """Start a writer process, and a thread that takes in its answers."""
         self.writers += 1
         self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 it lives as long as the process
         self.process = subprocess.Popen(
@@ -88,6 +91,7 @@ class Client:
             self.send({"follow": str(path), "fresh": False})
 
     def send(self, word: dict) -> None:
+        """Say a word to the writer, if it is there."""
         try:
             with self.sending:
                 self.process.stdin.write(json.dumps(word) + "\n")
@@ -96,7 +100,7 @@ class Client:
             pass  # the writer is gone; another one is told, or whoever waits for it hears why
 
     def hear(self, seconds: float) -> bool:
-        """Take in one answer, if there is one in this time; whether there was.
+        """Take in one answer, if there is one in this time; returns whether there was.
 
         Raises InputError where the store refuses, TrackingError where the writer is gone.
         """
@@ -132,7 +136,7 @@ class Client:
         return True
 
     def wait_until_ready(self) -> None:
-        """Until the store is open, or it is known not to be; with offline=auto training does not wait for it long.
+        """Wait until the store is open, or known not to be; with offline=auto training does not wait for it long.
 
         Raises InputError where it refuses, and where it does not answer and may not be missing.
         """
@@ -167,7 +171,9 @@ class Client:
         adopt: str | None = None,
         folder: Path,
     ) -> Journal:
-        """A new run's journal, which the writer follows from now on. folder: the run's own.
+        """Begin a new run's journal, which the writer follows from now on.
+
+        Raises InputError where it cannot be written. folder: the run's own.
 
         parent: the id of the journal of the run that it stands under. adopt: the id of a run in the store that this one
         is to become, if that may be (`adoption.py`); if not, it is a run of its own, and a note and a tag say why.
@@ -199,7 +205,7 @@ class Client:
         return journal
 
     def ask_to_adopt(self, run_id: str, params: dict[str, str]) -> bool:
-        """Ask the store whether a run may become one with these params; whether it has answered, into `adoptions`.
+        """Ask the store whether a run may become one with these params; returns whether it has answered.
 
         A store that is away is not waited for: whoever delivers the journal asks then.
         """
@@ -213,7 +219,7 @@ class Client:
         return run_id in self.adoptions
 
     def resume(self, path: Path, adopt: str | None = None) -> Journal:
-        """The journal of a run that goes on in this process. adopt: a run that it can no longer become."""
+        """Go on with the journal of a run in this process. adopt: a run that it can no longer become."""
         journal = Journal.resumed(self.journals, path)
         if adopt not in (None, Story.of_header(journal.path).header["adopt"]):
             print(f"note: MLFLOW_RUN_ID={adopt}: a run that goes on stays the run that it is", file=sys.stderr)
@@ -227,7 +233,7 @@ class Client:
             self.send({"follow": str(journal.path), "fresh": fresh})
 
     def run_id(self, journal: Journal) -> str | None:
-        """A run's id in the store; None where the store does not have it yet."""
+        """Look up a run's id in the store; None where the store does not have it yet."""
         while self.hear(0):
             pass
         return self.opened[journal.id]["run_id"] if journal.id in self.opened else None
@@ -238,7 +244,9 @@ class Client:
         self.follow(journal)
 
     def wait_for(self, journal: Journal) -> bool:
-        """Until all of an ended run is in the store; whether it is, for a store that is away is not waited for long.
+        """Wait until all of an ended run is in the store; returns whether it is.
+
+        A store that is away is not waited for long.
 
         Raises TrackingError where the store refuses it.
         """
@@ -262,7 +270,8 @@ class Client:
         return True
 
     def pages(self, journal: Journal, file: str | None = None) -> tuple[str, str] | tuple[None, None]:
-        """From the root of MLflow's page: a run, or a file among its artifacts; and the experiment's runs, by λ.
+        """Find the pages of a run, or of a file of it, and of the experiment's runs by λ, from the root of MLflow's
+        page.
 
         None where the store does not have the run yet.
         """
@@ -272,7 +281,7 @@ class Client:
         return run_page(answer["experiment_id"], answer["run_id"], file), runs_page(answer["experiment_id"])
 
     def where(self, journal: Journal) -> str:
-        """Where a run is and how to look at it, or how to bring it in."""
+        """Say where a run is and how to look at it, or how to bring it in."""
         if journal.id not in self.opened or journal.path.exists():
             reason = "tracking.offline=true" if self.offline is True else self.away or "it is slow"
             where = "" if self.home == Path.cwd() else f" {self.journals}"
@@ -289,7 +298,7 @@ class Client:
         return f"Run {answer['run_id']} in {self.uri}\nTo look at it: {command}, then http://127.0.0.1:5000/{page}"
 
     def how_to_predict(self, model: str, folder: Path) -> str:
-        """What to do with a registered model, whose example rows a run has written to its folder.
+        """Say how to predict with a registered model, whose example rows a run has written to its folder.
 
         The rows are JSON: of a CSV `mlflow models predict` guesses anew what each column is.
         """
@@ -308,6 +317,7 @@ class Client:
 
 def writer_environment() -> dict[str, str]:
     # MLflow itself would send a request again that may have been served: a run would be made twice.
+    """Build the environment of the writer process."""
     environment = ENVIRONMENT | os.environ | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     # A lock file in the current folder is not what a logged model needs.
     environment.setdefault("MLFLOW_UV_AUTO_DETECT", "false")

@@ -28,10 +28,10 @@ class Waiting(TrackingError):
 
 
 class Delivery:
-    """One journal, carried as far as it goes each time. fresh: nobody else can have begun to deliver it.
+    """One journal, carried into the store as far as it goes each time.
 
-    run_id: in the store, None until the run is there. lost: files that were gone when they were to be stored.
-    said: hears what is to be told at once.
+    fresh: nobody else can have begun to deliver it. run_id: in the store, None until the run is there. lost: files that
+    were gone when they were to be stored. said: hears what is to be told at once.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Delivery:
                 self.deliver()
 
     def deliver(self) -> None:
+        """Carry what has been appended, without the lock."""
         for event in self.reader.events():
             getattr(self, f"on_{event['event']}")(**{name: value for name, value in event.items() if name != "event"})
         self.flush()
@@ -88,6 +89,7 @@ class Delivery:
 
     def flush(self) -> None:
         # From the last step back: MLflow keeps the latest value of each metric beside the curve, and so writes it once.
+        """Send the metrics, params, tags and data sets that have been read, in batches that MLflow takes."""
         self.metrics.sort(key=lambda metric: -metric.step)
         while self.metrics or self.params or self.tags:
             self.client.log_batch(
@@ -104,6 +106,7 @@ class Delivery:
             self.inputs = []
 
     def send_artifacts(self) -> None:
+        """Send the run's files; those that are gone are noted as lost."""
         while self.artifacts:
             path, folder = self.artifacts[0]
             found = self.located(Path(path))
@@ -119,7 +122,7 @@ class Delivery:
             self.send_artifacts()
 
     def located(self, path: Path) -> Path | None:
-        """Where a file is now: where it was, or beside a journal that has been moved together with its run."""
+        """Find where a file is now: where it was, or beside a journal that has been moved together with its run."""
         if path.is_file():
             return path
         if self.folder is not None and path.is_relative_to(self.folder):
@@ -128,7 +131,7 @@ class Delivery:
         return None
 
     def close(self) -> None:
-        """All of it is in the store; the journal stays with its run."""
+        """Move the journal, all of which is in the store, into its run's folder."""
         if self.lost or self.reader.damaged:
             told = {"artifacts": " ".join(self.lost), "lines": self.reader.damaged or ""}
             self.on_tags({f"lost.{name}": str(value) for name, value in told.items() if value})
@@ -198,7 +201,7 @@ class Delivery:
         return next((event["params"] for event in Reader(self.path).events() if event["event"] == "params"), {})
 
     def take_run(self, run: Run) -> None:
-        """The run in the store that this journal is about."""
+        """Remember the run in the store that this journal is about, and tell of it."""
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         # Not through the client, which would read the whole run back from the store to know this.
         self.repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.store.uri)
@@ -237,7 +240,7 @@ class Delivery:
         self.artifacts.append((path, folder))
 
     def on_model(self, path: str, register: str | None, metrics: dict[str, float]) -> None:
-        """What cannot be kept is said in an answer and in a tag; the run goes on to its end."""
+        """Log a model. What cannot be kept is said in an answer and in a tag; the run goes on to its end."""
         self.flush()  # the model takes over params and metrics
         told: dict[str, str] = {}
         try:
@@ -268,9 +271,13 @@ class Delivery:
 
 
 def process_tags(process: dict[str, object], time: int) -> dict[str, str]:
-    """By which it can be told whether a run that is RUNNING does run; the heartbeat is in milliseconds since 1970."""
+    """Build the tags by which it can be told whether a run that is RUNNING does run.
+
+    time: the heartbeat, in milliseconds since 1970.
+    """
     return {f"process.{name}": str(value) for name, value in process.items()} | {"process.heartbeat": str(time)}
 
 
 def cut(value: str, length: int) -> str:
+    """Cut a text to MLflow's limit, and say so in it."""
     return value if len(value) <= length else value[: length - len(CUT)] + CUT

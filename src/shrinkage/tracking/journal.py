@@ -72,7 +72,10 @@ class Journal:
         experiment: str = "",
         home: Path | None = None,
     ) -> "Journal":
-        """A journal among others in a folder; home is the run's own folder."""
+        """Begin a run's journal in a folder of journals.
+
+        home: the run's own folder. Raises InputError where there is no room.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         identifier = uuid.uuid4().hex
         journal = cls(folder / f"{identifier}{SUFFIX}", identifier)
@@ -96,7 +99,10 @@ class Journal:
 
     @classmethod
     def resumed(cls, folder: Path, path: Path) -> "Journal":
-        """The journal of a run that goes on in this process. Raises InputError where it is still going on elsewhere."""
+        """Open the journal of a run that goes on in this process.
+
+        Raises InputError where it is still going on elsewhere.
+        """
         with locked(path):
             story = Story.of(path)
             if story.is_alive:
@@ -116,6 +122,7 @@ class Journal:
         return journal
 
     def append(self, event: str, **fields: object) -> None:
+        """Append an event; it is handed to the operating system, or held in memory while the disk is full."""
         text = json.dumps({"event": event, **fields}, ensure_ascii=False).encode()
         self.pending += b"%08x %s\n" % (zlib.crc32(text), text)
         self.write()
@@ -131,31 +138,39 @@ class Journal:
             warn_once(f"note: {self.path}: {error.strerror}; training goes on, and its record is held in memory")
 
     def params(self, params: dict[str, object]) -> None:
+        """Record params as text, without secrets."""
         self.append("params", params=masked_values(params))
 
     def tags(self, tags: dict[str, object]) -> None:
+        """Record tags as text, without secrets."""
         self.append("tags", tags=masked_values(tags))
 
     def metrics(self, metrics: dict[str, float], step: int, time: int | None = None) -> None:
-        """Measured now, or at a time given. What a resumed run measures a second time is not told twice."""
+        """Record metrics of a step, measured now or at a time given.
+
+        What a resumed run measures a second time is left out.
+        """
         if step in self.logged:
             metrics = {name: value for name, value in metrics.items() if name not in self.logged[step]}
         if metrics:
             self.append("metrics", step=step, time=time or now(), metrics=metrics)
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """A local file, to be stored under the folder of the run's artifacts."""
+        """Record a local file, to be stored under a folder of the run's artifacts."""
         self.append("artifact", path=str(path.resolve()), folder=folder)
 
     def model(self, path: Path, register: str | None, metrics: Mapping[str, float] = MappingProxyType({})) -> None:
-        """What `export.write_model` has written, to be logged as a model and registered under a name.
+        """Record a model that `export.write_model` has written, to be logged and registered under a name.
 
         metrics: those of the run that are the model's; with early stopping they are not the last ones.
         """
         self.append("model", path=str(path.resolve()), register=register, metrics=dict(metrics))
 
     def end(self, status: str) -> None:
-        """Raises InputError where a full disk has no room for what is pending, after a while."""
+        """Record the run's end.
+
+        Raises InputError where a full disk has no room for what is pending, after half a minute.
+        """
         self.append("end", status=status, time=now())
         deadline = time.monotonic() + disk.SECONDS
         while self.pending and time.monotonic() < deadline:
@@ -170,7 +185,7 @@ class Journal:
 
 
 class Reader:
-    """The reading side: each call of `events` yields what has been appended since the last one.
+    """The reading side of a journal: each call of `events` yields what has been appended since the last one.
 
     An event whose handling raises is yielded again. damaged: how many lines were not what had been written.
     """
@@ -179,6 +194,7 @@ class Reader:
         self.path, self.offset, self.damaged = path, 0, 0
 
     def events(self) -> Iterator[dict]:
+        """Yield the events that have been appended since the last call, whole lines only."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             for line in file:
@@ -193,14 +209,17 @@ class Reader:
 
 
 def read(line: bytes) -> dict | None:
-    """The event of a line; None where the line is not what was written."""
+    """Decode the event of a line; None where the line is not what was written."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     return json.loads(text) if checksum == b"%08x" % zlib.crc32(text) else None
 
 
 class Story:
-    """What a journal tells of its run so far: the header's fields; status, RUNNING while there is no end; heartbeat,
-    the last sign of life; logged, the names of the metrics of each step."""
+    """What a journal tells of its run so far.
+
+    The header's fields; status, RUNNING while there is no end; heartbeat, the last sign of life; logged, the names of
+    the metrics of each step.
+    """
 
     def __init__(self, path: Path, header: dict) -> None:
         self.path, self.header = path, header
@@ -213,7 +232,7 @@ class Story:
 
     @classmethod
     def of(cls, path: Path) -> "Story":
-        """Read to its end. Raises InputError where its first line is missing or damaged."""
+        """Read a journal to its end. Raises InputError where its first line is missing or damaged."""
         story = cls.of_header(path)
         for event in Reader(path).events():
             match event["event"]:
@@ -227,7 +246,7 @@ class Story:
 
     @classmethod
     def of_header(cls, path: Path) -> "Story":
-        """Its first line alone."""
+        """Read a journal's first line alone, which says what run it is. Raises InputError where it is damaged."""
         with path.open("rb") as file:
             line = file.readline()
         header = read(line) if line.endswith(b"\n") else None
@@ -237,7 +256,7 @@ class Story:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it has given no sign of life for long, on whatever host."""
+        """Whether the run has given no sign of life for long, on whatever host."""
         return now() - self.heartbeat > SILENT_MILLISECONDS
 
     @property
@@ -248,7 +267,7 @@ class Story:
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """One process at a time delivers a journal, ends it for a dead process, or moves it.
+    """Hold a journal's lock: one process at a time delivers it, ends it for a dead process, or moves it.
 
     Raises FileNotFoundError where it is gone, moved into its run's folder, and BlockingIOError without waiting.
     """
@@ -285,6 +304,7 @@ warned: set[str] = set()
 
 
 def warn_once(words: str) -> None:
+    """Print words on stderr, the first time that they are said."""
     if words not in warned:
         warned.add(words)
         print(words, file=sys.stderr)

@@ -17,34 +17,34 @@ MODEL_TRAINING, BY_LAMBDA = "workflowType=machine_learning", "by_lambda"
 
 
 def store_uri(configured: str | None, root: Path) -> str:
-    """tracking.uri, else MLFLOW_TRACKING_URI, else `mlflow.db` in the root folder, where `mlflow ui` looks."""
+    """Find which store is meant: tracking.uri, else MLFLOW_TRACKING_URI, else `mlflow.db` in the root folder."""
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite URI, None for any other."""
+    """Find the file of a SQLite URI; None for any other."""
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").split("?")[0])
 
 
 def home(uri: str, root: Path) -> Path:
-    """The folder that holds journals and a local store's artifacts: the SQLite file's own, else the root."""
+    """Find the folder that holds journals and a local store's artifacts: the SQLite file's own, else the root."""
     path = sqlite_path(uri)
     return (path.parent if path else root).resolve()
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown: user:password@ becomes ***@."""
+    """Replace user:password@ in a URI by ***@, so that it may be shown."""
     return masked(uri)
 
 
 def run_page(experiment_id: str, run_id: str, file: str | None = None) -> str:
-    """A run on MLflow's page, or a file among its artifacts, from the page's root."""
+    """Build the address of a run on MLflow's page, or of a file among its artifacts, from the page's root."""
     within = "" if file is None else f"/artifacts/{file}"
     return f"#/experiments/{experiment_id}/runs/{run_id}{within}?{MODEL_TRAINING}"
 
 
 def runs_page(experiment_id: str) -> str:
-    """The runs of an experiment, sorted by λ."""
+    """Build the address of an experiment's runs on MLflow's page, sorted by λ."""
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={BY_LAMBDA}&{MODEL_TRAINING}"

@@ -19,7 +19,10 @@ DTYPES = {"double": "float64", "long": "int64", "boolean": "bool", "string": "ob
 
 
 def save(folder: Path, path: Path, model: Model) -> None:
-    """What `export.write_model` has written, as an MLflow model. Its code is `serving.py`, its data are artifacts."""
+    """Save what `export.write_model` has written as an MLflow model.
+
+    Its code is `serving.py`, its data are artifacts.
+    """
     description = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
     example = json.loads((folder / "example.json").read_text(encoding="utf-8"))["dataframe_split"]
     rows = pd.DataFrame(example["data"], columns=example["columns"], dtype=object)
@@ -43,7 +46,7 @@ def save(folder: Path, path: Path, model: Model) -> None:
 
 
 def type_of(column: dict[str, object]) -> str:
-    """The type of a column in the model's signature.
+    """Find the type of a column in the model's signature.
 
     MLflow makes False of a gap in a column of booleans, so one whose cells had gaps is `string`, which lets true,
     false and gaps through as they are.
@@ -56,7 +59,7 @@ def type_of(column: dict[str, object]) -> str:
 
 
 def log_model(client: MlflowClient, experiment_id: str, run_id: str, metrics: dict[str, float], folder: Path) -> str:
-    """Log it as the model of the run, with those of the run's metrics that have these values; returns its id.
+    """Log a model of the run, with those of the run's metrics that have these values; returns the model's id.
 
     No run is made active for it, so that the run's status and times stay the journal's. A model that an earlier try
     has left whole is taken.
@@ -81,7 +84,7 @@ def log_model(client: MlflowClient, experiment_id: str, run_id: str, metrics: di
 
 
 def made(client: MlflowClient, experiment_id: str, run_id: str, folder: Path) -> str:
-    """A new model of the run with its files; returns its id."""
+    """Make a new model of the run with its files; returns its id."""
     params = client.get_run(run_id).data.params
     logged = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, params=params)
     status = LoggedModelStatus.FAILED
@@ -98,7 +101,7 @@ def made(client: MlflowClient, experiment_id: str, run_id: str, folder: Path) ->
 
 
 def register(client: MlflowClient, run_id: str, model_id: str, name: str) -> str:
-    """Make it a new version of the registered model of this name, which may be missing; returns the version."""
+    """Register a model as a new version of this name; returns the version."""
     mlflow.set_tracking_uri(client.tracking_uri)  # where MLflow looks for `models:/…`, whatever the client
     try:
         client.create_registered_model(name)

@@ -14,14 +14,18 @@ class JournalLogger(Logger):
 
     @property
     def name(self) -> str:
+        """Lightning's name of the experiment."""
         return "shrinkage"
 
     @property
     def version(self) -> str:
+        """The id of the journal."""
         return self.journal.id
 
     def log_hyperparams(self, *args: object, **kwargs: object) -> None:
+        """Do nothing: the config is recorded as a whole."""
         pass
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Record metrics of a step."""
         self.journal.metrics(metrics, step or 0)

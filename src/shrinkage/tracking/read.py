@@ -31,7 +31,10 @@ LOSSES = ("train/loss", "val/loss")
 
 @dataclass(frozen=True)
 class Found:
-    """The runs of a sweep, whose own run is the parent, or of an experiment, which has none. title: its name."""
+    """Runs that a report is about.
+
+    Those of a sweep, whose own run is the parent, or of an experiment, which has none. title: its name.
+    """
 
     title: str
     parent: str | None
@@ -61,7 +64,7 @@ def open_to_read(uri: str) -> MlflowClient:
 
 
 def has_runs_table(path: Path) -> bool:
-    """Whether a SQLite file is there and MLflow has made its tables, which a client would do where they are missing."""
+    """Tell whether a SQLite file is there and has MLflow's tables, which a client would make where they are missing."""
     if not path.is_file():
         return False
     try:
@@ -75,7 +78,7 @@ def has_runs_table(path: Path) -> bool:
 
 
 def find(client: MlflowClient, uri: str, target: str, told: Callable[[int], None] = lambda count: None) -> Found:
-    """The runs of a parent run by its id, or those of an experiment by its name or id that have FINISHED.
+    """Read the runs of a sweep by its own run's id, or those of an experiment by its name or id that have FINISHED.
 
     told hears how many runs have been read so far. Raises InputError for what is not there, or has nothing under it.
     """
@@ -100,7 +103,7 @@ def find(client: MlflowClient, uri: str, target: str, told: Callable[[int], None
 
 
 def one(client: MlflowClient, uri: str, target: str) -> Run:
-    """The run of this id or name; of several of one name the last. Raises InputError where there is none."""
+    """Read the run of this id or name; of several of one name the last. Raises InputError where there is none."""
     try:
         return client.get_run(target)
     except MlflowException:
@@ -113,7 +116,7 @@ def one(client: MlflowClient, uri: str, target: str) -> Run:
 
 
 def sweep(client: MlflowClient, run: Run, told: Callable[[int], None]) -> Found:
-    """The runs under a parent."""
+    """Read the runs under a parent. Raises InputError where there are none."""
     run_id, experiment_id = run.info.run_id, run.info.experiment_id
     runs = searched(client, experiment_id, f"tags.`{PARENT}` = '{run_id}'", told)
     if not runs:
@@ -126,7 +129,7 @@ def sweep(client: MlflowClient, run: Run, told: Callable[[int], None]) -> Found:
 
 
 def searched(client: MlflowClient, experiment_id: str, condition: str, told: Callable[[int], None]) -> list[dict]:
-    """The runs of an experiment that meet a condition, read a page at a time."""
+    """Read the runs of an experiment that meet a condition, a page at a time."""
     found = []
     with without_collecting():
         for run in pages(
@@ -140,7 +143,7 @@ def searched(client: MlflowClient, experiment_id: str, condition: str, told: Cal
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Without Python's search for garbage, which takes half the time where SQLAlchemy makes a hundred objects a run."""
+    """Stop Python's search for garbage, which takes half the time where SQLAlchemy makes a hundred objects a run."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -151,7 +154,7 @@ def without_collecting() -> Iterator[None]:
 
 
 def pages(read: Callable[[str | None], list]) -> Iterator:
-    """The items of all pages; `read` takes a page's token."""
+    """Yield the items of all pages; `read` takes a page's token."""
     token = None
     while True:
         page = read(token)
@@ -162,6 +165,7 @@ def pages(read: Callable[[str | None], list]) -> Iterator:
 
 
 def as_seen(run: Run) -> dict:
+    """Turn a run of MLflow's into what a report sees."""
     return {
         "name": run.info.run_name,
         "status": run.info.status,
@@ -198,7 +202,7 @@ class StoreSource(Source):
 
 
 def text_of(client: MlflowClient, run_id: str, file: str, folder: str) -> str | None:
-    """A text file among a run's artifacts, by way of a folder; None where there is none."""
+    """Read a text file among a run's artifacts, by way of a folder; None where there is none."""
     try:
         return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
     except (MlflowException, OSError):
@@ -206,7 +210,10 @@ def text_of(client: MlflowClient, run_id: str, file: str, folder: str) -> str | 
 
 
 def keep_report(client: MlflowClient, run_id: str, files: list[Path], tags: dict[str, str]) -> None:
-    """Put a report's files at the root of a run's artifacts, and its answer into the run's tags."""
+    """Store a report's files with a run, and its answer as the run's tags.
+
+    Raises InputError where the store does not take them.
+    """
     try:
         for path in files:
             client.log_artifact(run_id, str(path))

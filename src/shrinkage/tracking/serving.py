@@ -28,6 +28,7 @@ class Served(mlflow.pyfunc.PythonModel):
     """Raw rows to `prediction`: the target in its own units, or a class name, with a `probability_<class>` for each."""
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
+        """Load the network and the recipe of its features."""
         description = json.loads(Path(context.artifacts["preprocessing"]).read_text(encoding="utf-8"))
         self.reading = load_module(context.artifacts["reading"])
         self.recipe = self.reading.Recipe.from_json(description)
@@ -37,6 +38,10 @@ class Served(mlflow.pyfunc.PythonModel):
         self.network = torch.export.load(context.artifacts["network"]).module()
 
     def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
+        """Predict from rows as the user has them.
+
+        Raises MlflowException where a cell cannot be read, which a server answers with 400.
+        """
         try:
             x = torch.from_numpy(self.recipe(model_input)).to(self.dtype)
         except self.reading.Refused as error:

@@ -13,15 +13,16 @@ INTERCEPT = "(intercept)"  # the feature of a bias, in coefficients.csv
 
 
 class Source(ABC):
-    """Reads what stands beside a run's params and last metrics."""
+    """Where a report reads a run's coefficients and history from: a run's folder, or the store."""
 
     @abstractmethod
     def coefficients(self, run: dict) -> "pd.DataFrame | None":
-        """A row a weight: output, feature, weight (in the units it was trained in) and coefficient (in the user's own).
+        """Read a linear model's weights, a row each: output, feature, weight (as trained) and coefficient (in the
+        user's units).
 
         None where the run has none, as where its model is not linear.
         """
 
     @abstractmethod
     def history(self, run: dict) -> list[tuple[int, dict[str, float]]]:
-        """The run's losses at each step that was kept, sorted by step; empty where there are none."""
+        """Read the run's losses at each step that was kept, sorted by step; empty where there are none."""

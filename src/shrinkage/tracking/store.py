@@ -35,7 +35,7 @@ class Store:
     found: dict[str, Run] = field(default_factory=dict)
 
     def find(self, journal: str) -> Run | None:
-        """The run that came from the journal of this id, in any experiment; None where there is none."""
+        """Find the run that came from the journal of this id, in any experiment; None where there is none."""
         if journal not in self.found:
             of_it = f"tags.`{JOURNAL}` = '{journal}'"
             runs, token = self.client.search_runs([self.experiment_id], of_it, max_results=1), ""
@@ -72,7 +72,7 @@ def open_store(uri: str, experiment: str, artifacts: Path) -> Store:
 
 @contextlib.contextmanager
 def first_use(uri: str, artifacts: Path) -> Iterator[None]:
-    """One process of this machine at a time opens a database; a server has its own order."""
+    """Let one process of this machine at a time open a database; a server has its own order."""
     path = sqlite_path(uri)
     if path is None and uri.startswith("http"):
         yield
@@ -97,6 +97,7 @@ REFUSALS = {
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:
+    """Find the experiment of this name, or make it. Raises InputError where it was deleted."""
     found: Experiment | None = client.get_experiment_by_name(name)
     if found is None:
         try:

@@ -30,12 +30,12 @@ MOST_RUNS = 1000
 
 
 def waiting(home: Path) -> list[Story | InputError]:
-    """The journals beside a store that are not in it yet, the oldest first; an error for one that cannot be read."""
+    """List the journals beside a store that are not in it yet, the oldest first; an error for an unreadable one."""
     return stories((home / JOURNALS).glob(f"*{SUFFIX}"))
 
 
 def stories(paths: Iterable[Path]) -> list[Story | InputError]:
-    """What journals tell, the oldest first."""
+    """Read journals, the oldest first; an error for one that cannot be read."""
     found = []
     for path in paths:
         try:
@@ -48,24 +48,27 @@ def stories(paths: Iterable[Path]) -> list[Story | InputError]:
 
 
 def began(story: Story | InputError) -> int:
+    """Tell when a run began, in milliseconds since 1970; 0 where its journal cannot be read."""
     return story.header["time"] if isinstance(story, Story) else 0
 
 
 def orphans(home: Path, uri: str) -> Iterator[Story]:
-    """The journals for a store that nobody is carrying there any more."""
+    """Find the journals for a store that nobody is carrying there any more."""
     for found in waiting(home):
         if isinstance(found, Story) and found.store == masked(uri) and is_orphan(found):
             yield found
 
 
 def is_orphan(story: Story) -> bool:
-    """Whether the process of a run, and with it its writer, has ended, however the run did."""
+    """Tell whether the process of a run, and with it its writer, has ended, however the run did."""
     return story.process.is_dead(story.heartbeat)
 
 
 def end_the_dead(store: "Store", home: Path) -> list[str]:
-    """End, as KILLED, the runs of this experiment that are RUNNING in the store alone: their process, on this host,
-    has died. A run that has a journal is left to it. Returns their ids."""
+    """End, as KILLED, the runs of this experiment whose process on this host has died; returns their ids.
+
+    A run that has a journal is left to it. Raises what MLflow does where the store does not answer.
+    """
     ended = []
     for run in store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'", max_results=MOST_RUNS):
         process, heartbeat = process_of(run.data.tags)
@@ -80,7 +83,7 @@ def end_the_dead(store: "Store", home: Path) -> list[str]:
 
 
 def process_of(tags: dict[str, str]) -> tuple[Process | None, int]:
-    """What a run's tags say of its process, and its last heartbeat; None where they say nothing."""
+    """Read what a run's tags say of its process, and its last heartbeat; None where they say nothing."""
     known = {name: tags.get(f"process.{name}") for name in ("host", "pid", "boot", "started", "heartbeat")}
     if None in known.values() or not (known["pid"].isdigit() and known["heartbeat"].isdigit()):
         return None, 0
@@ -88,6 +91,7 @@ def process_of(tags: dict[str, str]) -> tuple[Process | None, int]:
 
 
 def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m shrinkage.tracking.sync",
         description="Bring into the store what runs have recorded while it could not be reached.",
@@ -107,6 +111,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the command."""
     given = arguments()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -115,7 +120,7 @@ def main() -> None:
 
 
 def find_journals(paths: list[Path]) -> list[Story | InputError]:
-    """The journals at paths and in folders."""
+    """Read the journals at paths and in folders. Raises InputError where a path is not there."""
     found = []
     for path in paths:
         if not path.exists():
@@ -125,7 +130,7 @@ def find_journals(paths: list[Path]) -> list[Story | InputError]:
 
 
 def sync(paths: list[Path], uri: str, experiment: str | None) -> int:
-    """Deliver them; the exit code: 0 where all is in the store now, else 1."""
+    """Deliver journals and say what became of them; returns the exit code, 0 where all is in the store now, else 1."""
     beside = home(uri, Path.cwd())
     found = find_journals(paths) if paths else waiting(beside)
     unread = [each for each in found if isinstance(each, InputError)]
@@ -155,7 +160,7 @@ def say_note(run: str, **told: object) -> None:
 
 
 def deliver(stories: list[Story], uri: str, experiment: str | None, beside: Path) -> tuple[int, list[str]]:
-    """Each into its experiment; how many are in the store now, and why the others are not."""
+    """Deliver each journal into its experiment; returns how many are in the store now, and why the others are not."""
     if not stories:
         return 0, []
 

@@ -13,21 +13,21 @@ TRAINED = "params.seed != ''"  # a sweep's parent has metrics and no params
 
 
 def view(name: str, key: str, **state: object) -> tuple[str, str]:
-    """The tag that a view is. key: what its address has."""
+    """Build the tag that a view is. key: what its address has."""
     everything = {"searchFilter": "", "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": []}
     held = {"name": name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(everything | state)}
     return f"mlflow.sharedViewState.{key}", json.dumps(held, ensure_ascii=False)
 
 
 def columns(*names: str) -> dict[str, object]:
-    """Columns as the page knows them, behind those that it always has, and room for the names of runs."""
+    """Choose columns as the page knows them, behind those that it always has, and room for the names of runs."""
     chosen = [f"{kind}.`{name}`" for kind, name in (name.split(".", 1) for name in names)]
     run = "attributes.`Run Name`"
     return {"selectedColumns": chosen, "columnOrder": [run, *chosen], "columnWidths": {run: WIDE}}
 
 
 def against_lambda(*metrics: str) -> dict[str, object]:
-    """A chart for each metric, a point a run; λ = 0 has no logarithm and no place there."""
+    """Draw a chart for each metric, a point a run; λ = 0 has no logarithm and no place there."""
     return {
         "runsHiddenMode": "SHOW_ALL",  # else only the first ten are drawn
         "compareRunSections": [{"uuid": "lambda", "name": "Against λ", "display": True, "isReordered": False}],

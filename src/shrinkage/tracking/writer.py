@@ -37,6 +37,7 @@ AFTER_SECONDS = 60.0  # how long a store that is away is still tried when the tr
 
 
 def reply(**fields: object) -> None:
+    """Answer the training process, if it is still there."""
     try:
         print(json.dumps(fields), file=sys.__stdout__, flush=True)
     except BrokenPipeError:  # the training process was killed; its runs are ended all the same
@@ -44,7 +45,7 @@ def reply(**fields: object) -> None:
 
 
 class Writer:
-    """What the process does, a round at a time."""
+    """The work of the writer process, a round at a time."""
 
     def __init__(self, settings: dict) -> None:
         self.settings = settings
@@ -60,11 +61,13 @@ class Writer:
         self.errands: Iterator[None] = iter(())
 
     def listen(self) -> None:
+        """Take in what the training process says, until it ends."""
         for line in sys.stdin:
             self.told.put(json.loads(line))
         self.told.put(None)
 
     def work(self) -> None:
+        """Carry journals until the training process has ended and all is in the store, or for a minute after."""
         threading.Thread(target=self.listen, daemon=True).start()
         looked, deadline = 0.0, float("inf")
         while self.listening or ((self.deliveries or self.followed) and time.monotonic() < deadline):
@@ -95,7 +98,7 @@ class Writer:
         return time.monotonic() < self.try_again
 
     def hear(self) -> list[str]:
-        """The journals that are spoken of; waits for the first word a moment."""
+        """List the journals that are spoken of; waits for the first word a moment."""
         named = []
         try:
             wait = self.listening
@@ -118,6 +121,10 @@ class Writer:
         return named
 
     def open(self) -> None:
+        """Open the store, or leave it in peace for a while.
+
+        Raises StoreRefuses, and InputError for a deleted experiment.
+        """
         settings = self.settings
         try:
             self.store = open_store(settings["uri"], settings["experiment"], self.home / "mlartifacts")
@@ -130,6 +137,7 @@ class Writer:
             self.errands = self.run_errands()
 
     def answer_questions(self) -> None:
+        """Answer whether runs may be adopted."""
         while self.questions and not self.is_away:
             question = self.questions.pop()
             try:
@@ -141,7 +149,7 @@ class Writer:
             reply(adopt=question["adopt"], objection=objection)
 
     def carry(self, path: str) -> None:
-        """What a journal has that is new."""
+        """Deliver what is new in a journal."""
         if path in self.followed:
             self.deliveries[path] = Delivery(self.store, Path(path), self.followed.pop(path), reply)
         delivery = self.deliveries[path]
@@ -171,6 +179,7 @@ class Writer:
             reply(away=str(error))
 
     def answered(self) -> None:
+        """Note that the store has answered, and say so where it had been away."""
         if self.failures > 1:
             reply(back=True)
         self.failures = 0
@@ -192,7 +201,7 @@ class Writer:
         self.beat_again = time.monotonic() + max(HEARTBEAT_SECONDS, took / HEARTBEAT_SHARE)
 
     def run_errands(self) -> Iterator[None]:
-        """What earlier processes have left behind, a step at a time."""
+        """Do what earlier processes have left behind, a step at a time."""
         try:
             end_the_dead(self.store, self.home)
             yield
@@ -207,6 +216,7 @@ class Writer:
 
 def main() -> None:
     # Ctrl-C and SIGTERM are for the process that trains; this one ends with it, when all is written.
+    """Run the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stdout = sys.stderr  # MLflow prints, and standard output is for answers

@@ -1,0 +1,181 @@
+"""Every block of the README runs as it stands, one command after the other, as a reader would type them.
+
+They share one folder and one store: `mlflow ui` shows the runs made before it, and a sweep goes on where it was begun.
+What `RUN` stands for is a run that was interrupted.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, runs, start_train_py, train_py, wait_for
+
+from shrinkage.training.ranks import free_port
+
+pytestmark = pytest.mark.xdist_group("readme")
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    command.strip()
+    for language, block in BLOCKS
+    if language == "sh"
+    for line in block.splitlines()
+    for command in line.split(" && ")
+    if command.strip()
+]
+NOT_RUN = {
+    "pip install -e .": "the tests have been installed so, with the extra `test`",
+    "pip install -e '.[test]'": "this is how .ci/run begins, which takes the line from the README",
+    "python -m pytest -n 4": "these tests are what it runs",
+    "python train.py -m 'lambd=range(0,100)' 'seed=range(0,10)' experiment=d2l hydra/launcher=lanes": "its thousand "
+    "records take a minute and a half of the processor; benchmarks/sweep.py --thousand runs it",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the reader works, with the file that the README calls houses.csv."""
+    place = tmp_path_factory.mktemp("readme")
+    draw = np.random.default_rng(0)
+    area, rooms = draw.uniform(40, 200, 120), draw.integers(1, 7, 120)
+    town = draw.choice(["Aachen", "Bonn", "Köln"], 120)
+    price = 2000 * area + 10_000 * rooms + 30_000 * (town == "Köln") + draw.normal(0, 20_000, 120)
+    houses = pd.DataFrame({"area": area, "rooms": rooms, "town": town, "price": price})
+    houses.to_csv(place / "houses.csv", index=False)
+    return place
+
+
+@pytest.fixture(scope="module")
+def interrupted(folder: Path) -> str:
+    """The id of a run that was stopped by Ctrl-C."""
+    known = {run.info.run_id for run in runs(folder / "mlflow.db")} if (folder / "mlflow.db").exists() else set()
+    process = start_train_py("trainer.max_epochs=3000", cwd=folder, store=folder / "mlflow.db")
+    before = set(folder.glob("outputs/*/*/run.json"))
+    wait_for(lambda: process.poll() is not None or set(folder.glob("outputs/*/*/run.json")) > before, 120)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    (run,) = [run for run in runs(folder / "mlflow.db") if run.info.run_id not in known]
+    assert run.info.status == "KILLED"
+    return run.info.run_id
+
+
+def started(words: list[str], folder: Path) -> subprocess.CompletedProcess:
+    if words[:2] == ["python", "train.py"]:
+        return train_py(*words[2:], cwd=folder, store=folder / "mlflow.db")
+    about = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    return subprocess.run([sys.executable, *words[1:]], cwd=folder, env=about, capture_output=True, text=True)
+
+
+def mlflow_ui(words: list[str], folder: Path) -> None:
+    """`mlflow ui` finds the store in the folder by itself, and answers with a page."""
+    port, about = str(free_port()), dict(os.environ)
+    about.pop("MLFLOW_TRACKING_URI", None)
+    server = subprocess.Popen(
+        [Path(sys.executable).parent / words[0], *words[1:]],
+        cwd=folder,
+        env=about | {"MLFLOW_PORT": port, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: server.poll() is not None or answers(f"http://127.0.0.1:{port}/health"), 180)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+            assert b"<title>MLflow</title>" in page.read()
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/get?experiment_id=1"
+        ) as it:
+            assert b'"shrinkage"' in it.read()
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_does_what_is_said(command: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    words = shlex.split(command, comments=True)
+    reasons = [reason for known, reason in NOT_RUN.items() if words == shlex.split(known)]
+    if reasons:
+        pytest.skip(reasons[0])
+    if words[0] == "mlflow":
+        return mlflow_ui(words, folder)
+    if any(word.endswith("=RUN") for word in words):
+        run = request.getfixturevalue("interrupted")
+        words = [re.sub("=RUN$", f"={run}", word) for word in words]
+    done = started(words, folder)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
+    for words_of_it in SAID.get(command.partition("  #")[0].strip(), ()):
+        assert words_of_it in done.stdout + done.stderr
+    return None
+
+
+# What a command must have printed for the sentences around it to be true.
+SAID = {
+    "python train.py penalty=l1 lambd=3": ("λ_max", "zero"),
+    "python train.py experiment=choose data.path=houses.csv data.target=price refit=1se": (
+        "Take penalty=",
+        "λ.1se",
+        "Refitted at λ.1se",
+        "The model is models:/houses/1",
+    ),
+    "python train.py -m penalty=l1,l2,adamw lambd=0,1,3": ("9 of 9 runs FINISHED",),
+    "python train.py --help": ("elastic_net", "lambd: 3"),
+    "python train.py rerun=RUN": ("The same: all ",),
+}
+
+
+def test_every_command_is_run_or_has_a_reason() -> None:
+    """The reasons are of commands that are there, and .ci/run takes its command from the README."""
+    for known in NOT_RUN:
+        assert known in COMMANDS
+    for known in SAID:
+        assert any(command.startswith(known) for command in COMMANDS)
+    assert {language for language, _ in BLOCKS} == {"sh", "python", "yaml"}
+    taken = re.search(r"sed -n \"/(.*?)/p\" README.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8")).group(1)
+    line = "pip install -e '.[test]' && python -m pytest -n 4"
+    assert re.search(taken, line) and line in README.splitlines()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(re.findall(r"\[(\w+)\]'", README)) <= set(extras)
+
+
+def test_the_penalty_that_is_added_trains_and_passes_the_suite_of_every_penalty(tmp_path: Path) -> None:
+    """Its files are written where the README says, in a copy of the repository."""
+    for name in ("src", "conf", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("train.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    added = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert len(added) == len([language for language, _ in BLOCKS if language != "sh"]) == 2
+    for name, text in added:
+        assert not (tmp_path / name).exists()
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (command,) = re.findall(r"Now `python (.*?)` works, and the tests", README)
+    suite = ["-m", "pytest", "-n", "0", "tests/penalties", "-k", Path(added[0][0]).stem]
+    for words in ([*command.split(), "tracking=none"], suite):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "src")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) >= 7
