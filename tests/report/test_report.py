@@ -346,7 +346,9 @@ def test_reading_page_by_page_finds_each_run_once(store: tuple, monkeypatch: pyt
     assert sorted(one["run_id"] for one in found.runs) == sorted(children) and told == [5, 10]
 
 
-def test_bad_targets_are_answered_in_one_line(store: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_targets_are_answered_in_one_line(
+    store: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     uri, parent, children = store
     for arguments, words in (
         (("hauses",), "hauses: no run has this id and no experiment this name or id"),
@@ -359,7 +361,8 @@ def test_bad_targets_are_answered_in_one_line(store: tuple, tmp_path: Path, monk
         (tmp_path / "a file").write_text("")
         with pytest.raises(SystemExit) as end:
             report(monkeypatch, *arguments, "--store", uri)
-        assert words in end.value.code and "\n" not in end.value.code
+        errors = capsys.readouterr().err
+        assert end.value.code == 1 and words in errors and errors.count("\n") == 1
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
