@@ -65,14 +65,17 @@ class Strength:
         self.title = answer.symbol
 
     def place(self, value: float) -> float:
+        """Where a value stands on the axis; 0 stands a little to the left of the smallest other value."""
         if not self.logarithmic:
             return value
         return math.log10(value) if value > 0 else self.zero
 
     def places(self, values: Iterable[float]) -> list[float]:
+        """Where several values stand on the axis."""
         return [self.place(value) for value in values]
 
     def axis(self) -> dict:
+        """Plotly's settings of the axis, with ticks at round values."""
         if not self.logarithmic:
             return {"title": self.title}
         steps = (1,) if self.high - self.low > 2 else (1, 2, 5)

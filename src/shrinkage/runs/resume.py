@@ -143,7 +143,10 @@ def forget_stack(folder: Path) -> None:
 
 
 def stacks(sweep: Path) -> dict[Path, list[Earlier]]:
-    """Find the lanes that were trained together in a sweep, by the folder that keeps their state."""
+    """Find the lanes that were trained together in a sweep, by the folder that keeps their state.
+
+    Raises InputError if what a lane has left in its folder cannot be read.
+    """
     found = {}
     for path in sorted((sweep / "lanes").glob(f"*/{STACK}")):
         folders = [Path(folder) for folder in json.loads(path.read_text(encoding="utf-8"))]
@@ -156,7 +159,8 @@ def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str])
     """Let the jobs that an earlier version left in a sweep's folder be known by what this one calls their configs.
 
     Where their configs lack keys of `data` whose value is another one today, returns the overrides by which the jobs to
-    come mean what those meant, unless the command says something else. data: the command's own.
+    come mean what those meant, unless the command says something else. data: the command's own. Raises InputError if the
+    sweep's results cannot be read.
     """
     missing: dict[str, object] = {}
     told = {result["folder"]: result for result in Membership.of(sweep).results()}

@@ -219,7 +219,10 @@ class Client:
         return run_id in self.adoptions
 
     def resume(self, path: Path, adopt: str | None = None) -> Journal:
-        """Go on with the journal of a run in this process. adopt: a run that it can no longer become."""
+        """Go on with the journal of a run in this process. adopt: a run that it can no longer become.
+
+        Raises InputError if the journal cannot be read.
+        """
         journal = Journal.resumed(self.journals, path)
         if adopt not in (None, Story.of_header(journal.path).header["adopt"]):
             print(f"note: MLFLOW_RUN_ID={adopt}: a run that goes on stays the run that it is", file=sys.stderr)
@@ -233,7 +236,10 @@ class Client:
             self.send({"follow": str(journal.path), "fresh": fresh})
 
     def run_id(self, journal: Journal) -> str | None:
-        """Look up a run's id in the store; None where the store does not have it yet."""
+        """Look up a run's id in the store; None where the store does not have it yet.
+
+        Raises InputError if the writer says that the store cannot be used.
+        """
         while self.hear(0):
             pass
         return self.opened[journal.id]["run_id"] if journal.id in self.opened else None
@@ -248,7 +254,7 @@ class Client:
 
         A store that is away is not waited for long.
 
-        Raises TrackingError where the store refuses it.
+        Raises TrackingError if the store refuses the run, InputError if the writer says that it cannot be used at all.
         """
         if self.offline is True:
             return False
@@ -273,7 +279,7 @@ class Client:
         """Find the pages of a run, or of a file of it, and of the experiment's runs by λ, from the root of MLflow's
         page.
 
-        None where the store does not have the run yet.
+        None where the store does not have the run yet. Raises InputError as `run_id` does.
         """
         if self.run_id(journal) is None:
             return None, None
@@ -281,7 +287,7 @@ class Client:
         return run_page(answer["experiment_id"], answer["run_id"], file), runs_page(answer["experiment_id"])
 
     def where(self, journal: Journal) -> str:
-        """Say where a run is and how to look at it, or how to bring it in."""
+        """Say where a run is and how to look at it, or how to bring it in. Raises InputError as `run_id` does."""
         if journal.id not in self.opened or journal.path.exists():
             reason = "tracking.offline=true" if self.offline is True else self.away or "it is slow"
             where = "" if self.home == Path.cwd() else f" {self.journals}"

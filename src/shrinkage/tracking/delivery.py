@@ -67,7 +67,7 @@ class Delivery:
     def end(self, status: str, time: int) -> None:
         """End the run of a process that has died, where its journal has no end, and deliver everything.
 
-        Raises what `carry` does.
+        Raises InputError if the journal cannot be read, and what `carry` does.
         """
         self.fresh = False  # any process may have begun to deliver it by now
         with locked(self.path), asking():
@@ -264,6 +264,7 @@ class Delivery:
             told["registered"] = f"models:/{register}/{version}"
 
     def on_end(self, status: str, time: int) -> None:
+        """End the run in the store, as soon as everything before it is there. Raises StoreRefuses or StoreAway."""
         self.flush()
         self.try_artifacts()  # so that a run that has ended is whole, if that can be
         self.client.set_terminated(self.run_id, status=status, end_time=time)

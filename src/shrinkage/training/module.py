@@ -123,6 +123,7 @@ class PenalisedModule(TrainingModule):
         """Close the training with full-batch proximal steps, each of which counts as an epoch, and measure again.
 
         `polished` is how many were taken: with until_gap they end where the gap is no larger, or can fall no further.
+        Raises InputError if the polished weights are not finite.
         """
         l1, l2 = (strength[None].to(self.device) for strength in self.strengths())
         named = {name: value[None] for name, value in self.parameters_by_name().items()}
