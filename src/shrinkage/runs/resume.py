@@ -159,8 +159,8 @@ def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str])
     """Let the jobs that an earlier version left in a sweep's folder be known by what this one calls their configs.
 
     Where their configs lack keys of `data` whose value is another one today, returns the overrides by which the jobs to
-    come mean what those meant, unless the command says something else. data: the command's own. Raises InputError if the
-    sweep's results cannot be read.
+    come mean what those meant, unless the command says something else. data: the command's own. Raises InputError
+    if the sweep's results cannot be read.
     """
     missing: dict[str, object] = {}
     told = {result["folder"]: result for result in Membership.of(sweep).results()}
