@@ -75,7 +75,7 @@ def test_the_levels_are_those_of_the_objective_and_the_run_goes_down_them(
     (axes,) = training.landscape().axes
     lines, (height,) = drawn(axes), fields
     run, optimum = lines["the run, from its start"], lines.get("optimum", lines.get("minimum of the objective"))[0]
-    heights = [measured["train/objective"] for _, measured in training.module.history]
+    heights = [moment.metrics["train/objective"] for moment in training.module.history]
     assert len(run) == 4 and (np.diff(heights) < 0).all()
     if len(training.module.model.weight[0]) == 2:
         np.testing.assert_allclose(run[-1], training.module.model.weight[0].detach(), rtol=1e-6)
