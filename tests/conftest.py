@@ -147,6 +147,7 @@ def train_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
         os.chdir(cwd)
         with (
             mock.patch.object(sys, "argv", ["train.py", "tracking=none", *arguments]),
+            mock.patch.dict(os.environ),  # a sweep names itself there, for its jobs, and no later test is one of them
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(errors),
         ):
