@@ -646,7 +646,7 @@ def test_a_damaged_parquet_file_is_read_or_refused(folder: Path, damage: list[tu
         ("~data", "data"),
         ("~lambd", "lambd"),
         ("data=nope", "Could not find 'data/nope'"),
-        ("lambd", "an override is key=value, such as lambd=0.1"),
+        ("lambd", "lambd: an override is key=value"),
         ("lambd=1,2", "Ambiguous value"),
         ("lambd=[1", "at input '[1'"),
         ("early_stopping=null", "early_stopping=None"),
