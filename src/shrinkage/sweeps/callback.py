@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from shrinkage import rules, split
 from shrinkage.boundary import command_in_one_line, tell
 from shrinkage.config import root_of
-from shrinkage.errors import InputError, TrackingError
+from shrinkage.errors import InputError, ShrinkageError
 from shrinkage.machine.interrupt import SIGNALS, leave, left
 from shrinkage.runs import identity, resume
 from shrinkage.runs.identity import COMMAND, setting
@@ -155,7 +155,7 @@ class Sweep(Callback):
         try:
             self.client.end(self.journal, status)
             self.client.wait_for(self.journal)
-        except (InputError, TrackingError) as error:
+        except ShrinkageError as error:
             tell(error)
         finally:
             self.tell_address(status, has_jobs, has_finished)
@@ -168,7 +168,7 @@ class Sweep(Callback):
             run_id = self.client.run_id(self.journal)
             if status == "KILLED" and has_finished and run_id:
                 print(f"What has finished tells: python -m shrinkage.report {run_id}")
-        except (InputError, TrackingError):
+        except ShrinkageError:
             pass  # it was said when the parent was ended
         sys.stdout.flush()
 

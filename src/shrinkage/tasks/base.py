@@ -78,7 +78,7 @@ class Task(ABC):
                     f"metrics={metric.name}: a run of this task records something else under that name; give "
                     f"{type(metric).__name__} another one"
                 )
-            if metric.predicts not in (self.predicts, "anything"):
+            if metric.predicts != self.predicts:
                 raise InputError(
                     f"metrics={metric.name}: it measures predictions of {metric.predicts}, and the target of these "
                     f"data is {self.predicts}; leave it out"
