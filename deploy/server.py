@@ -35,6 +35,7 @@ from pathlib import Path
 
 ROLE, DATABASES = "mlflow", ("mlflow", "mlflow_auth")
 START_SECONDS = 120
+GUARD = Path(__file__).resolve().with_name("guard")  # has the module that MLflow asks who may do what
 
 
 class Refused(Exception):
@@ -80,6 +81,16 @@ def init(folder: Path, host: str, port: int, database_port: int, allowed_hosts: 
     }
     write_private(folder / "settings.json", json.dumps(settings, indent=1) + "\n")
     (folder / "artifacts").mkdir(mode=0o700)
+    make_database(folder, settings)
+    with database(folder, settings):
+        for name in DATABASES:
+            client(settings, "createdb", name)
+    print(f"The server is ready to run: python deploy/server.py run {folder}")
+    print(f"Its administrator is admin, with the password in {folder / 'settings.json'}")
+
+
+def make_database(folder: Path, settings: dict) -> None:
+    """Make the files of an empty PostgreSQL, which lets in who has the password of the settings."""
     data = folder / "postgres"
     data.mkdir(mode=0o700)
     with password_file(settings["database_password"]) as password:
@@ -89,11 +100,6 @@ def init(folder: Path, host: str, port: int, database_port: int, allowed_hosts: 
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         options = ("--auth=scram-sha-256", f"--username={ROLE}", f"--pwfile={password}", "--encoding=UTF8")
         postgres("initdb", f"--pgdata={data}", *options)
-    with database(folder, settings):
-        for name in DATABASES:
-            client(settings, "createdb", name)
-    print(f"The server is ready to run: python deploy/server.py run {folder}")
-    print(f"Its administrator is admin, with the password in {folder / 'settings.json'}")
 
 
 def run(folder: Path) -> None:
@@ -160,9 +166,11 @@ def environment(folder: Path, settings: dict) -> dict[str, str]:
         f"database_uri = {address(settings, 'mlflow_auth').replace('%', '%%')}\n"
         # A password's hash takes longer than a request; a changed one counts after half a minute.
         "auth_cache_ttl_seconds = 30\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        "authorization_function = guard:authenticate\n",
     )
+    paths = [str(GUARD), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
         "MLFLOW_BACKEND_STORE_URI": address(settings, "mlflow"),
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
         "MLFLOW_AUTH_ADMIN_PASSWORD": settings["admin_password"],

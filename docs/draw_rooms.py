@@ -24,7 +24,7 @@ Arrows = dict[str, list[str]]
 
 
 def room_of(module: str) -> str | None:
-    """The room of a module, "report" of "shrinkage.report.words"; None of the package itself."""
+    """The room of a module, "report" of "shrinkage.report.sentences"; None of the package itself."""
     for package in PACKAGES[1:]:
         if f"{module}.".startswith(f"{package}."):
             return package

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import sqlite3
@@ -16,11 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TextIO
 from unittest import mock
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -42,6 +45,9 @@ CONF = ROOT / "conf"
 
 # How often each fault is tried: `SHRINKAGE_ROUNDS=20 python -m pytest … -n 0 -s` makes twenty rounds, at full length.
 ROUNDS = int(os.environ.get("SHRINKAGE_ROUNDS", "1"))
+
+# Whether the tests of launchers take their short form: `SHRINKAGE_REDUCED=1 python -m pytest …`.
+IS_REDUCED = os.environ.get("SHRINKAGE_REDUCED") == "1"
 
 # Tests run side by side on few cores, on tiny models: a second thread only waits, here and in what they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -139,19 +145,24 @@ def start_train_py(*arguments: str, cwd: Path, store: Path) -> subprocess.Popen:
     )
 
 
-def train_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    """The same command line run in this process, untracked: what has been imported need not be again."""
+def train_here(*arguments: str, cwd: Path, script: Path = ROOT / "train.py") -> subprocess.CompletedProcess:
+    """The same command line run in this process, untracked: what has been imported need not be again.
+
+    script: somebody's own train.py.
+    """
+    flags = [word for word in arguments if word.startswith("-")]  # of Hydra's, which stand before overrides
+    words = [*flags, "tracking=none", *(word for word in arguments if word not in flags)]
     output, errors, before = io.StringIO(), io.StringIO(), Path.cwd()
     GlobalHydra.instance().clear()
     try:
         os.chdir(cwd)
         with (
-            mock.patch.object(sys, "argv", ["train.py", "tracking=none", *arguments]),
+            mock.patch.object(sys, "argv", ["train.py", *words]),
             mock.patch.dict(os.environ),  # a sweep names itself there, for its jobs, and no later test is one of them
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(errors),
         ):
-            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+            runpy.run_path(str(script), run_name="__main__")
         code = 0
     except SystemExit as end:  # as the interpreter takes it: a message means 1
         code = end.code if isinstance(end.code, int) else 1
@@ -162,9 +173,12 @@ def train_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
-def tracked_here(*arguments: str, cwd: Path, store: Path) -> subprocess.CompletedProcess:
+def tracked_here(
+    *arguments: str, cwd: Path, store: Path, script: Path = ROOT / "train.py"
+) -> subprocess.CompletedProcess:
     """The same, recording into a store of its own."""
-    return train_here("tracking=mlflow", f"tracking.uri=sqlite:///{store}", "progress=false", *arguments, cwd=cwd)
+    recorded = ("tracking=mlflow", f"tracking.uri=sqlite:///{store}", "progress=false")
+    return train_here(*recorded, *arguments, cwd=cwd, script=script)
 
 
 def gradients(training: Training, optimizer: torch.optim.Optimizer, number: int) -> Iterator[None]:
@@ -232,12 +246,12 @@ def states(store: Path) -> list[tuple[str, bool]]:
         return []
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float, every: float = 0.2) -> None:
     """Until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 def in_openmls_format(folder: Path, data_id: int, pixels: np.ndarray, labels: np.ndarray) -> None:
@@ -286,7 +300,32 @@ def in_openmls_format(folder: Path, data_id: int, pixels: np.ndarray, labels: np
     path.write_bytes(gzip.compress(arff.encode()))
 
 
+@contextlib.contextmanager
+def mlflow_at(uri: str | None) -> Iterator[None]:
+    """MLflow in this process looks at this store. Its own setter tells the environment too, so that what a later test
+    starts would look there as well."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(autouse=True)
+def store_of_nobody() -> Iterator[None]:
+    """What a test, or the code in it, has told MLflow of its store is forgotten with it."""
+    with mlflow_at(os.environ.get("MLFLOW_TRACKING_URI")):
+        yield
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A SQLite file that does not exist yet."""
     return tmp_path / "mlflow.db"
+
+
+def has_postgresql() -> bool:
+    """Whether PostgreSQL's programs are here, and a driver."""
+    programs = shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return bool(programs) and find_spec("psycopg") is not None

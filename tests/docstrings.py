@@ -24,7 +24,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def room_of(module: str) -> str:
-    """The room of a module, "report" of "shrinkage.report.words"."""
+    """The room of a module, "report" of "shrinkage.report.sentences"."""
     for package in PACKAGES[1:]:
         if module == package or module.startswith(f"{package}."):
             return package

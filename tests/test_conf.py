@@ -50,7 +50,7 @@ def test_every_choice_is_composed_and_its_classes_take_its_settings(file: str) -
     own = OmegaConf.to_container(OmegaConf.load(CONF / f"{file}.yaml"), resolve=False)
     assert {node["_target_"] for node in built(own)} <= {node["_target_"] for node in nodes}
     for node in nodes:
-        ours = {"until_gap"} if node["_target_"] == "lightning.pytorch.Trainer" else set()
+        ours = {"until_gap", "gap"} if node["_target_"] == "lightning.pytorch.Trainer" else set()
         settings = {name: value for name, value in node.items() if not name.startswith("_") and name not in ours}
         inspect.signature(get_object(node["_target_"])).bind_partial(**settings)
 

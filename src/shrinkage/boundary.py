@@ -6,9 +6,10 @@ Every other error is a defect, and shows its own.
 
 import errno
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import NoReturn
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import TextIOBase
+from typing import NoReturn, TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
@@ -17,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shrinkage.errors import ShrinkageError
 from shrinkage.machine.interrupt import interruptible
-from shrinkage.machine.secrets import masked
+from shrinkage.machine.output import print_what_can_be_printed
+from shrinkage.machine.secrets import masked, masked_override
 
 FAILED = 1  # the exit code of a command that could not do what was asked
 
@@ -45,9 +47,42 @@ def leave(error: object, code: int = FAILED) -> NoReturn:
     raise SystemExit(code)
 
 
+class MaskedStream(TextIOBase):
+    """A stream that shows texts without secrets, for those that others write."""
+
+    encoding = "utf-8"
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(masked(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+
+@contextmanager
+def told_without_secrets(arguments: Sequence[str]) -> Generator[None]:
+    """Run a command so that nothing shows the secrets in its arguments; Hydra and its errors print what was typed."""
+    if not any(masked_override(argument) != argument for argument in arguments):
+        yield
+        return
+    with redirect_stdout(MaskedStream(sys.stdout)), redirect_stderr(MaskedStream(sys.stderr)):
+        yield
+
+
 @contextmanager
 def command_in_one_line(code: int = FAILED) -> Generator[None]:
     """Run a command of its own: what cannot be done ends it in one line with this exit code, Ctrl-C with 130."""
+    print_what_can_be_printed()
     try:
         yield
     except ShrinkageError as error:
@@ -62,6 +97,7 @@ def job_in_one_line() -> Generator[None]:
 
     A full disk is a person's affair too. A signal inside ends the process as a shell expects, see `interruptible`.
     """
+    print_what_can_be_printed()
     try:
         with interruptible():
             yield

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from .names import on_a_line
+
 
 class ShrinkageError(Exception):
     """Something that cannot be done, in one line that gives the value, the rule and the way out.
@@ -15,8 +17,7 @@ class ShrinkageError(Exception):
     may_pass: ClassVar[bool] = False
 
     def __init__(self, words: str) -> None:
-        line = " ".join(words.splitlines())
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+        super().__init__(on_a_line(" ".join(words.splitlines())))
 
 
 class InputError(ShrinkageError, ValueError):
@@ -31,6 +32,10 @@ class StoreAway(TrackingError):
     """The store does not answer at this moment: nobody is there, or it is locked, busy or full."""
 
     may_pass = True
+
+
+class StoreReplaced(StoreAway):
+    """The store's file has been deleted, or another one stands in its place, since it was opened."""
 
 
 class StoreRefuses(TrackingError):

@@ -5,25 +5,33 @@ answered at once, and MLflow opens its store meanwhile.
 """
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from shrinkage import config, rules
 from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
+from shrinkage.machine.imports import importing_much
+from shrinkage.machine.secrets import learn_overrides
+from shrinkage.names import on_a_line
 from shrinkage.report.summary import show_summary
 from shrinkage.runs import rerun, resume
-from shrinkage.runs.folder import Place
+from shrinkage.runs.folder import RunLocation
 from shrinkage.runs.membership import Membership
 from shrinkage.runs.record import Record, recorded
+
+if TYPE_CHECKING:
+    from shrinkage.training.run import Training
 
 
 def fit(cfg: DictConfig) -> float:
     """Train one config and record it. Return the final val/loss, or train/loss without a validation part.
 
-    A sweeper may minimise it. Under early stopping the final weights are the best ones. Bad input is refused
-    `job_in_one_line`.
+    A sweeper may minimise it. Under early stopping the final weights are the best ones. An InputError ends a single
+    run in one line, and is raised as Refused in a sweep.
     """
     with job_in_one_line():
         return train(cfg)
@@ -31,40 +39,58 @@ def fit(cfg: DictConfig) -> float:
 
 def train(cfg: DictConfig) -> float:
     """Train one config and record it, as `fit` does. Raises InputError, or TrackingError if the store fails."""
-    rules.complete(cfg)
-    place, sweep = Place.of_this_job(), Membership.of_this_job()
+    place, sweep = RunLocation.of_this_job(), Membership.of_this_job()
+    learn_overrides(place.overrides)  # before an error quotes one
+    tree = rules.complete(cfg)
     if sweep is not None:
-        (done,) = resume.find_finished([(cfg, place.folder)], sweep)
+        (done,) = resume.find_finished([(tree, place.folder)], sweep)
         if done is not None:
             return loss_of(done["metrics"])
-    refuse_after_failure(cfg, sweep)
-    earlier = resume.find_earlier(cfg, place, sweep)
-    original = rerun.original(cfg, place) if cfg.rerun is not None else None
+    refuse_after_failure(tree, sweep)
+    _, training = train_at(cfg, tree, place, sweep)
+    return loss_of(training.module.measured)
+
+
+def train_at(
+    cfg: DictConfig, tree: dict[str, Any], place: RunLocation, sweep: Membership | None = None
+) -> "tuple[Record, Training]":
+    """Train one config in a place and record it; returns what is left of both.
+
+    tree: the same config, resolved. Raises InputError, or TrackingError if the store fails.
+    """
+    earlier = resume.find_earlier(tree, place, sweep)
+    original = rerun.original(tree, place) if cfg.rerun is not None else None
     if earlier is not None:
-        cfg, place = earlier.cfg(cfg), earlier.place(place.root)
+        tree, place = earlier.cfg(tree), earlier.place(place.root)
     if original is not None:
-        cfg, place = original.cfg(cfg), Place(place.root, place.folder, original.overrides)
-    record = Record(cfg, place, sweep, earlier)
+        tree, place = original.cfg(tree), RunLocation(place.root, place.folder, original.overrides)
+    if earlier is not None or original is not None:
+        cfg = DictConfig(tree)
+    record = Record(tree, place, sweep, earlier)
     try:
         with recorded([record]), ExitStack() as stack:
             if earlier is None and original is None:
                 rules.check_keys(cfg)
+                rules.check_overrides(cfg, place.overrides)
             rules.check(cfg)
             record.connect()
 
-            from shrinkage.runs.export import coefficients, write_model
-            from shrinkage.training.ranks import ranks
-            from shrinkage.training.run import build
+            with importing_much():
+                from shrinkage.runs.export import check_exportable, coefficients, write_model
+                from shrinkage.training.ranks import started_ranks
+                from shrinkage.training.run import build
 
             checkpoint = earlier.checkpoint if earlier else None
-            first = stack.enter_context(ranks(cfg, checkpoint))
+            first = stack.enter_context(started_ranks(cfg, checkpoint))
             training = build(cfg, record.place.folder, record.name, sweep.tell if sweep else None, first)
+            if config.exports(cfg):
+                check_exportable(training.datamodule)
             described = training.datamodule.describe(cfg.choices.data)
             record.begin(described)
             record.tag(training.tags)
             training.module.on_measured = record.log
             for sentence in [] if sweep else training.advice():
-                print(f"note: {sentence}", file=sys.stderr)
+                print(f"note: {on_a_line(sentence)}", file=sys.stderr)
             training.run(checkpoint)
             module = training.module
             once = training.test | training.best_metrics() | training.conclusion
@@ -73,15 +99,13 @@ def train(cfg: DictConfig) -> float:
                 coefficients(training.datamodule, module.model, exchangeable=module.exchangeable())
             )
             if config.exports(cfg) and record.journal is not None:
-                path = write_model(training.datamodule, module.model, record.place.folder / "model")
+                path = write_model(training.datamodule, module.model, record.place.folder / "model", module.task.link)
                 record.journal.model(path, cfg.export, record.metrics)
-            if sweep is None:  # a sweep draws one figure of all its jobs
-                from shrinkage.report.figures import learning_curves
-
-                curves = [(moment.step, moment.metrics) for moment in module.history]
-                record.keep_figure(learning_curves(curves, record.name, config.step_unit(cfg)), "learning_curves.png")
+            if sweep is None and record.journal is not None:  # a sweep draws one figure of all its jobs
+                record.keep_figure(training.learning_curves(record.name), "learning_curves.png")
                 if (picture := training.landscape()) is not None:
                     record.keep_figure(picture, "objective.png")
+            if sweep is None:
                 show_summary(record.name, module.measured, training.test, training.verdict(), module.task.about)
             if original is not None:
                 digests = {str(part["context"]): str(part["digest"]) for part in described}
@@ -90,7 +114,7 @@ def train(cfg: DictConfig) -> float:
                 print(words)
     finally:
         record.settle()
-    return loss_of(module.measured)
+    return record, training
 
 
 def loss_of(measured: dict[str, float]) -> float:
@@ -98,9 +122,9 @@ def loss_of(measured: dict[str, float]) -> float:
     return measured.get("val/loss", measured["train/loss"])
 
 
-def refuse_after_failure(cfg: DictConfig, sweep: Membership | None) -> None:
+def refuse_after_failure(cfg: Mapping[str, Any], sweep: Membership | None) -> None:
     """Refuse to begin a job of a sweep with on_error=stop in which another one has failed. Raises InputError."""
-    if sweep is not None and cfg.on_error == "stop":
+    if sweep is not None and cfg["on_error"] == "stop":
         failed = [result["name"] for result in sweep.results() if result["status"] == "FAILED"]
         if failed:
             raise InputError(f"not begun, since {failed[0]} has failed and on_error=stop")

@@ -5,7 +5,8 @@ Light on purpose: a typo is answered before PyTorch is imported. A class checks 
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shrinkage.checks import Boolean, Holds, Number, OneOf, Rule, Text, Whole, is_number
 from shrinkage.checks import check as check_value
-from shrinkage.config import BUILT, GROUPS, value_at
+from shrinkage.config import BUILT, GROUPS, as_dict, is_exact, is_of_steps, value_at
 from shrinkage.errors import InputError
 
 A_NAME = "must be a name, in quotes where it is a number"
@@ -69,6 +70,8 @@ OWN: dict[str, tuple[Rule, str]] = {
     "tracking.experiment": (Text(A_NAME), "use tracking.experiment=shrinkage"),
     "tracking.offline": (OneOf(True, False, "auto"), "use tracking.offline=auto"),
     "tracking.history": (OneOf("thin", "all"), "use tracking.history=all for every epoch"),
+    "tracking.checkpoints": (OneOf("all", "best", "none"), "use tracking.checkpoints=all"),
+    "tracking.jobs": (OneOf("runs", "table"), "use tracking.jobs=runs"),
 }
 
 # Settings of the classes in conf/ that are checked before these are imported.
@@ -84,6 +87,7 @@ OF_CLASSES: dict[str, tuple[Rule, str]] = {
         "use optimizer.betas=[0.9,0.999]",
     ),
     "optimizer.eps": (Number("must be ≥ 0", least=0), "use optimizer.eps=1e-8"),
+    "trainer.gap": (Number("a gap must be > 0", above=0), "use trainer.gap=1e-6"),
     "trainer.accumulate_grad_batches": (Whole(1), "use trainer.accumulate_grad_batches=2"),
     "trainer.limit_train_batches": (Whole(1), "use trainer.limit_train_batches=10 for so many batches an epoch"),
     "trainer.min_epochs": (Whole(1, or_null=True), "use trainer.min_epochs=5"),
@@ -133,13 +137,13 @@ A_TAG = re.compile(r"[\w /:-]{1,250}")  # of a person's own; the project's have 
 OUR_TAGS = ("error", "folder", "kind", "overrides")
 
 
-def complete(cfg: DictConfig) -> dict:
+def complete(cfg: DictConfig) -> dict[str, Any]:
     """Resolve the config's interpolations, and look whether it has every section and value that a run needs.
 
     Raises InputError if an interpolation leads nowhere, or something is missing.
     """
     try:
-        tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        tree = as_dict(cfg, throw_on_missing=True)
     except OmegaConfBaseException as error:
         words = " ".join(str(error).split())
         if found := re.search(r"Environment variable '(\w+)' not found.* full_key: (\S+)", words):
@@ -164,16 +168,48 @@ def complete(cfg: DictConfig) -> dict:
 
 
 def check(cfg: DictConfig) -> None:
-    """Check every value that has a rule. Raises InputError for the first that no run can use."""
-    tree = complete(cfg)
+    """Check that nothing is missing, and every value that has a rule. Raises InputError for the first that is bad."""
+    check_values(complete(cfg))
+
+
+def check_values(tree: Mapping[str, Any]) -> None:
+    """Check every value of a complete config that has a rule. Raises InputError for the first that no run can use."""
+    exact = is_exact(tree)
     for key, (rule, way_out) in (OWN | OF_CLASSES).items():
-        if (value := value_at(tree, key, ...)) is not ...:
+        if (value := value_at(tree, key, ...)) is not ... and not (exact and is_of_steps(key)):
             check_value(key, value, rule, way_out)
     check_tags(tree)
-    check_trainer(tree["trainer"], tree["early_stopping"])
+    if exact:
+        check_exact(tree)
+    else:
+        check_trainer(tree["trainer"], tree["early_stopping"])
 
 
-def check_trainer(trainer: Mapping, early_stopping: Mapping) -> None:
+def check_exact(cfg: Mapping[str, Any]) -> None:
+    """Check what a config asks of an exact engine. Raises InputError for what only steps could do."""
+    for key, only in {"trainer.max_epochs": 0, "trainer.max_steps": -1, "trainer.devices": 1}.items():
+        if (value := value_at(cfg, key)) != only:
+            raise InputError(
+                f"{key}={value}: trainer.gap belongs to trainer=exact, which solves a problem in one process and takes "
+                f"no steps; leave {key} out, or use trainer=cpu without trainer.gap"
+            )
+
+
+def check_overrides(cfg: Mapping[str, Any], overrides: Iterable[str]) -> None:
+    """Refuse an override that only a training by steps would read. Raises InputError for the first under trainer=exact.
+
+    overrides: as they were typed.
+    """
+    for override in overrides if is_exact(cfg) else ():
+        key = override.partition("=")[0].lstrip("+~")
+        if is_of_steps(key):
+            raise InputError(
+                f"{override}: trainer=exact solves the problem and takes no steps, so it would change nothing; leave "
+                f"it out, or train by steps with trainer=cpu"
+            )
+
+
+def check_trainer(trainer: Mapping[str, Any], early_stopping: Mapping[str, Any]) -> None:
     """Check what holds between the trainer's values. Raises InputError."""
     devices, accelerator, cores = trainer["devices"], trainer.get("accelerator"), os.cpu_count() or 1
     if is_listing(devices) and accelerator in ("cpu", "auto"):
@@ -185,8 +221,8 @@ def check_trainer(trainer: Mapping, early_stopping: Mapping) -> None:
         )
     if trainer["max_steps"] == 0:
         raise InputError("trainer.max_steps=0: a run must take a step; use trainer.max_steps=-1 to count epochs")
-    if trainer["max_steps"] < 0:
-        check_value("trainer.max_epochs", trainer["max_epochs"], Whole(1), "use trainer.max_epochs=10")
+    some = Whole(1, or_null=trainer["max_steps"] > 0)
+    check_value("trainer.max_epochs", trainer["max_epochs"], some, "use trainer.max_epochs=10")
     for key in ("min_epochs", "min_steps"):
         may_end_early = early_stopping["patience"] is not None or trainer["until_gap"] is not None
         if trainer.get(key) is not None and not may_end_early:
@@ -206,7 +242,7 @@ def is_listing(devices: object) -> bool:
     return isinstance(devices, list) and bool(devices) and all(type(each) is int and each >= 0 for each in devices)
 
 
-def check_tags(cfg: Mapping) -> None:
+def check_tags(cfg: Mapping[str, Any]) -> None:
     """Check a person's own words for a run. Raises InputError for a name or a value that no tag can have."""
     tags = cfg["tags"]
     if not isinstance(tags, Mapping | None):
@@ -231,7 +267,7 @@ def check_keys(cfg: DictConfig) -> None:
     """
     ignored = list(unread(cfg))
     hydra = HydraConfig.get() if HydraConfig.initialized() else OmegaConf.create()
-    read = set().union(*(interpolated(part) for part in (cfg, hydra) if ignored))
+    read = set[str]().union(*(interpolated(part) for part in (cfg, hydra) if ignored))
     for key, node in ignored:
         if not any(key == word or key.startswith(f"{word}.") or key.endswith(f".{word}") for word in read):
             shown = f"={node}" if not isinstance(node, dict) else ""
@@ -241,12 +277,12 @@ def check_keys(cfg: DictConfig) -> None:
             )
     for name, (why, way_out) in NOT_TAKEN.items():
         if name in cfg.trainer:
-            raise InputError(f"trainer.{name}={OmegaConf.to_container(cfg.trainer)[name]}: {why}; {way_out}")
+            raise InputError(f"trainer.{name}={as_dict(cfg.trainer, resolve=False)[name]}: {why}; {way_out}")
 
 
 def unread(cfg: DictConfig) -> Iterator[tuple[str, object]]:
     """The keys that are neither of OWN nor settings of a class that the config names."""
-    tree = OmegaConf.to_container(cfg, resolve=False)
+    tree = as_dict(cfg, resolve=False)
     for key, node in tree.items():
         if key in (*BUILT, "study", "tags", *OWN):
             continue
@@ -264,7 +300,7 @@ def names_a_class(node: object) -> bool:
     return isinstance(node, Mapping) and "_target_" in node
 
 
-def interpolated(cfg: DictConfig) -> set[str]:
+def interpolated(cfg: object) -> set[str]:
     """The dotted words that stand in the config's interpolations; of relative ones without the dots before them."""
     without_resolvers = re.sub(r"\$\{[\w.]+:", "${", OmegaConf.to_yaml(cfg))
     found = re.findall(r"\$\{(.*)\}", without_resolvers)

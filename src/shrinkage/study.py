@@ -5,7 +5,8 @@ from omegaconf import DictConfig
 from shrinkage import config, rules
 from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
-from shrinkage.runs.folder import Place
+from shrinkage.machine.imports import importing_much
+from shrinkage.runs.folder import RunLocation
 from shrinkage.runs.membership import Membership
 from shrinkage.runs.record import Record, recorded
 
@@ -13,11 +14,10 @@ from shrinkage.runs.record import Record, recorded
 def study(cfg: DictConfig) -> None:
     """Answer the study's question, print the answer and record tables and figures.
 
-    Bad input ends it in one line, or is raised as Refused in a sweep.
+    An InputError ends it in one line, and is raised as Refused in a sweep.
     """
     with job_in_one_line():
-        rules.complete(cfg)
-        record = Record(cfg, Place.of_this_job(), Membership.of_this_job())
+        record = Record(rules.complete(cfg), RunLocation.of_this_job(), Membership.of_this_job())
         try:
             with recorded([record]):
                 rules.check_keys(cfg)
@@ -28,18 +28,19 @@ def study(cfg: DictConfig) -> None:
                     )
                 record.connect()
 
-                from threadpoolctl import threadpool_limits
+                with importing_much():
+                    from threadpoolctl import threadpool_limits
 
-                from shrinkage.report.findings import files, show
-                from shrinkage.training.workshop import make, quieten
+                    from shrinkage.report.findings import files, show
+                    from shrinkage.training.workshop import make_chosen, quieten
 
                 quieten()
-                asked = make(cfg.study)
+                asked = make_chosen(cfg, "study")
                 record.begin([])
                 with threadpool_limits(cfg.threads or 1):  # on small matrices a second thread only waits
                     findings = asked.run(cfg)
                 show(record.name, findings)
-                for path in files(findings, record.place.folder):
+                for path in files(findings, record.folder):
                     record.keep(path)
                     print(path)
                 record.tag({"mlflow.note.content": "\n\n".join(findings.answer)})  # MLflow's description of a run

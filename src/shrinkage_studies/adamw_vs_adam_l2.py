@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from shrinkage.report.figures import GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.base import Study, require, train_together, vary
 from shrinkage.studies.numbers import check_count, check_list
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class AdamWAgainstAdamL2(Study):
             strengths = [0.0, *(self.lambds if mode == "loss" else self.steps)]
             cases = list(itertools.product(strengths, range(self.seeds)))
             scale = 1.0 if mode == "loss" else lr  # of AdamW the config's λ is the share of a step over η
-            changed = varied(cfg, optimizer__lr=lr, penalty__mode=mode)
-            lanes = trained_together(
-                [varied(changed, lambd=strength / scale, seed=seed, data__seed=seed) for strength, seed in cases]
+            changed = vary(cfg, optimizer__lr=lr, penalty__mode=mode)
+            lanes = train_together(
+                [vary(changed, lambd=strength / scale, seed=seed, data__seed=seed) for strength, seed in cases]
             )
             for (strength, seed), lane in zip(cases, lanes, strict=True):
                 measured = lane.measured | lane.test
@@ -115,11 +115,11 @@ def answer(best: pd.DataFrame) -> list[str]:
 def picture(cells: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
     """The median val/loss over η and strength of both methods; the best strength at every η is marked."""
     figure, panels = empty_panels()
-    least = cells["val/loss"].min()
+    least, images = cells["val/loss"].min(), []
     for axes, (method, own) in zip(panels, cells.groupby("method", sort=False), strict=True):
         grid = own.pivot(index="η", columns="strength", values="val/loss")
         shown = np.log10(np.maximum(grid.to_numpy(), least) / least)
-        image = axes.imshow(shown, origin="lower", aspect="auto", cmap="viridis_r", vmin=0, vmax=1)
+        images.append(axes.imshow(shown, origin="lower", aspect="auto", cmap="viridis_r", vmin=0, vmax=1))
         axes.set_xticks(range(len(grid.columns)), [f"{value:g}" for value in grid.columns], rotation=45)
         axes.set_yticks(range(len(grid.index)), [f"{value:g}" for value in grid.index])
         of = chosen[chosen["method"] == method]
@@ -128,7 +128,7 @@ def picture(cells: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
         axes.set(xlabel="λ" if method == METHODS["loss"] else "share of a step, ηλ", ylabel="η", title=method)
         axes.grid(False)
         axes.legend(frameon=True, fontsize="small", edgecolor=GREY)
-    figure.colorbar(image, ax=list(panels), label="log₁₀ of val/loss above the least")
+    figure.colorbar(images[-1], ax=panels, label="log₁₀ of val/loss above the least")
     return figure
 
 

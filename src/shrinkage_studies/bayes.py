@@ -8,12 +8,11 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from rich.progress import track
 
-from shrinkage.data.d2l import D2L
 from shrinkage.errors import InputError
-from shrinkage.optimum.exact import optimum
+from shrinkage.optimum.exact import least_squares
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, varied
+from shrinkage.studies.base import Study, known_linear_data, vary
 from shrinkage.studies.numbers import check_count
 from shrinkage.training.workshop import Workshop
 
@@ -46,7 +45,7 @@ class Bayes(Study):
                 "data=d2l data.noise=0.01 data.weight=0.01 lambd=3"
             )
         posteriors, one_weight, step = self.one_weight(cfg)
-        d2l: D2L = Workshop(cfg).datamodule
+        d2l = known_linear_data(cfg)
         train, n = d2l.parts["train"], len(d2l.parts["train"])
         noise, prior = d2l.noise**2, float(np.square(d2l.coefficients).mean())
         bayes = noise / (n * prior)
@@ -55,7 +54,7 @@ class Bayes(Study):
         lambds = np.sort([*np.geomspace(bayes / 1000, bayes * 1000, 61), cfg.lambd])
         losses = np.zeros((self.seeds, len(lambds)))
         for seed in track(range(self.seeds), "data seeds", disable=not cfg.progress, transient=True):
-            x = Workshop(varied(cfg, data__seed=seed)).datamodule.parts["train"].x
+            x = Workshop(vary(cfg, data__seed=seed)).datamodule.parts["train"].x
             losses[seed] = expected_loss(x, noise, prior, lambds)
         loss = losses.mean(axis=0)
         best = loss.argmin()
@@ -108,7 +107,7 @@ class Bayes(Study):
         """Likelihood × prior = posterior of y = wx + ε, under both priors of the true weight's size."""
         true = float(np.sqrt(np.square(cfg.data.weight).mean()))
         numbers = {"num_train": self.rows, "num_inputs": 1, "weight": true, "bias": 0.0}
-        part = Workshop(varied(cfg, **{f"data__{key}": value for key, value in numbers.items()}))
+        part = Workshop(vary(cfg, **{f"data__{key}": value for key, value in numbers.items()}))
         x, y = part.datamodule.parts["train"].x, part.datamodule.parts["train"].y
         noise = cfg.data.noise**2
         w = np.linspace(-4 * true, 6 * true, GRID)
@@ -120,7 +119,7 @@ class Bayes(Study):
             prior = -np.square(w / scale) / 2 if name == "Gaussian" else -np.abs(w) / scale
             lambd = noise / (len(x) * (scale**2 if name == "Gaussian" else scale))
             l1, l2 = (0.0, lambd) if name == "Gaussian" else (lambd, 0.0)
-            minimiser = float(optimum(x, y, None, l1, l2, free_bias=False).weight[0, 0])
+            minimiser = float(least_squares(x, y, l1, l2, free_bias=False).weight[0, 0])
             highest = w[(likelihood + prior).argmax()]
             rows.append((name, scale, lambd, highest, minimiser, abs(highest - minimiser)))
             for logarithm, colour, style, words in (
@@ -147,9 +146,13 @@ def against_bayesian_ridge(x: np.ndarray, y: np.ndarray, noise: float, prior: fl
     )
     n, lambd, centred = len(x), noise / (len(x) * prior), x - x.mean(axis=0)
     covariance = noise / n * np.linalg.inv(centred.T @ centred / n + lambd * np.eye(x.shape[1]))
-    mean = optimum(x, y, None, 0.0, lambd).weight[0]
-    differences = (model.sigma_ - covariance, covariance), (model.coef_ - mean, mean)
-    return tuple(float(np.abs(away).max() / np.abs(whole).max()) for away, whole in differences)
+    mean = least_squares(x, y, 0.0, lambd).weight[0]
+    return relative(model.sigma_ - covariance, covariance), relative(model.coef_ - mean, mean)
+
+
+def relative(difference: np.ndarray, whole: np.ndarray) -> float:
+    """The largest difference, relative to the largest entry."""
+    return float(np.abs(difference).max() / np.abs(whole).max())
 
 
 def expected_loss(x: np.ndarray, noise: float, prior: float, lambds: np.ndarray) -> np.ndarray:

@@ -11,12 +11,11 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from shrinkage.errors import InputError
-from shrinkage.optimum.exact import optimum
+from shrinkage.optimum.exact import least_squares
 from shrinkage.report.figures import COLOURS, GREY, ORANGE, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, varied
+from shrinkage.studies.base import Study, known_linear_data, vary
 from shrinkage.studies.numbers import check_count, check_counts
-from shrinkage.training.workshop import Workshop
 
 POINTS_PER_DECADE = 8
 SHOWN = 8  # validation curves in the figure
@@ -63,8 +62,8 @@ class BestLambda(Study):
         figure = Figure(figsize=(9, 3.4 * len(self.problems)), layout="constrained", dpi=120)
         panels = figure.subplots(len(self.problems), 2, squeeze=False)
         tables, choices, sentences = [], [], []
-        for (name, changes), axes in zip(self.problems.items(), panels, strict=True):
-            problem = varied(cfg, **{f"data__{key}": value for key, value in changes.items()})
+        for (name, changes), (curves, shares) in zip(self.problems.items(), panels, strict=True):
+            problem = vary(cfg, **{f"data__{key}": value for key, value in changes.items()})
             expected, losses = self.losses(problem, name, lambds)
             mean = expected.mean(axis=0)
             ways = {f"{rows} rows": loss.argmin(axis=1) for rows, loss in losses.items()}
@@ -95,7 +94,7 @@ class BestLambda(Study):
                 f"within 1 % of its smallest from λ = {near[0]:.2g} to {near[-1]:.2g}, of {lambds[0]:.3g} to "
                 f"{lambds[-1]:.3g}."
             )
-            draw(*axes, name, lambds, expected, losses, ways)
+            draw(curves, shares, name, lambds, expected, losses, ways)
         answer = (
             "No: the λ with the smallest validation loss is an estimate, made from a sample as every estimate is, and "
             "in expectation its validation loss, the smallest of many, is too small. Means over "
@@ -113,10 +112,10 @@ class BestLambda(Study):
         expected = np.empty((self.seeds, len(lambds)))
         losses = {rows: np.empty_like(expected) for rows in self.validation_rows}
         for seed in track(range(self.seeds), f"{name}: draws", disable=not cfg.progress, transient=True):
-            data = Workshop(varied(cfg, data__seed=seed, data__num_val=max(losses))).datamodule
+            data = known_linear_data(vary(cfg, data__seed=seed, data__num_val=max(losses)))
             train, val = data.parts["train"], data.parts["val"]
             for column, lambd in enumerate(lambds):
-                best = optimum(train.x, train.y, None, 0.0, lambd)
+                best = least_squares(train.x, train.y, 0.0, lambd)
                 away = np.square(best.weight[0] - data.coefficients).sum() + (best.bias[0] - data.intercept) ** 2
                 expected[seed, column] = (data.noise**2 + away) / 2
                 squares = np.square(val.y - val.x @ best.weight[0] - best.bias[0])

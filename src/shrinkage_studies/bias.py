@@ -9,10 +9,10 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from shrinkage.errors import InputError
-from shrinkage.optimum.exact import optimum
+from shrinkage.optimum.exact import least_squares
 from shrinkage.report.figures import BLUE, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, trained_together, varied
+from shrinkage.studies.base import Study, train_together, vary
 from shrinkage.training.workshop import Workshop
 
 SCOPES = {"weights": (BLUE, "free"), "all": (ORANGE, "penalised")}
@@ -52,24 +52,24 @@ class Bias(Study):
         fine = np.geomspace(min(filter(None, lambds)), lambds[-1], 100)
         table, furthest = pd.DataFrame({"λ": [float(lambd) for lambd in lambds]}), 0.0
         figure, (sizes, losses) = empty_panels()
+        solutions = {scope: [solved(train.x, train.y, lambd, scope) for lambd in lambds] for scope in SCOPES}
         for scope, (colour, word) in SCOPES.items():
-            lanes = trained_together([varied(cfg, lambd=lambd, penalty__scope=scope) for lambd in lambds])
-            exact = [solved(train.x, train.y, lambd, scope) for lambd in lambds]
-            biases = [float(lane.last["state_dict"]["model.bias"][0]) for lane in lanes]
+            exact = solutions[scope]
+            lanes = train_together([vary(cfg, lambd=lambd, penalty__scope=scope) for lambd in lambds])
+            biases = [float(lane.weights["bias"][0]) for lane in lanes]
             for (w, b), lane, found in zip(exact, lanes, biases, strict=True):
-                away = np.abs(lane.last["state_dict"]["model.weight"][0].double().numpy() - w)
+                away = np.abs(lane.weights["weight"][0].double().numpy() - w)
                 furthest = max(furthest, away.max(), abs(found - b))
             table[f"b {word}"] = [b for _, b in exact]
             table[f"val/loss, b {word}"] = [half_mean_square(val.y - val.x @ w - b) for w, b in exact]
-            if scope == "all":
-                rests = [mean - train.x.mean(axis=0) @ w for w, _ in exact]
-                shares = [rest / (1 + lambd) for rest, lambd in zip(rests, lambds, strict=True)]
-                rounding = np.abs(table["b penalised"] - shares).max()
             curve = [solved(train.x, train.y, lambd, scope) for lambd in fine]
             sizes.plot(fine, [abs(b) for _, b in curve], color=colour, label=f"{word} bias")
             sizes.plot(lambds, np.abs(biases), "o", color=colour, ms=4, label="trained")
             losses.plot(fine, [half_mean_square(val.y - val.x @ w - b) for w, b in curve], color=colour)
             losses.plot(lambds, [lane.measured["val/loss"] for lane in lanes], "o", color=colour, ms=4)
+        rests = [mean - train.x.mean(axis=0) @ w for w, _ in solutions["all"]]
+        shares = [rest / (1 + lambd) for rest, lambd in zip(rests, lambds, strict=True)]
+        rounding = np.abs(table["b penalised"] - shares).max()
         zero, centre = half_mean_square(val.y), half_mean_square(val.y - mean)
         for level, words in ((zero, "predicting 0"), (centre, "predicting the training mean")):
             losses.axhline(level, color=GREY, ls=":", lw=1)
@@ -114,9 +114,9 @@ class Bias(Study):
 def solved(x: np.ndarray, y: np.ndarray, lambd: float, scope: str) -> tuple[np.ndarray, float]:
     """w [p] and b that minimise (1/n)Σ½r² + ½λ‖w‖², or + ½λ(‖w‖² + b²) with scope `all`: b weighs a column of ones."""
     if scope == "weights":
-        best = optimum(x, y, None, 0.0, lambd)
+        best = least_squares(x, y, 0.0, lambd)
         return best.weight[0], float(best.bias[0])
-    best = optimum(np.column_stack([x, np.ones(len(x))]), y, None, 0.0, lambd, free_bias=False)
+    best = least_squares(np.column_stack([x, np.ones(len(x))]), y, 0.0, lambd, free_bias=False)
     return best.weight[0, :-1], float(best.weight[0, -1])
 
 

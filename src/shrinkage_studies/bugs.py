@@ -14,7 +14,7 @@ from torch import Tensor
 from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, COLOURS, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.base import Study, require, train_together, vary
 from shrinkage.studies.numbers import check_count, check_positive
 
 NEEDED = {"choices.data": "d2l", "choices.model": "linear", "choices.penalty": "l2", "penalty.mode": "loss"}
@@ -116,7 +116,7 @@ class Bugs(Study):
             val = [np.nan if step == POSTED else end[VAL] for end in at]
             rows.append([step, *(end[train] for end in at), *val, *(end["‖w‖"] for end in at)])
         cases = list(itertools.product(strengths, range(self.seeds)))
-        lanes = trained_together([varied(cfg, lambd=lambd, seed=seed, data__seed=seed) for lambd, seed in cases])
+        lanes = train_together([vary(cfg, lambd=lambd, seed=seed, data__seed=seed) for lambd, seed in cases])
         runs = pd.DataFrame([lane.measured | {"λ": lambd} for (lambd, _), lane in zip(cases, lanes, strict=True)])
         medians = runs.groupby("λ")[["train/loss", "val/loss", "weight/l2"]].median()
         rows.append(["the same by shrinkage", *medians.to_numpy().T.flatten()])

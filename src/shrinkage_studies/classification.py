@@ -1,6 +1,6 @@
 """Weight decay in classification: confidence, units, imbalance and few labels against λ, at the exact optima."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from shrinkage.errors import InputError
 from shrinkage.optimum.problem import Problem
 from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, varied
+from shrinkage.studies.base import Study, vary
 from shrinkage.studies.numbers import check_count, check_rising
 from shrinkage.tasks import classification
 from shrinkage.training.workshop import Workshop
@@ -28,7 +28,7 @@ from shrinkage.training.workshop import Workshop
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Parts = dict[str, Part]
+Parts = Mapping[str, Part]
 Row = dict[str, float]
 MEASURES = ["loss", "accuracy", "confidence", "calibration error", "zeros"]
 
@@ -84,7 +84,7 @@ class Classification(Study):
         recall = rare.groupby("λ").mean().drop(columns="split").reset_index()
         few_labels = chosen(curves[curves["penalty"] == "L2"], ["labels"])
         scales = chosen(units, ["data", "units"]).drop(columns="splits with a gain")
-        rows = self.few * len(np.unique(parts["train"].y))
+        rows = self.few * len(np.unique(self.parts(cfg, cfg.data.seed)["train"].y))
         return Findings(
             [
                 *on_confidence(confidence, rows),
@@ -103,7 +103,7 @@ class Classification(Study):
         """Those of one split, standardised. Raises InputError where the data do not fit the question."""
         if "standardize" not in cfg.data:
             raise InputError(f"data={cfg.choices.data}: the study needs classes and columns to scale; use data=digits")
-        datamodule = Workshop(varied(cfg, data__seed=seed, data__standardize=True)).datamodule
+        datamodule = Workshop(vary(cfg, data__seed=seed, data__standardize=True)).datamodule
         if datamodule.classes is None:
             raise InputError(f"data={cfg.choices.data}: the study is about classes; use data=digits")
         if "test" not in datamodule.parts:
@@ -180,7 +180,7 @@ class Classification(Study):
             yield found
 
 
-def first(part: Part, counts: Sequence[int]) -> Part:
+def first(part: Part, counts: Iterable[int]) -> Part:
     """So many rows of each class; the rows of a part are in random order."""
     index = np.concatenate([np.flatnonzero(part.y == c)[:count] for c, count in enumerate(counts)])
     return Part(part.x[index], part.y[index])
@@ -188,7 +188,7 @@ def first(part: Part, counts: Sequence[int]) -> Part:
 
 def few_rows(parts: Parts, labels: int) -> Parts:
     """The parts with so many training rows a class."""
-    return parts | {"train": first(parts["train"], [labels] * (int(parts["train"].y.max()) + 1))}
+    return {**parts, "train": first(parts["train"], [labels] * (int(parts["train"].y.max()) + 1))}
 
 
 def tumours(cfg: DictConfig, seed: int, standardize: bool) -> Parts:
@@ -335,7 +335,7 @@ def figure(
     confidence: pd.DataFrame, units: pd.DataFrame, recall: pd.DataFrame, labels: pd.DataFrame, rows: int, imbalance: int
 ) -> Figure:
     """A panel for each question."""
-    drawn, ((sure, scale), (rare, few)) = empty_panels(2, 2, (9, 7))
+    drawn, (sure, scale, rare, few) = empty_panels(2, 2, (9, 7))
     for (penalty, group), colour in zip(confidence.groupby("penalty", sort=False), (BLUE, ORANGE), strict=True):
         sure.plot(group["λ"], group["accuracy"], "o-", ms=4, color=colour, label=f"{penalty}: accuracy")
         sure.plot(group["λ"], group["confidence"], "o--", ms=4, color=colour, label=f"{penalty}: largest probability")

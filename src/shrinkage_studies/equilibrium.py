@@ -1,7 +1,7 @@
 """Where the length of a network's weights settles under decay, and by how much a step turns them: theory, measured."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from shrinkage.report.figures import BLUE, COLOURS, GREY, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, require, trained, varied
+from shrinkage.studies.base import Study, require, train_one, vary
 from shrinkage.studies.numbers import check_count, check_list, check_share
 from shrinkage.training.history import Moment
 
@@ -34,8 +34,8 @@ class Equilibrium(Study):
     linear layer does not, and the theory is not about it.
     """
 
-    sgd: dict
-    adam: dict
+    sgd: dict[str, Any]
+    adam: dict[str, Any]
     lambds: dict[str, list[float]]
     seeds: int
     label_noise: float
@@ -48,14 +48,14 @@ class Equilibrium(Study):
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the theory is of decayed weights before a normalisation, at a constant learning rate;")
-        cfg = varied(cfg, dynamics=True)
+        cfg = vary(cfg, dynamics=True)
         rows, curves = [], []
         for optimizer in ("sgd", "adam"):
             for lambd in self.lambds[optimizer]:
                 for seed in range(self.seeds):
-                    own = varied(cfg, lambd=lambd, seed=seed, data__seed=seed)
+                    own = vary(cfg, lambd=lambd, seed=seed, data__seed=seed)
                     own.optimizer = cfg.study[optimizer]
-                    history = trained(own, self.label_noise).module.history[1:]
+                    history = train_one(own, self.label_noise).module.history[1:]
                     labels = {"optimizer": optimizer, "λ": lambd, "seed": seed}
                     rows += [labels | found for found in settled(history)]
                     curves += [labels | point for epoch, _, measured in history for point in points(epoch, measured)]
@@ -77,7 +77,7 @@ def layers(measured: dict[str, float]) -> list[str]:
     return [name.split("/")[1] for name in measured if name.endswith("/equilibrium_angle")]
 
 
-def settled(history: list[Moment]) -> list[dict[str, object]]:
+def settled(history: list[Moment[dict[str, float]]]) -> list[dict[str, object]]:
     """Of each layer the means over the last epochs, beside the theory's."""
     last = [moment.metrics for moment in history[-max(round(LAST * len(history)), 1) :]]
     names = layers(last[-1])
@@ -86,13 +86,13 @@ def settled(history: list[Moment]) -> list[dict[str, object]]:
         row: dict[str, object] = {"layer": layer, "normalised": layer != names[-1]}
         for quantity in QUANTITIES:
             theory = [measured.get(f"layer/{layer}/equilibrium_{quantity}", np.nan) for measured in last]
-            row[quantity] = np.mean([measured[f"layer/{layer}/{quantity}"] for measured in last])
-            row[f"{quantity}/theory"] = row[quantity] / np.mean(theory)
+            found_here = np.mean([measured[f"layer/{layer}/{quantity}"] for measured in last])
+            row[quantity], row[f"{quantity}/theory"] = found_here, found_here / np.mean(theory)
         found.append(row)
     return found
 
 
-def points(epoch: int, measured: dict[str, float]) -> list[dict[str, object]]:
+def points(epoch: int, measured: dict[str, float]) -> list[dict[str, int | str | float | None]]:
     return [
         {"epoch": epoch, "layer": layer}
         | {

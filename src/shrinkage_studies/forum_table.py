@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from shrinkage.report.figures import BLUE, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, trained_together, varied
+from shrinkage.studies.base import Study, train_together, vary
 from shrinkage.studies.numbers import check_count
 
 # As posted under "Weight Decay" in d2l.ai's forum: λ, training loss, test loss.
@@ -43,7 +43,7 @@ class ForumTable(Study):
     def run(self, cfg: DictConfig) -> Findings:
         posted = pd.DataFrame(POSTED, columns=["λ", "posted train", "posted test"])
         cases = list(itertools.product(posted["λ"], range(self.seeds)))
-        lanes = trained_together([varied(cfg, lambd=lambd, seed=seed, data__seed=seed) for lambd, seed in cases])
+        lanes = train_together([vary(cfg, lambd=lambd, seed=seed, data__seed=seed) for lambd, seed in cases])
         runs = pd.DataFrame(cases, columns=["λ", "seed"])
         for part, name in (("train", "train"), ("val", "test")):
             runs[name] = [2 * lane.measured[f"{part}/loss"] for lane in lanes]

@@ -11,11 +11,11 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from shrinkage.errors import InputError
-from shrinkage.optimum.exact import is_cheap, optimum
+from shrinkage.optimum.exact import cross_entropy, is_cheap, least_squares
 from shrinkage.penalties.l2 import L2
 from shrinkage.report.figures import BLUE, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, trained
+from shrinkage.studies.base import Study, train_one
 from shrinkage.studies.numbers import check_list
 
 
@@ -39,14 +39,15 @@ class Frobenius(Study):
                 f"model={model} penalty={penalty} penalty.scope={scope} lambd={cfg.lambd:g}: the study is about a "
                 "linear model under L2; use model=linear penalty=l2 penalty.scope=weights lambd=0.01"
             )
-        training = trained(cfg)
+        training = train_one(cfg)
         classes, train = training.datamodule.classes, training.datamodule.parts["train"]
         if not is_cheap(train.x, classes, 0.0):
             raise InputError(
                 f"data={cfg.choices.data}: an exact optimum of {len(train)} rows and {train.x.shape[1]} columns takes "
                 "too long; use data=digits"
             )
-        w = training.module.model.weight.detach().double()
+        parameters = training.module.parameters_by_name()
+        w, has_bias = parameters["weight"].double(), "bias" in parameters
         measured = training.module.measured
         squares = {
             "Σ Wᵢⱼ²": float(w.square().sum()),
@@ -60,19 +61,21 @@ class Frobenius(Study):
         equal = pd.DataFrame({"‖W‖²_F as": list(squares), "value": list(squares.values())})
         equal["relative difference"] = (equal["value"] / total - 1).abs()
         leaf = w.clone().requires_grad_()
-        L2(mode="loss").value({"weight": leaf}).backward()
-        slope = float((leaf.grad - w).abs().max())
+        (gradient,) = torch.autograd.grad(L2(mode="loss").value({"weight": leaf}), leaf)
+        slope = float((gradient - w).abs().max())
         rows, columns = w.shape
         square = np.random.default_rng(cfg.seed).standard_normal((columns, columns))
         rotation = torch.from_numpy(np.linalg.qr(square).Q)
         turned = w @ rotation
         norm, turned_norm = torch.linalg.matrix_norm(w), torch.linalg.matrix_norm(turned)
-        spectra, best = [], None
         lambds = sorted(map(float, self.lambds))
-        for lambd in track(lambds, "exact optima", disable=not cfg.progress, transient=True):
-            best = optimum(train.x, train.y, classes, 0.0, lambd, training.module.model.bias is not None)
-            spectra.append(np.linalg.svd(best.weight, compute_uv=False))
-        spectra = np.array(spectra)
+        best = [
+            least_squares(train.x, train.y, 0.0, lambd, has_bias)
+            if classes is None
+            else cross_entropy(train.x, train.y, classes, 0.0, lambd, has_bias)
+            for lambd in track(lambds, "exact optima", disable=not cfg.progress, transient=True)
+        ]
+        spectra = np.array([np.linalg.svd(each.weight, compute_uv=False) for each in best])
         rank = int((spectra[0] > 1e-9 * spectra[0, 0]).sum())
         table = pd.DataFrame({"λ": lambds, "‖W‖_F": np.sqrt(np.square(spectra).sum(axis=1))})
         for number in sorted({1, (rank + 1) // 2, rank, spectra.shape[1]}):
@@ -108,7 +111,8 @@ class Frobenius(Study):
         ]
         if classes is not None and classes > 2:
             answer.append(
-                f"The rows of a softmax's optimum sum to zero (here to {np.abs(best.weight.sum(axis=0)).max():.1g}), "
+                f"The rows of a softmax's optimum sum to zero (here to "
+                f"{np.abs(best[-1].weight.sum(axis=0)).max():.1g}), "
                 "because adding one vector to all of them changes no prediction and only the penalty: with "
                 f"{classes} classes the rank is at most {classes - 1}, and here it is {rank}."
             )

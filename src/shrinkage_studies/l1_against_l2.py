@@ -1,8 +1,8 @@
 """L1 against L2: weight on copies of a variable, an error in one variable at prediction time, and selection."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,13 @@ from rich.progress import track
 from scipy.optimize import brentq
 
 from shrinkage.data.base import Part
-from shrinkage.data.d2l import D2L
 from shrinkage.data.diabetes import Diabetes
 from shrinkage.errors import InputError
-from shrinkage.optimum.exact import optimum
+from shrinkage.optimum.exact import least_squares
 from shrinkage.optimum.problem import Problem
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, trained_together, varied
+from shrinkage.studies.base import Study, known_linear_data, train_together, vary
 from shrinkage.studies.numbers import check_count, check_positive, check_rising
 from shrinkage.tasks.regression import Regression
 from shrinkage.training.workshop import Workshop
@@ -28,7 +27,7 @@ from shrinkage.training.workshop import Workshop
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Parts = dict[str, Part]
+Parts = Mapping[str, Part]
 EQUAL = "L2 at equal fit"
 COLOUR = {"L1": ORANGE, "L2": BLUE, EQUAL: GREEN}
 STEPS = 500  # of proximal gradient on exact copies
@@ -91,7 +90,7 @@ class L1AgainstL2(Study):
 
     def trained(self, cfg: DictConfig) -> pd.DataFrame:
         """The config's run at each λ: whether it keeps the exact lasso's variables, and how far above it it ends."""
-        lanes = trained_together([varied(cfg, lambd=lambd) for lambd in self.lambdas])
+        lanes = train_together([vary(cfg, lambd=lambd) for lambd in self.lambdas])
         if "optimum/same_support" not in lanes[0].conclusion:
             raise InputError("the trained runs have no exact lasso to stand beside; use model=linear penalty=l1")
         same, gap = ([lane.conclusion[f"optimum/{name}"] for lane in lanes] for name in ("same_support", "gap"))
@@ -99,7 +98,7 @@ class L1AgainstL2(Study):
 
     def problems(self, cfg: DictConfig, seed: int, truth: np.ndarray) -> dict[str, Parts]:
         """Each with a training, a validation and a test part."""
-        drawn = Workshop(varied(cfg, data__seed=seed)).datamodule.parts
+        drawn = Workshop(vary(cfg, data__seed=seed)).datamodule.parts
         x, y = drawn["val"].x, drawn["val"].y
         sparse = {"train": drawn["train"], "val": Part(x[::2], y[::2]), "test": Part(x[1::2], y[1::2])}
         noise = np.random.default_rng([seed, 1])
@@ -113,10 +112,10 @@ class L1AgainstL2(Study):
         copies = {name: copied(part) for name, part in sparse.items()}
         return {"sparse": sparse, "copies": copies, "diabetes": diabetes.parts}
 
-    def scores(self, parts: Parts, model: str, lambd: float) -> dict[str, object]:
+    def scores(self, parts: Parts, model: str, lambd: float) -> dict[str, Any]:
         """The exact optimum's weights, its losses, and what an error in one variable adds to them."""
         train = parts["train"]
-        best = optimum(train.x, train.y, None, *((lambd, 0.0) if model == "L1" else (0.0, lambd)))
+        best = least_squares(train.x, train.y, *((lambd, 0.0) if model == "L1" else (0.0, lambd)))
         (weight,), (bias,) = best.weight, best.bias
         rises = self.error**2 * weight**2 / 2
         return {
@@ -139,7 +138,7 @@ class L1AgainstL2(Study):
         x = np.repeat(train.x[:, truth != 0], self.copies, axis=1)
         problem = Problem(torch.from_numpy(x), torch.from_numpy(train.y), Regression(), bias="free")
         zero = {"weight": torch.zeros(1, x.shape[1]).double(), "bias": torch.zeros(1).double()}
-        best = optimum(x, train.y, None, lambd, 0.0)
+        best = least_squares(x, train.y, lambd, 0.0)
         ends = {
             "coordinate descent": {"weight": torch.from_numpy(best.weight), "bias": torch.from_numpy(best.bias)},
             "proximal gradient": problem.polished(lambd, 0.0, zero, STEPS),
@@ -213,7 +212,7 @@ class L1AgainstL2(Study):
 
     def figure(self, shared: pd.DataFrame, errors: pd.DataFrame, selection: pd.DataFrame, truth: np.ndarray) -> Figure:
         """Copies and errors (above), selection and test loss against λ (below)."""
-        drawn, ((copies, rises), (kept, losses)) = empty_panels(2, 2, (9, 7))
+        drawn, (copies, rises, kept, losses) = empty_panels(2, 2, (9, 7))
         ranks = np.arange(1, self.copies + 1)
         for place, model in enumerate(("L1", "L2")):
             row = shared[shared["model"] == model].iloc[0]
@@ -246,9 +245,7 @@ class L1AgainstL2(Study):
 
 def coefficients(cfg: DictConfig) -> np.ndarray:
     """The true ones. Raises InputError where they are not known, or none or all of them are 0."""
-    if cfg.data._target_ != f"{D2L.__module__}.{D2L.__name__}":
-        raise InputError(f"data={cfg.choices.data}: the study must know the true coefficients; use data=d2l")
-    datamodule = Workshop(cfg).datamodule
+    datamodule = known_linear_data(cfg)
     truth = datamodule.coefficients
     if not 0 < (truth != 0).sum() < len(truth):
         raise InputError(
@@ -269,7 +266,7 @@ def equal_fit(train: Part, training_loss: float) -> float:
     """The λ at which ridge has this training loss, which rises with λ; no more than 10⁹."""
 
     def excess(exponent: float) -> float:
-        best = optimum(train.x, train.y, None, 0.0, 10**exponent)
+        best = least_squares(train.x, train.y, 0.0, 10**exponent)
         return loss(train, best.weight[0], best.bias[0]) - training_loss
 
     low, high = -9.0, 9.0

@@ -1,7 +1,7 @@
 """L1 with the wrong sign, as a reader posted it, and with the right one, by subgradient and by prox."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from omegaconf import DictConfig
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from shrinkage.data.base import Part
-from shrinkage.optimum.exact import optimum
+from shrinkage.optimum.exact import least_squares
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, require, trained, varied
+from shrinkage.studies.base import Study, require, train_one, vary
 from shrinkage.studies.numbers import check_count, check_list, check_positive
 from shrinkage.training.run import Training, build
 
@@ -28,14 +29,15 @@ SUBGRADIENT, PROX, POLISHED, EXACT = "subgradient", "prox", "prox, polished", "e
 
 
 def posted(
-    part: Part, start: nn.Linear, strength: float, lr: float, epochs: int, batch: int
-) -> tuple[list, np.ndarray]:
+    part: Part, start: Mapping[str, Tensor], strength: float, lr: float, epochs: int, batch: int
+) -> tuple[list[float], np.ndarray]:
     """‖w‖₁ before training and after every epoch of the loop as posted, and the last weights.
 
     The loss is nn.MSELoss + strength·‖w‖₁; the post has strength −1.
     """
-    model = nn.Linear(*start.weight.T.shape)
-    model.load_state_dict(start.state_dict())
+    outputs, inputs = start["weight"].shape
+    model = nn.Linear(inputs, outputs)
+    model.load_state_dict(start)
     x, y = torch.from_numpy(part.x).float(), torch.from_numpy(part.y).float()[:, None]
     optimizer, shuffle = torch.optim.SGD(model.parameters(), lr=lr), torch.Generator().manual_seed(0)
     norms = [model.weight.abs().sum().item()]
@@ -96,7 +98,7 @@ class L1RightAndWrong(Study):
         rows, curves = [], []
         cases = list(itertools.product(self.rates, SIGNS.items()))
         for lr, (name, sign) in track(cases, "posted loop", disable=not cfg.progress, transient=True):
-            norms, weight = posted(part, made.module.model, sign * self.strength, lr, self.epochs, batch)
+            norms, weight = posted(part, made.module.parameters_by_name(), sign * self.strength, lr, self.epochs, batch)
             pace = -(-len(part) // batch) * lr * self.strength  # by which the penalty can move each weight in an epoch
             explodes = not norms[-1] <= norms[0] + self.epochs * pace * part.x.shape[1]
             derived = pace * drift(part, weight) if sign < 0 and not explodes else np.nan
@@ -111,13 +113,13 @@ class L1RightAndWrong(Study):
     def right(self, cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
         """L1 with the right sign by each way, and the exact optimum beside them; all weights."""
         ways = {SUBGRADIENT: ("loss", 0), PROX: ("prox", 0), POLISHED: ("prox", self.polish)}
+        runs = {way: train_one(vary(cfg, penalty__mode=mode, polish=polish)) for way, (mode, polish) in ways.items()}
         rows, weights = [], {}
-        for way, (mode, polish) in ways.items():
-            run = trained(varied(cfg, penalty__mode=mode, polish=polish))
-            weights[way] = run.module.model.weight.detach().numpy()[0]
+        for way, run in runs.items():
+            weights[way] = run.module.parameters_by_name()["weight"].numpy()[0]
             rows.append({"way": way, "gap": (run.module.measured | run.conclusion).get("optimum/gap", np.nan)})
-        train = run.datamodule.parts["train"]
-        weights[EXACT] = optimum(train.x, train.y, None, cfg.lambd, 0.0).weight[0]
+        train = runs[SUBGRADIENT].datamodule.parts["train"]
+        weights[EXACT] = least_squares(train.x, train.y, cfg.lambd, 0.0).weight[0]
         rows.append({"way": EXACT, "gap": 0.0})
         table = pd.DataFrame(rows)
         table["‖w‖₁"] = [float(np.abs(w).sum()) for w in weights.values()]
@@ -171,7 +173,7 @@ def figure(loops: pd.DataFrame, curves: list[list[float]], weights: dict[str, np
     if not wrong["explodes"]:
         norms.axline((last, wrong["end"]), slope=wrong["derived"], color="black", ls=":", lw=1, label="derived slope")
     norms.set(xlabel="epochs finished", ylabel="‖w‖₁", title=f"the posted loop, lr = {wrong['lr']:g}")
-    norms.xaxis.get_major_locator().set_params(integer=True)
+    norms.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     for (way, w), colour, look in zip(
         weights.items(), (ORANGE, BLUE, GREEN, "black"), (".", ".", "o", "x"), strict=True
     ):

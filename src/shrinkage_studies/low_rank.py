@@ -14,7 +14,7 @@ from shrinkage.models.smaller import factored, rank
 from shrinkage.report.figures import BLUE, COLOURS, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.runs.export import as_program
-from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.base import Study, require, train_together, vary
 from shrinkage.studies.numbers import check_count, check_list, check_share
 from shrinkage.training.lane import Lane
 
@@ -48,19 +48,19 @@ class LowRank(Study):
 
     def run(self, cfg: DictConfig) -> Findings:
         require(cfg, NEEDED, "the study splits the matrices that the nuclear norm's prox leaves in a network,")
-        other = varied(cfg)
+        other = vary(cfg)
         other.penalty = OmegaConf.create(dict(self.l2))
         rows, spectra, splits = [], [], {}
         for seed in range(self.seeds):
             own = {"seed": seed, "data__seed": seed}
-            workshop = workshop_of(varied(cfg, **own))
+            workshop = workshop_of(vary(cfg, **own))
             x, y = workshop.datamodule.tensors("test")[:]
-            best = max(lanes(varied(other, **own), self.l2_lambds), key=lambda lane: lane.measured[VAL])
+            best = max(lanes(vary(other, **own), self.l2_lambds), key=lambda lane: lane.measured[VAL])
             standard = network(cfg, workshop, best.weights)
             with torch.no_grad():
                 whole = accuracy(standard(x), y)
             spectra += spectrum("L2", seed, standard)
-            for lambd, lane in zip(self.lambds, lanes(varied(cfg, **own), self.lambds), strict=True):
+            for lambd, lane in zip(self.lambds, lanes(vary(cfg, **own), self.lambds), strict=True):
                 model = network(cfg, workshop, lane.weights)
                 small, ranks = factored(model), [rank(w) for w in matrices(model)]
                 with torch.no_grad():
@@ -90,11 +90,11 @@ class LowRank(Study):
 
 
 def lanes(cfg: DictConfig, lambds: Sequence[float]) -> list[Lane]:
-    return trained_together([varied(cfg, lambd=lambd) for lambd in lambds])
+    return train_together([vary(cfg, lambd=lambd) for lambd in lambds])
 
 
-def matrices(model: nn.Sequential) -> list[Tensor]:
-    return [layer.weight.detach() for layer in model if isinstance(layer, nn.Linear)]
+def matrices(model: nn.Module) -> list[Tensor]:
+    return [layer.weight.detach() for layer in model.children() if isinstance(layer, nn.Linear)]
 
 
 def left_over(weight: Tensor) -> float:
@@ -105,7 +105,7 @@ def left_over(weight: Tensor) -> float:
 
 
 @torch.no_grad()
-def truncated(model: nn.Sequential, ranks: Sequence[int]) -> nn.Sequential:
+def truncated(model: nn.Module, ranks: Sequence[int]) -> nn.Module:
     """A copy with the nearest matrices of these ranks. Reference: Eckart & Young (1936)."""
     cut = copy.deepcopy(model)
     for weight, r in zip(matrices(cut), ranks, strict=True):
@@ -114,7 +114,7 @@ def truncated(model: nn.Sequential, ranks: Sequence[int]) -> nn.Sequential:
     return cut
 
 
-def spectrum(name: str, seed: int, model: nn.Sequential) -> list[dict]:
+def spectrum(name: str, seed: int, model: nn.Module) -> list[dict[str, object]]:
     """The singular values of each layer, from the largest down."""
     return [
         {"network": name, "seed": seed, "layer": layer, "number": number, "singular value": value}

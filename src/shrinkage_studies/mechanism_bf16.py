@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, require, varied
+from shrinkage.studies.base import Study, require, vary
 from shrinkage.studies.numbers import check_count, check_list
 from shrinkage.training import objective
 from shrinkage.training.run import Training, build
@@ -48,7 +48,7 @@ class MechanismBf16(Study):
         for precision, seed in itertools.product((SINGLE, MIXED, HALF), range(self.seeds)):
             bare = None
             for lambd in (0, *self.lambds):
-                training = ended(varied(cfg, trainer__precision=precision, lambd=lambd, seed=seed, dynamics=True))
+                training = ended(vary(cfg, trainer__precision=precision, lambd=lambd, seed=seed, dynamics=True))
                 weights = training.module.state_dict()
                 bare = bare or weights
                 labels = {"precision": precision, "λ": lambd, "seed": seed}

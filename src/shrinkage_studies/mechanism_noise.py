@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from shrinkage.report.figures import COLOURS, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, require, trained, varied
+from shrinkage.studies.base import Study, require, train_one, vary
 from shrinkage.studies.numbers import check_count, check_list, check_share
 from shrinkage.training.run import Training
 
@@ -47,8 +47,8 @@ class MechanismNoise(Study):
         require(cfg, NEEDED, "the study is about L2 in a network of images, in two phases, which needs")
         rows, curves = [], []
         for lr, lambd, seed in itertools.product(self.lrs, [0.0, *self.lambds], range(self.seeds)):
-            own = varied(cfg, optimizer__lr=lr, lambd=lambd, seed=seed, data__seed=seed)
-            training = trained(own, self.label_noise)
+            own = vary(cfg, optimizer__lr=lr, lambd=lambd, seed=seed, data__seed=seed)
+            training = train_one(own, self.label_noise)
             rows.append((lr, lambd, seed, *measured(training)))
             history = training.module.history
             curves += [(lr, lambd, seed, epoch, 100 - 100 * m["val/accuracy"]) for epoch, _, m in history]

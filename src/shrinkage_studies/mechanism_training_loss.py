@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from shrinkage.errors import InputError
 from shrinkage.report.figures import COLOURS, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, require, trained, varied
+from shrinkage.studies.base import Study, require, train_one, vary
 from shrinkage.studies.numbers import check_count, check_list
 from shrinkage.training.workshop import Workshop
 
@@ -59,9 +59,9 @@ class MechanismTrainingLoss(Study):
         for lr in self.lrs:
             for lambd in (0, *self.lambds):
                 for seed in range(self.seeds):
-                    own = varied(cfg, optimizer__lr=float(lr), lambd=lambd, seed=seed, dynamics=True)
+                    own = vary(cfg, optimizer__lr=float(lr), lambd=lambd, seed=seed, dynamics=True)
                     labels = {"lr": lr, "λ": lambd, "seed": seed}
-                    course = [(step, measures(measured)) for step, _, measured in trained(own).module.history]
+                    course = [(step, measures(measured)) for step, _, measured in train_one(own).module.history]
                     rows.append(labels | course[-1][1])
                     curves += [labels | {"step": step} | found for step, found in course]
         runs, curve = pd.DataFrame(rows), pd.DataFrame(curves)
@@ -157,7 +157,7 @@ def verdicts(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def best(runs: pd.DataFrame) -> dict[str, object]:
+def best(runs: pd.DataFrame) -> dict[str, Any]:
     """The learning rate and λ with the least median training loss, with that of each seed."""
     medians = runs.groupby(["lr", "λ"], sort=False)["train/loss"].median()
     lr, lambd = medians.idxmin()

@@ -12,7 +12,7 @@ from shrinkage.errors import InputError
 from shrinkage.report.figures import empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.report.landscape import objective_curve
-from shrinkage.studies.base import Study, trained, varied
+from shrinkage.studies.base import Study, train_one, vary
 from shrinkage.studies.numbers import check_count
 from shrinkage.training.workshop import Workshop
 
@@ -33,12 +33,12 @@ class Notebook1D(Study):
     def run(self, cfg: DictConfig) -> Findings:
         if cfg.data.num_inputs != 1 or cfg.model.bias:
             raise InputError("notebook_1d is about one weight and no bias: keep data.num_inputs=1 model.bias=false")
-        training = trained(cfg)
+        training = train_one(cfg)
         train, rows = training.datamodule.parts["train"], cfg.data.num_train
         lambd = cfg.lambd * rows  # of the sum of squares
         least, ridge = solve(train, 0.0), solve(train, lambd)
         mean = solve_mean(train, 2 * lambd / rows)
-        run = training.module.model.weight.item()
+        run = training.module.parameters_by_name()["weight"].item()
         one = pd.DataFrame(
             {
                 "w": [least, ridge, mean, run],
@@ -51,7 +51,7 @@ class Notebook1D(Study):
         one.insert(0, "solution", ["no penalty", "sum of squares, λ", "mean of squares, λ₂ = 2λ/M", "the trained run"])
         draws = []
         for seed in track(range(self.seeds), "draws", disable=not cfg.progress, transient=True):
-            part = Workshop(varied(cfg, data__seed=seed)).datamodule.parts["train"]
+            part = Workshop(vary(cfg, data__seed=seed)).datamodule.parts["train"]
             w, w_ridge = solve(part, 0.0), solve(part, lambd)
             loss, ridge_loss = sum_of_squares(part, w), sum_of_squares(part, w_ridge)
             draws.append((w, loss, w_ridge, ridge_loss + lambd / 2 * w_ridge**2, ridge_loss))

@@ -10,7 +10,7 @@ from shrinkage.errors import InputError
 from shrinkage.report.figures import empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.report.landscape import around, contours
-from shrinkage.studies.base import Study, trained
+from shrinkage.studies.base import Study, train_one
 from shrinkage.studies.numbers import check_count
 
 
@@ -30,7 +30,7 @@ class Notebook2D(Study):
     def run(self, cfg: DictConfig) -> Findings:
         if cfg.data.num_inputs != 2 or cfg.model.bias:
             raise InputError("notebook_2d is about two weights and no bias: keep data.num_inputs=2 model.bias=false")
-        training = trained(cfg)
+        training = train_one(cfg)
         train, rows = training.datamodule.parts["train"], cfg.data.num_train
         x, y, lambd = train.x, train.y, cfg.lambd * rows
 

@@ -1,7 +1,7 @@
 """Ways against overfitting beside weight decay, on one network and one data set."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,9 @@ from shrinkage.data.base import Part
 from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, COLOURS, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, trained, trained_together, varied
+from shrinkage.studies.base import Study, train_one, train_together, vary
 from shrinkage.studies.numbers import check_count, check_counts, check_list
+from shrinkage.training.history import Moment
 from shrinkage.training.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ NOTHING, DECAY, EARLY, SMALLER, DROPOUT, DATA = (
     "dropout",
     "more data",
 )
+Metrics = dict[str, float]
 METRICS = {"train/loss": "train", "val/loss": "val", "test/loss": "test", "test/accuracy": "accuracy"}
 
 
@@ -65,7 +67,7 @@ class Overfitting(Study):
                 "trains a network with and without weight decay for so many steps; use model=mlp penalty=l2 "
                 "trainer.max_steps=400"
             )
-        cfg = varied(cfg, tracking__history="all", lambd=0, model__dropout=0.0, early_stopping__patience=None)
+        cfg = vary(cfg, tracking__history="all", lambd=0, model__dropout=0.0, early_stopping__patience=None)
         datamodule = Workshop(cfg).datamodule
         if datamodule.classes is None or "test" not in datamodule.parts:
             raise InputError(
@@ -74,7 +76,7 @@ class Overfitting(Study):
         rows, curves = [], []
         # A list, so that a setting that cannot be is refused before any is trained.
         for way, setting, changes, lambds in list(self.ways(cfg, datamodule.parts)):
-            for lambd, seed, metrics, history in self.runs(varied(cfg, **changes), lambds):
+            for lambd, seed, metrics, history in self.runs(vary(cfg, **changes), lambds):
                 labels = (DECAY, f"λ = {lambd:g}", seed) if lambd else (way, setting, seed)
                 rows.append((*labels, *(metrics[name] for name in METRICS)))
                 curves += [(*labels, step, m["train/loss"], m["val/loss"]) for step, _, m in history]
@@ -109,7 +111,9 @@ class Overfitting(Study):
             pages={"curves": page(curve)},
         )
 
-    def ways(self, cfg: DictConfig, parts: dict[str, Part]) -> Iterator[tuple[str, str, dict, Sequence[float]]]:
+    def ways(
+        self, cfg: DictConfig, parts: Mapping[str, Part]
+    ) -> Iterator[tuple[str, str, dict[str, object], Sequence[float]]]:
         """Way, setting, changes in the config and λ's; those λ's that are not 0 are weight decay's settings."""
         yield NOTHING, "", {}, [0, *self.lambds]
         yield EARLY, f"patience {self.patience}", {"early_stopping__patience": self.patience}, [0]
@@ -132,15 +136,17 @@ class Overfitting(Study):
         for share in self.dropout:
             yield DROPOUT, f"share {share:g}", {"model__dropout": float(share)}, [0]
 
-    def runs(self, cfg: DictConfig, lambds: Sequence[float]) -> Iterator[tuple[float, int, dict, list]]:
+    def runs(
+        self, cfg: DictConfig, lambds: Sequence[float]
+    ) -> Iterator[tuple[float, int, Metrics, list[Moment[Metrics]]]]:
         """λ, seed, metrics and history of every run; with dropout one by one, since lanes would share its draws."""
         cases = list(itertools.product(lambds, range(self.seeds)))
-        cfgs = [varied(cfg, lambd=lambd, seed=seed, data__seed=seed) for lambd, seed in cases]
+        cfgs = [vary(cfg, lambd=lambd, seed=seed, data__seed=seed) for lambd, seed in cases]
         if cfg.model.dropout:
-            for case, training in zip(cases, map(trained, cfgs), strict=True):
+            for case, training in zip(cases, map(train_one, cfgs), strict=True):
                 yield *case, training.module.measured | training.test, training.module.history
             return
-        for case, lane in zip(cases, trained_together(cfgs), strict=True):
+        for case, lane in zip(cases, train_together(cfgs), strict=True):
             yield *case, lane.measured | lane.test, lane.history
 
 

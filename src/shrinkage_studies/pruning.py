@@ -14,7 +14,7 @@ from shrinkage.models.smaller import pruned
 from shrinkage.report.figures import COLOURS, empty_panels
 from shrinkage.report.findings import Findings
 from shrinkage.runs.export import as_program
-from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.base import Study, require, train_together, vary
 from shrinkage.studies.numbers import check_count, check_list, check_share
 from shrinkage.training.workshop import Workshop, make
 
@@ -61,14 +61,14 @@ class Pruning(Study):
         )
         if "flat" not in cfg.data:
             raise InputError(f"data={cfg.choices.data}: the study's networks read images; use data=digits_images")
-        rows: list[dict] = []
+        rows: list[Mapping[str, object]] = []
         kept: dict[tuple[str, float], tuple[nn.Module, Tensor]] = {}
         for name, own in (("cnn", cfg), ("mlp", self.of_mlp(cfg))):
             for seed in range(self.seeds):
-                workshop = workshop_of(varied(own, data__seed=seed))
+                workshop = workshop_of(vary(own, data__seed=seed))
                 x, y = workshop.datamodule.tensors("test")[:]
                 lambds = self.lambds[name]
-                for penalty, lambd, val, weights in self.trained(varied(own, seed=seed, data__seed=seed), lambds):
+                for penalty, lambd, val, weights in self.trained(vary(own, seed=seed, data__seed=seed), lambds):
                     model = network(own, workshop, weights)
                     small = pruned(model)
                     rows.append(
@@ -96,18 +96,18 @@ class Pruning(Study):
 
     def of_mlp(self, cfg: DictConfig) -> DictConfig:
         """The config with the other network, and the images as rows of numbers."""
-        changed = varied(cfg, data__flat=True)
+        changed = vary(cfg, data__flat=True)
         changed.model = OmegaConf.create(dict(self.mlp))
         return changed
 
     def trained(self, cfg: DictConfig, lambds: Sequence[float]) -> Iterator[tuple[str, float, float, Weights]]:
         """Penalty, λ, val/accuracy and weights of every run of one seed."""
         for penalty in (GROUP_LASSO, *self.against):
-            own = varied(cfg)
+            own = vary(cfg)
             if penalty in self.against:
                 own.penalty = OmegaConf.create(dict(self.against[penalty]))
             grid = self.l2_lambds if penalty == L2 else lambds
-            lanes = trained_together([varied(own, lambd=lambd) for lambd in grid])
+            lanes = train_together([vary(own, lambd=lambd) for lambd in grid])
             for lambd, lane in zip(grid, lanes, strict=True):
                 yield penalty, lambd, lane.measured["val/accuracy"], lane.weights
 

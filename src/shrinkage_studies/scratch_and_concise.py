@@ -1,24 +1,28 @@
 """From scratch and concise: weight decay written into the loss or left to the optimiser, and versions that differ."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.utils.data import DataLoader
 
+from shrinkage.data.base import Batches
 from shrinkage.errors import InputError
 from shrinkage.report.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, empty_panels
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, varied
+from shrinkage.studies.base import Study, vary
 from shrinkage.studies.numbers import check_list, check_positive
 from shrinkage.training.run import Training, build
 
@@ -28,56 +32,71 @@ FLOOR = 1e-20  # where a difference of exactly 0 is drawn
 class Trajectory(L.Callback):
     """The weights, and last the bias, before training and after every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self.points: list[Tensor] = []
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.points.append(parameters_to_vector(module.model.parameters()).detach())
+    def note(self) -> None:
+        """Add the parameters as they are now."""
+        self.points.append(parameters_to_vector(self.model.parameters()).detach())
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
-        self.points.append(parameters_to_vector(module.model.parameters()).detach())
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.note()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
+        self.note()
+
+
+@dataclass(frozen=True)
+class Version:
+    """One way of writing the training: its loss is the mean or sum of r², halved or not, + penalty·Σw².
+
+    decay: the optimiser's own weight decay; decay_bias: whether it is of the bias, too.
+    """
+
+    lr: float
+    decay: float = 0.0
+    decay_bias: bool = False
+    penalty: float = 0.0
+    half: bool = True
+    reduction: str = "mean"
 
 
 def followed(cfg: DictConfig, **numbers: object) -> tuple[Training, Tensor]:
     """A run and its trajectory [steps + 1, p + 1]."""
-    trajectory = Trajectory()
     with TemporaryDirectory() as folder:
-        training = build(varied(cfg, **numbers), Path(folder), "training")
-        training.trainer.callbacks.append(trajectory)
+        training = build(vary(cfg, **numbers), Path(folder), "training")
+        trajectory = Trajectory(training.module.model)
+        vars(training.trainer)["callbacks"].append(trajectory)
         training.run()
     return training, torch.stack(trajectory.points)
 
 
-def by_hand(
-    run: Training,
-    start: Tensor,
-    lr: float,
-    decay: float = 0.0,
-    decay_bias: bool = False,
-    penalty: float = 0.0,
-    half: bool = True,
-    reduction: str = "mean",
-) -> Tensor:
-    """The trajectory of an optimiser with a weight decay of its own, over the run's batches.
-
-    Its loss is the mean or sum of r², halved or not, + penalty·Σw².
-    """
-    model = nn.Linear(run.datamodule.inputs, 1, dtype=start.dtype)
+def by_hand(run: Training, start: Tensor, version: Version) -> Tensor:
+    """The trajectory of a version from a start [p + 1], over the batches that a run has had."""
+    model = nn.Linear(len(start) - 1, 1, dtype=start.dtype)
     vector_to_parameters(start.clone(), model.parameters())
-    weight = {"params": [model.weight], "lr": lr, "weight_decay": decay}
-    bias = {"params": [model.bias], "lr": lr, "weight_decay": decay if decay_bias else 0.0}
+    weight = {"params": [model.weight], "lr": version.lr, "weight_decay": version.decay}
+    bias = {"params": [model.bias], "lr": version.lr, "weight_decay": version.decay if version.decay_bias else 0.0}
     optimizer, points = run.module.make_optimizer([weight, bias]), [start]
+    for x, y in itertools.islice(batches(run), run.trainer.global_step):
+        optimizer.zero_grad()
+        loss = mse_loss(model(x)[:, 0], y, reduction=version.reduction) / (2 if version.half else 1)
+        (loss + version.penalty * model.weight.square().sum()).backward()
+        optimizer.step()
+        points.append(parameters_to_vector(model.parameters()).detach())
+    return torch.stack(points)
+
+
+def batches(run: Training) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of a run's epochs, one after the other, without an end."""
     loader = run.datamodule.train_dataloader()
+    assert isinstance(loader, DataLoader) and isinstance(loader.sampler, Batches)
     for epoch in itertools.count():
         loader.sampler.set_epoch(epoch)
-        for x, y in loader:
-            if len(points) > run.trainer.global_step:
-                return torch.stack(points)
-            optimizer.zero_grad()
-            loss = mse_loss(model(x)[:, 0], y, reduction=reduction) / (2 if half else 1)
-            (loss + penalty * model.weight.square().sum()).backward()
-            optimizer.step()
-            points.append(parameters_to_vector(model.parameters()).detach())
+        yield from loader
 
 
 def apart(first: Tensor, second: Tensor) -> Tensor:
@@ -109,11 +128,12 @@ class ScratchAndConcise(Study):
             if cfg.choices[group] != choice:
                 raise InputError(f"{group}={cfg.choices[group]}: both are written for {choice}; use {group}={choice}")
         figure, (losses, differences) = empty_panels()
-        rows = []
+        rows, paths = [], []
         for colour, lambd in zip(itertools.cycle(COLOURS), self.strengths, strict=False):
             scratch, path = followed(cfg, lambd=lambd, penalty__mode="loss")
             concise, decayed = followed(cfg, lambd=lambd, penalty__mode="decay")
-            own = by_hand(scratch, path[0], cfg.optimizer.lr, lambd)
+            own = by_hand(scratch, path[0], Version(cfg.optimizer.lr, decay=lambd))
+            paths.append((lambd, path, decayed, own))
             measured = scratch.module.measured
             rows.append(
                 {"λ": lambd, "|Δw|, decay": largest(apart(path, decayed)), "|Δw|, SGD": largest(apart(path, own))}
@@ -125,6 +145,7 @@ class ScratchAndConcise(Study):
                     values = [m[f"{part}/loss"] for _, _, m in run.module.history]
                     losses.plot(values, look, color=colour, ms=4, mfc="white", label=label)
         versions, mse, mse_equal = self.versions(cfg)
+        lambd, path, decayed, own = paths[-1]
         losses.set(xlabel="epochs finished", ylabel="data loss (mean ½r²)", yscale="log")
         losses.legend(frameon=False, fontsize="small", title="lines: scratch, circles: concise", title_fontsize="small")
         for label, shade, values in (
@@ -143,7 +164,7 @@ class ScratchAndConcise(Study):
         at = versions.set_index("version").to_dict("index")
         ours, mean, summed, bias, squared = (at[name] for name in ("½MSE", "MSE", "ΣSE", "bias too", "½MSE + λw²"))
 
-        def relation(case: dict) -> str:
+        def relation(case: dict[str, float]) -> str:
             """The run here that a version was put beside, and whether it is the same."""
             same = "is" if case["|Δw|"] <= rounding else "is not"
             return f"{same} ours at λ = {case['λ here']:g}, lr = {case['lr here']:g} (apart by {case['|Δw|']:.1g})"
@@ -175,22 +196,23 @@ class ScratchAndConcise(Study):
         lambd, lr, doubled = cfg.lambd, cfg.optimizer.lr, 2 * run.datamodule.batch_rows
         # A version by hand, and its λ, learning rate and scope here.
         cases = {
-            "½MSE": ({"lr": lr, "decay": lambd}, (lambd, lr, "weights")),
-            "MSE": ({"lr": lr, "decay": lambd, "half": False}, (lambd / 2, 2 * lr, "weights")),
+            "½MSE": (Version(lr, decay=lambd), (lambd, lr, "weights")),
+            "MSE": (Version(lr, decay=lambd, half=False), (lambd / 2, 2 * lr, "weights")),
             "ΣSE": (
-                {"lr": self.summed_lr, "decay": lambd, "half": False, "reduction": "sum"},
+                Version(self.summed_lr, decay=lambd, half=False, reduction="sum"),
                 (lambd / doubled, doubled * self.summed_lr, "weights"),
             ),
-            "bias too": ({"lr": lr, "decay": lambd, "decay_bias": True}, (lambd, lr, "all")),
-            "½MSE + λw²": ({"lr": lr, "penalty": lambd}, (2 * lambd, lr, "weights")),
-            "MSE + λw²": ({"lr": lr, "penalty": lambd, "half": False}, (lambd, 2 * lr, "weights")),
+            "bias too": (Version(lr, decay=lambd, decay_bias=True), (lambd, lr, "all")),
+            "½MSE + λw²": (Version(lr, penalty=lambd), (2 * lambd, lr, "weights")),
+            "MSE + λw²": (Version(lr, penalty=lambd, half=False), (lambd, 2 * lr, "weights")),
         }
         train = run.datamodule.parts["train"]
-        null = np.eye(run.datamodule.inputs) - np.linalg.pinv(train.x) @ train.x  # onto what no row reaches
-        all_reached = np.linalg.matrix_rank(train.x) == run.datamodule.inputs
+        inputs = train.x.shape[1]
+        null = np.eye(inputs) - np.linalg.pinv(train.x) @ train.x  # onto what no row reaches
+        all_reached = np.linalg.matrix_rank(train.x) == inputs
         rows, theirs, equal = [], {}, {}
         for name, (there, (here, rate, scope)) in cases.items():
-            theirs[name] = by_hand(run, path[0], **there)
+            theirs[name] = by_hand(run, path[0], there)
             numbers = {"lambd": here, "optimizer__lr": rate, "penalty__scope": scope, "penalty__mode": "loss"}
             _, equal[name] = followed(cfg, **numbers)
             points = theirs[name].double().numpy()

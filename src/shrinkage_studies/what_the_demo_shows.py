@@ -15,10 +15,10 @@ from rich.progress import track
 
 from shrinkage.data.base import Part
 from shrinkage.errors import InputError
-from shrinkage.optimum.exact import optimum
+from shrinkage.optimum.exact import least_squares
 from shrinkage.report.figures import BLUE, GREEN, GREY, ORANGE, empty_panels, strength_axis
 from shrinkage.report.findings import Findings
-from shrinkage.studies.base import Study, require, trained_together, varied
+from shrinkage.studies.base import Study, require, train_together, vary
 from shrinkage.studies.numbers import check_count
 from shrinkage.training.run import build
 
@@ -72,7 +72,7 @@ class WhatTheDemoShows(Study):
         if cfg.lambd == 0:
             raise InputError("lambd=0: this is what λ = 0 is compared with; use lambd=3")
         sigma, lr, epochs = self.todays_sigma, self.todays_lr, self.todays_epochs
-        today = varied(cfg, model__init="normal", model__sigma=sigma, optimizer__lr=lr, trainer__max_epochs=epochs)
+        today = vary(cfg, model__init="normal", model__sigma=sigma, optimizer__lr=lr, trainer__max_epochs=epochs)
         runs, todays = self.measured(cfg), self.measured(today)
         table, todays_table = (r.groupby("λ", as_index=False).median().drop(columns="seed") for r in (runs, todays))
 
@@ -125,25 +125,24 @@ class WhatTheDemoShows(Study):
         """A row a run: its test loss, the minimiser's, what is left of the start, and what both together predict."""
         strengths = sorted({*self.strengths, cfg.lambd})
         cases = list(itertools.product(range(self.seeds), strengths))
-        lanes = trained_together([varied(cfg, lambd=lambd, seed=seed, data__seed=seed) for seed, lambd in cases])
+        lanes = iter(train_together([vary(cfg, lambd=lambd, seed=seed, data__seed=seed) for seed, lambd in cases]))
         rows = []
-        for number in track(range(len(cases)), "minimisers", disable=not cfg.progress, transient=True):
-            (seed, lambd), lane = cases[number], lanes[number]
-            if number % len(strengths) == 0:
-                with TemporaryDirectory() as folder:
-                    start = build(varied(cfg, seed=seed, data__seed=seed), Path(folder))
-                train, test = (start.datamodule.parts[part] for part in ("train", "val"))
-                w = start.module.model.weight.detach().double().numpy()[0]
-                unreached = w - np.linalg.pinv(train.x) @ (train.x @ w)
-            best = optimum(train.x, train.y, None, 0.0, lambd)
-            memory, own_bias = lane.conclusion["init/memory"], lane.last["state_dict"]["model.bias"].item()
-            remembered = best.weight[0] + memory * unreached
-            rows.append(
-                {"λ": lambd, "seed": seed, "run": lane.measured["val/loss"]}
-                | {"minimiser": half_mean_square(test, best.weight[0], best.bias[0]), "memory": memory}
-                | {"minimiser + start": half_mean_square(test, remembered, best.bias[0])}
-                | {EXPLAINED: half_mean_square(test, remembered, own_bias)}
-            )
+        for seed in track(range(self.seeds), "minimisers", disable=not cfg.progress, transient=True):
+            with TemporaryDirectory() as folder:
+                start = build(vary(cfg, seed=seed, data__seed=seed), Path(folder))
+            train, test = (start.datamodule.parts[part] for part in ("train", "val"))
+            w = start.module.parameters_by_name()["weight"].double().numpy()[0]
+            unreached = w - np.linalg.pinv(train.x) @ (train.x @ w)
+            for lambd, lane in zip(strengths, lanes, strict=False):  # the next so many
+                best = least_squares(train.x, train.y, 0.0, lambd)
+                memory, own_bias = lane.conclusion["init/memory"], lane.weights["bias"].item()
+                remembered = best.weight[0] + memory * unreached
+                rows.append(
+                    {"λ": lambd, "seed": seed, "run": lane.measured["val/loss"]}
+                    | {"minimiser": half_mean_square(test, best.weight[0], best.bias[0]), "memory": memory}
+                    | {"minimiser + start": half_mean_square(test, remembered, best.bias[0])}
+                    | {EXPLAINED: half_mean_square(test, remembered, own_bias)}
+                )
         return pd.DataFrame(rows)
 
 
@@ -162,11 +161,12 @@ def figure(runs: pd.DataFrame, tables: list[tuple[str, pd.DataFrame]]) -> Figure
         losses.plot(table["λ"], table[EXPLAINED], "x", color="black", ms=8)
         memory.plot(table["λ"], 100 * table["memory"], "o-", color=colour, ms=5, label=f"start {start}")
     losses.plot([], [], "x", color="black", ms=8, label="minimiser + rest of the start")
-    losses.plot(table["λ"], table["minimiser"], "s-", color=GREEN, ms=4, label="exact minimiser")
+    _, last = tables[-1]
+    losses.plot(last["λ"], last["minimiser"], "s-", color=GREEN, ms=4, label="exact minimiser")
     losses.set(ylabel="test loss (mean ½r²), median", yscale="log")
     memory.set(ylabel="share of the start left, %", ylim=(-3, 103))
     for axes in (losses, memory):
-        strength_axis(axes, table["λ"])
+        strength_axis(axes, last["λ"])
         axes.legend(frameon=False, fontsize="small")
     return drawn
 

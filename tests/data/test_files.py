@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import config
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -19,9 +20,9 @@ from shrinkage.data.base import DataModule
 from shrinkage.data.leaks import find_leaks
 from shrinkage.data.quoting import dropping, override
 from shrinkage.data.reading import CsvFormat, read_file
-from shrinkage.data.recipe import Column, Recipe, Refused
+from shrinkage.data.recipe import Column, Recipe, Refused, predicted
 from shrinkage.errors import InputError
-from shrinkage.training.workshop import make
+from shrinkage.training.workshop import Workshop, Workshops, make
 
 
 def table(path: Path, target: str, *overrides: str) -> DataModule:
@@ -400,3 +401,30 @@ def test_a_date_is_no_target(path: Path) -> None:
 def test_numbered_words_are_no_almost_numbers(path: Path, levels: list[str]) -> None:
     lines(path, 60, lambda k: levels[k % len(levels)], point, header="a,y")
     assert not any("number" in note for note in table(path, "y").notes)
+
+
+def test_a_file_that_is_split_in_another_way_is_read_once(tmp_path: Path) -> None:
+    written = pd.DataFrame({"a": range(40), "b": [number**2 for number in range(40)], "y": np.linspace(0, 1, 40)})
+    written.to_csv(tmp_path / "table.csv", index=False)
+    overrides = ["data=table", f"data.path={tmp_path / 'table.csv'}", "data.target=y", "data.folds=4"]
+    workshops = Workshops()
+    found = [workshops.open(config(*overrides, f"data.fold={fold}")).datamodule for fold in (0, 0, 3)]
+    assert found[0] is found[1] and found[0].loaded is found[2].loaded is not None
+    alone = Workshop(config(*overrides, "data.fold=3")).datamodule
+    assert alone.loaded is None and alone.digest == found[2].digest and alone.notes == found[2].notes
+    for part, rows in alone.parts.items():
+        np.testing.assert_array_equal(rows.x, found[2].parts[part].x)
+
+
+@given(seed=st.integers(0, 2**32 - 1), classes=st.sampled_from([2, 3]), width=st.sampled_from([0.1, 10.0, 1000.0]))
+def test_outputs_mean_probabilities_and_numbers(seed: int, classes: int, width: float) -> None:
+    output = width * np.random.default_rng(seed).normal(size=(5, 1 if classes == 2 else classes))
+    names = ["a", "b", "c"][:classes]
+    logits = torch.from_numpy(output if classes > 2 else np.hstack([0 * output, output]))
+    found = predicted(output, names, 0.0, 1.0)
+    p = np.stack([found[f"probability_{name}"] for name in names], axis=1)
+    np.testing.assert_allclose(p, logits.softmax(dim=1).numpy(), rtol=1e-13, atol=1e-300)
+    assert (found["prediction"] == np.array(names, dtype=object)[logits.argmax(dim=1).numpy()]).all()
+    numbers = predicted(output[:, :1] / width, [], 3.0, 2.0)["prediction"]
+    np.testing.assert_array_equal(numbers, output[:, 0] / width * 2.0 + 3.0)
+    np.testing.assert_array_equal(predicted(output[:, :1] / width, [], 3.0, 2.0, "log")["prediction"], np.exp(numbers))

@@ -105,6 +105,7 @@ def test_images_that_are_refused_or_left_out(photos: Path, tmp_path: Path) -> No
     refused("all of them are of one class, cats")
     refused("a folder for each class", path=photos / "cats")
     refused("there is no such folder", path=tmp_path / "nowhere")
+    refused("there is no such folder", path=tmp_path / ("n" * 300))
     empty = tmp_path / "empty" / "cats"
     empty.mkdir(parents=True)
     refused("no image in it that can be decoded", path=empty.parent)
@@ -205,6 +206,7 @@ def test_text_that_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     refused(r"there is no text in it, in no file \*\*/\*.txt", tmp_path / "folder")
     refused("there is no such file or folder", tmp_path / "nowhere.txt")
+    refused("there is no such file or folder", tmp_path / ("n" * 300))
     short = tmp_path / "short.txt"
     short.write_text("a" * 100)
     refused("data.context=16: the val part of the text has 10 bytes, and a window takes 17; use data.context=5", short)

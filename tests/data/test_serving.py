@@ -1,12 +1,18 @@
 """One table is read alike in training and by the served model, whichever way its rows arrive."""
 
+import io
 import json
 import logging
 import os
+import py_compile
+import shutil
 import socket
 import subprocess
 import sys
 import urllib.request
+import zipfile
+from contextlib import suppress
+from importlib.util import cache_from_source
 from io import StringIO
 from pathlib import Path
 
@@ -29,7 +35,7 @@ from shrinkage.errors import InputError
 from shrinkage.models.linear import Linear
 from shrinkage.runs.export import coefficients, write_model
 from shrinkage.tracking.logged_model import save
-from shrinkage.training.workshop import make
+from shrinkage.training.workshop import Workshop, make
 
 
 def table(path: Path, *overrides: str) -> DataModule:
@@ -38,12 +44,14 @@ def table(path: Path, *overrides: str) -> DataModule:
     return data
 
 
-def served(data: DataModule, folder: Path, weights: list[float] | None = None) -> tuple[PyFuncModel, torch.nn.Linear]:
+def served(
+    data: DataModule, folder: Path, weights: list[float] | None = None, link: str = "identity"
+) -> tuple[PyFuncModel, torch.nn.Linear]:
     """A linear model of the features with these or random weights, as a model in MLflow's format, loaded again."""
     network = Linear(data.inputs, 1, bias=True, init="normal", sigma=1.0).double()
     if weights is not None:
         network.load_state_dict({"weight": torch.tensor([weights]).double(), "bias": torch.zeros(1).double()})
-    write_model(data, network, folder / "model")
+    write_model(data, network, folder / "model", link)
     save(folder / "model", folder / "mlflow", Model())
     return mlflow.pyfunc.load_model(str(folder / "mlflow")), network
 
@@ -51,6 +59,9 @@ def served(data: DataModule, folder: Path, weights: list[float] | None = None) -
 def predictions(model: PyFuncModel, schema: Schema, rows: pd.DataFrame) -> dict[str, np.ndarray]:
     """What the model says of rows as a frame and, by MLflow's server, as CSV and as JSON."""
     inputs = rows[schema.input_names()].astype(object).where(rows.notna(), None)
+    for name, kind in zip(schema.input_names(), schema.pandas_types(), strict=True):
+        if kind == np.dtype(bool):  # of which MLflow takes the text "false" for true: docs/choosing.md
+            inputs[name] = inputs[name].replace({"true": True, "false": False})
     bodies = {
         "split": {"dataframe_split": {"columns": list(inputs), "data": inputs.to_numpy().tolist()}},
         "records": {"dataframe_records": inputs.to_dict("records")},
@@ -130,6 +141,25 @@ def write_switches(path: Path) -> pd.DataFrame:
     )
     frame.to_csv(path, index=False)
     return frame
+
+
+def test_a_model_of_counts_is_served_with_its_rates(tmp_path: Path) -> None:
+    """Counts keep their own units, however few of them differ, and the model's output is the logarithm of a rate."""
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame({"age": random.normal(50, 10, size=40), "y": random.poisson(2.0, size=40)})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    cfg = config("data=table", f"data.path={tmp_path / 'rows.csv'}", "data.target=y", "task=poisson")
+    workshop = Workshop(cfg)
+    data = workshop.datamodule
+    model, network = served(data, tmp_path, link=workshop.task.link)
+    assert (data.center, data.scale, data.classes) == (0.0, 1.0, None)
+    np.testing.assert_array_equal(data.parts["train"].y, rows.y.to_numpy(float)[data.rows["train"]])
+    found = model.predict(rows[["age"]].iloc[data.rows["val"]]).prediction
+    output = network(torch.from_numpy(data.parts["val"].x)).detach()
+    np.testing.assert_allclose(found, workshop.task.predictions(output), rtol=1e-12)
+    table = coefficients(data, network)
+    logs = table["coefficient"][0] * rows.age.iloc[data.rows["val"]] + table["coefficient"][1]
+    np.testing.assert_allclose(np.log(found), logs, rtol=0, atol=1e-12)
 
 
 def test_booleans_with_gaps_are_booleans_whose_gaps_are_the_training_share(tmp_path: Path) -> None:
@@ -222,7 +252,7 @@ def test_coefficients_times_raw_values_are_the_prediction_under_each_encoding(tm
     for encoding in ("auto", "reference", "all"):
         data = table(tmp_path / "towns.csv", "data.missing=mean", f"data.encoding={encoding}")
         network = Linear(data.inputs, 1, bias=True, init="normal", sigma=1.0).double()
-        own = coefficients(data, network).set_index("feature").coefficient
+        own = pd.DataFrame(coefficients(data, network)).set_index("feature").coefficient
         rows = frame.iloc[data.rows["val"]].fillna("missing")
         total = own["(intercept)"] + sum(
             own.get(f"{column}_{level}", 0.0) * (rows[column] == level)
@@ -280,3 +310,81 @@ def answers(port: int) -> bool:
             return response.status == 200
     except OSError:
         return False
+
+
+class Poison:
+    """What writes a file when it is unpickled."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.witness,)
+
+
+def poison(archive: Path, member: str, witness: Path) -> None:
+    """Put a pickle that runs code in the place of a member of a `torch.export` archive, or beside the others."""
+    with zipfile.ZipFile(archive) as file:
+        held = {name: file.read(name) for name in file.namelist()}
+    (root,) = {name.partition("/")[0] for name in held}
+    content = io.BytesIO()
+    torch.save({"weight": Poison(witness)}, content)
+    held[f"{root}/{member}"] = content.getvalue()
+    config = f"{root}/data/weights/model_weights_config.json"
+    if member == "data/weights/weight_0":
+        held[config] = held[config].replace(b'"use_pickle": false', b'"use_pickle": true', 1)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        for name, bytes_of_it in held.items():
+            file.writestr(name, bytes_of_it)
+
+
+PICKLES = ("data/sample_inputs/model.pt", "data/weights/weight_0", "data/weights/model.pt", "data/constants/model.pt")
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model as it is written, in `model`, and as it is logged, in `mlflow`."""
+    folder = tmp_path_factory.mktemp("logged")
+    write_switches(folder / "switches.csv")
+    served(table(folder / "switches.csv", "data.missing=mean", "data.task=regression"), folder)
+    return folder
+
+
+@pytest.mark.parametrize("member", PICKLES)
+def test_a_model_file_cannot_run_code(logged: Path, tmp_path: Path, member: str) -> None:
+    folder, witness = tmp_path / "own", tmp_path / "witness"
+    shutil.copytree(logged, folder)
+    poison(folder / "mlflow/artifacts/model.pt2", member, witness)
+    with suppress(Exception):
+        torch.export.load(folder / "mlflow/artifacts/model.pt2")
+    witness.unlink()  # so poison is what it is
+    with pytest.raises(MlflowException, match="not the file that was logged with this model"):
+        mlflow.pyfunc.load_model(str(folder / "mlflow"))
+    # Where it was replaced before it was logged, its digest is right.
+    poison(folder / "model/model.pt2", member, witness)
+    shutil.rmtree(folder / "mlflow")
+    save(folder / "model", folder / "mlflow", Model())
+    with pytest.raises(MlflowException, match="in the model's archive may be code, so it is not"):
+        mlflow.pyfunc.load_model(str(folder / "mlflow"))
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("name", ["model.pt2", "preprocessing.json", "recipe.py"])
+def test_a_models_files_are_those_that_were_logged(logged: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(logged / "mlflow", tmp_path / "mlflow")
+    path = tmp_path / "mlflow/artifacts" / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(MlflowException, match=rf"{name}: not the file that was logged .* export the model again"):
+        mlflow.pyfunc.load_model(str(tmp_path / "mlflow"))
+
+
+def test_the_recipe_is_not_read_from_a_compiled_copy(logged: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mlflow"
+    shutil.copytree(logged / "mlflow", folder)
+    recipe, other = folder / "artifacts/recipe.py", tmp_path / "other.py"
+    other.write_text(f"open({str(tmp_path / 'witness')!r}, 'w')")
+    compiled = Path(cache_from_source(str(recipe)))
+    compiled.parent.mkdir(exist_ok=True)
+    py_compile.compile(str(other), str(compiled), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    mlflow.pyfunc.load_model(str(folder))
+    assert not (tmp_path / "witness").exists()

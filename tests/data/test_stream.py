@@ -15,7 +15,7 @@ from shrinkage.data import memory
 from shrinkage.data.base import DataModule, Share
 from shrinkage.errors import InputError
 from shrinkage.training.run import build
-from shrinkage.training.workshop import make
+from shrinkage.training.workshop import Workshop, make
 
 
 def frame(rows: int, seed: int = 0) -> pd.DataFrame:
@@ -279,3 +279,16 @@ def test_a_column_of_moments_is_no_text_to_a_table(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="column 'day' has dates, such as 2026-01-01"):
         loaded("table", path, "y")
     assert len(loaded("table", path, "y", "data.time=day").parts["train"]) > 30
+
+
+def test_counts_keep_their_own_units_in_a_stream(tmp_path: Path) -> None:
+    """They are read as numbers where task=poisson asks for it, and one below 0 is refused before training."""
+    table = frame(60).assign(y=np.arange(60) % 4)
+    path = written(table, tmp_path / "rows.parquet", 1, 20)
+    cfg = config("data=stream", f"data.path={path}", "data.target=y", "task=poisson")
+    data = Workshop(cfg).datamodule
+    counts = torch.cat([gathered(data.evaluation_dataloader(part, 16))[1] for part in data.parts])
+    np.testing.assert_array_equal(np.sort(counts.numpy()), np.sort(table.y))
+    written(table.assign(y=table.y - 1), path, 1, 20)
+    with pytest.raises(InputError, match="task=poisson: the target has a value of -1"):
+        Workshop(cfg)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,13 @@ from shrinkage.doctor import checks, sqlite
 from shrinkage.doctor.findings import Level, guarded
 from shrinkage.doctor.schema import migrations, revisions
 from shrinkage.doctor.sqlite import is_wal
+from shrinkage.errors import StoreRefuses
 from shrinkage.machine.clock import now
 from shrinkage.machine.process import SILENT_MILLISECONDS, Process
 from shrinkage.tracking import sync
 from shrinkage.tracking.journal import JOURNALS
 from shrinkage.tracking.location import ENVIRONMENT
+from shrinkage.tracking.read import open_to_read
 from shrinkage.tracking.store import open_store
 
 WELL, WARNING, ERROR = 0, 1, 2
@@ -310,6 +313,22 @@ def test_an_older_schema_is_upgraded(
     assert "older, " in visit("--store", f"sqlite:///{backup}").line("schema")
     client = MlflowClient(f"sqlite:///{store}")
     assert client.get_experiment_by_name("kept") is not None
+
+
+def test_nobody_else_upgrades_an_older_schema(older: Path, store: Path, tmp_path: Path) -> None:
+    """MLflow does it unasked where a table is missing, without a copy, and leaves it broken where it is stopped."""
+    uri = f"sqlite:///{store}"
+
+    def content() -> list[str]:
+        with contextlib.closing(sqlite3.connect(store)) as connection:
+            return list(connection.iterdump())
+
+    copy(older, store)
+    before = content()
+    for open_it in (partial(open_store, uri, "any", tmp_path), partial(open_to_read, uri)):
+        with pytest.raises(StoreRefuses, match=f"has no table .* {ASK}"):
+            open_it()
+    assert content() == before
 
 
 def test_an_upgrade_that_fails_leaves_the_store_as_it_was(

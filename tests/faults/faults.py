@@ -1,7 +1,7 @@
 """What the tests of faults share: a server to be killed, a gate before it, and everything that a store has of a run.
 
-One round of each fault is part of the suite. `SHRINKAGE_ROUNDS=20 python -m pytest tests/faults -n 0 -s` makes twenty
-of each, at their full length, and prints what it measured.
+One round of each fault is part of the suite. `SHRINKAGE_ROUNDS=20 python -m pytest tests/faults -n 0` makes twenty
+of each, at their full length.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from shrinkage.training.ranks import free_port
 FULL = ROUNDS > 1
 # Tags that say where and when a run was, and not what it came to.
 OWN = ("process.", "shrinkage.journal", "folder", "mlflow.parentRunId", "mlflow.runName", "overrides", "error")
-OWN += ("git.", "mlflow.source.git.")
+OWN += ("git.", "mlflow.source.")
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,6 @@ def recorded(store: Path, artifacts: Path, run_id: str) -> Recorded:
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     tags = {key: value for key, value in tags.items() if not key.startswith(OWN)}
     return Recorded(status, points, params, tags, sorted(digest for (digest,) in digests), files)
-
-
-def seconds_of_training(store: Path, run_id: str) -> float:
-    """From its first to its last epoch, by the times of its own metrics."""
-    query = "SELECT MIN(timestamp), MAX(timestamp) FROM metrics WHERE run_uuid = ? AND key = 'val/loss'"
-    with contextlib.closing(sqlite3.connect(store)) as connection:
-        first, last = connection.execute(query, (run_id,)).fetchone()
-    return (last - first) / 1000
 
 
 def run_ids(store: Path) -> list[str]:

@@ -31,7 +31,7 @@ COMMANDS = {
         "lambd=0.03",
         "optimizer.momentum=0.9",
         "schedule=cosine",
-        f"trainer.max_epochs={1500 if FULL else 300}",
+        f"trainer.max_epochs={1500 if FULL else 600}",
     ),
     "jobs": ("-m", "penalty=l1", "lambd=0.03", f"trainer.max_epochs={400 if FULL else 150},4"),
     "joblib": (

@@ -1,11 +1,13 @@
 """hydra/launcher=lanes: Hydra's own conformance suite, and whole sweeps through the command line."""
 
+import pickle
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import CONF, family, statuses, train_py
 from hydra import version
+from hydra.core.utils import JobStatus
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, LauncherTestSuite
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
@@ -77,14 +79,31 @@ def test_a_lane_has_the_record_that_a_run_has(store: Path, tmp_path: Path) -> No
         assert files[0] == files[1] and "checkpoints/last.ckpt" in files[0] and steps[0] == steps[1]
     (folder,) = (tmp_path / "multirun").glob("*/*")
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"0", "1"}
+    # Hydra's configs are kept once for each kind of job, the job's own values always.
+    assert {path.name for path in (folder / "0" / ".hydra").iterdir()} == {
+        "config.yaml",
+        "hydra.yaml",
+        "overrides.yaml",
+    }
+    assert not (folder / "1" / ".hydra").exists()
     for job in range(2):
-        assert {path.name for path in (folder / str(job) / ".hydra").iterdir()} == {
-            "config.yaml",
-            "hydra.yaml",
-            "overrides.yaml",
-        }
-        overrides = OmegaConf.load(folder / str(job) / ".hydra" / "overrides.yaml")
-        assert OmegaConf.load(folder / str(job) / ".hydra" / "config.yaml").lambd == int(overrides[1][-1])
+        overrides = OmegaConf.load(folder / str(job) / "overrides.yaml")
+        assert OmegaConf.load(folder / str(job) / "config.yaml").lambd == int(overrides[1][-1])
+
+
+def test_hydras_configs_and_callbacks_of_every_lane_where_they_are_asked_for(store: Path) -> None:
+    arguments = ("lambd=0,3", "trainer.max_epochs=1", "tracking=none", "hydra.output_subdir=hydra")
+    done = sweep(store, *arguments, "+hydra.callbacks.own._target_=hydra.experimental.callbacks.PickleJobInfoCallback")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (store.parent / "multirun").glob("*/*")
+    for job, lambd in enumerate((0, 3)):
+        kept = folder / str(job) / "hydra"
+        assert OmegaConf.load(kept / "config.yaml").lambd == lambd
+        assert OmegaConf.load(kept / "hydra.yaml").hydra.runtime.output_dir == str(folder / str(job))
+        assert OmegaConf.load(kept / "overrides.yaml")[0] == f"lambd={lambd}"
+        assert pickle.loads((kept / "config.pickle").read_bytes()).lambd == lambd
+        returned = pickle.loads((kept / "job_return.pickle").read_bytes())
+        assert returned.status is JobStatus.COMPLETED and returned.return_value > 0 and returned.cfg.lambd == lambd
 
 
 def test_groups_failures_and_single_jobs_in_one_sweep(store: Path) -> None:

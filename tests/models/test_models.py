@@ -1,5 +1,6 @@
 """Every choice of conf/model keeps the promises that the others build on."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from conftest import choices, config, gradients
 
 from shrinkage.errors import InputError
+from shrinkage.testing import check_model
 from shrinkage.training.objective import split_parameters
 from shrinkage.training.run import build
 from shrinkage.training.workshop import make
@@ -37,14 +39,10 @@ def read_by(name: str) -> int | tuple[int, ...]:
 
 @each
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_shapes(name: str, outputs: int) -> None:
-    inputs = read_by(name)
-    model = make(config(f"model={name}").model, inputs=inputs, outputs=outputs)
-    if inputs == TEXT:
-        assert model(torch.zeros(5, 9, dtype=torch.int64)).shape == (5, 9, outputs)
-    else:
-        assert model(torch.randn(5, *(inputs if inputs == IMAGES else [inputs]))).shape == (5, outputs)
-    assert split_parameters(model)[0]
+def test_a_model_keeps_the_laws(name: str, outputs: int) -> None:
+    data = make(config(*DATA[read_by(name)]).data, order_seed=0)
+    tokens = 256 if data.kind == "language" else 0
+    check_model(partial(make, config(f"model={name}").model), data, tokens + outputs)
 
 
 @each

@@ -13,9 +13,10 @@ from sklearn.linear_model import Lasso
 
 from shrinkage.optimum.certifier import Certifier
 from shrinkage.optimum.exact import optimum
+from shrinkage.optimum.polishing import polish_lanes
 from shrinkage.optimum.problem import Problem
 from shrinkage.optimum.redundancy import centred, combinations, sparsest
-from shrinkage.sweeps.path import CONVERGED, lambda_path
+from shrinkage.sweeps.path import CONVERGED, jobs_along, lambda_path
 from shrinkage.tasks.auto import task_for
 from shrinkage.tasks.base import Target
 
@@ -128,7 +129,7 @@ def test_lanes_end_where_each_would_alone_though_their_starts_differ() -> None:
 
     def polished(lanes: slice) -> tuple[torch.Tensor, torch.Tensor]:
         given = {name: value[lanes] for name, value in named.items()}
-        found, taken, _ = certifier.polished(l1[lanes], l2[lanes], given, 5000, 1e-12, lambda done, left: None)
+        found, taken, _ = polish_lanes(certifier, l1[lanes], l2[lanes], given, 5000, 1e-12, lambda done, left: None)
         gaps = [problem.duality_gap(0.1, 0.0, w, b) for w, b in zip(found["weight"], found["bias"], strict=True)]
         assert max(gaps) <= 1e-12 and (taken > 0).all()
         return found["weight"], taken
@@ -142,9 +143,10 @@ def test_lanes_end_where_each_would_alone_though_their_starts_differ() -> None:
         assert ((together[lane].numpy() != 0) == (best.weight != 0)).all()
 
 
-def test_a_path_begins_at_zero_weights_whatever_the_seed() -> None:
-    found = lambda_path(config("data=diabetes", "penalty=l1"), 3, None, None, False)
-    assert found.overrides == CONVERGED and CONVERGED["model.init"] == "normal" and CONVERGED["model.sigma"] == "0"
+def test_a_path_by_steps_begins_at_zero_weights_whatever_the_seed() -> None:
+    along = lambda_path(config("data=diabetes", "penalty=l1"), 3, None, None, False)
+    jobs = jobs_along([["penalty=l1", "optimizer.lr=0.1", f"seed={seed}"] for seed in (0, 1)], [along, along])
+    assert len(jobs) == 6 and all({"model.init=normal", "model.sigma=0"} < set(job) for job in jobs)
 
 
 def test_a_table_with_sex_twice_has_one_answer(tmp_path: Path) -> None:

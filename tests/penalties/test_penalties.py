@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import choices, config
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from scipy.optimize import minimize
 
 from shrinkage.errors import InputError
 from shrinkage.penalties.base import Penalty
@@ -20,104 +19,28 @@ from shrinkage.penalties.l_half import LHalf
 from shrinkage.penalties.mcp import MCP
 from shrinkage.penalties.nuclear import Nuclear
 from shrinkage.penalties.scad import SCAD
+from shrinkage.testing import check_penalty
 from shrinkage.training import objective
 from shrinkage.training.workshop import make
 
 PENALTIES = {name: make(config(f"penalty={name}").penalty) for name in choices("penalty")}
 each = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())
-DIFFERENTIABLE = {name: penalty for name, penalty in PENALTIES.items() if "loss" in penalty.modes}
 NOT_CONVEX = {"l0", "l_half", "mcp", "scad"}
-differentiable = pytest.mark.parametrize("penalty", DIFFERENTIABLE.values(), ids=DIFFERENTIABLE.keys())
-
-numbers = st.floats(-10, 10, allow_subnormal=False).map(lambda x: round(x, 3))
-steps = st.floats(1e-3, 5).map(lambda x: round(x, 4))
-
-
-@st.composite
-def matrices(draw: st.DrawFn) -> dict[str, torch.Tensor]:
-    rows, columns = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    entries = draw(st.lists(numbers, min_size=rows * columns, max_size=rows * columns))
-    return {"w": torch.tensor(entries, dtype=torch.float64).reshape(rows, columns)}
 
 
 @each
-def test_zero_weights_cost_nothing(penalty: Penalty) -> None:
-    value = penalty.value({"w": torch.zeros(3, 2), "v": torch.zeros(4)})
-    assert value.shape == () and value == 0
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=2, deadline=None)
+def test_a_penalty_keeps_the_laws(penalty: Penalty, seed: int) -> None:
+    check_penalty(penalty, seed)
 
 
+@pytest.mark.parametrize("mode", ["loss", "decay", "cautious", "prox"])
 @each
-@given(weights=matrices())
-@settings(max_examples=15, deadline=None)
-def test_value_is_not_negative(penalty: Penalty, weights: dict) -> None:
-    assert penalty.value(weights) >= 0
-
-
-@differentiable
-@given(weights=matrices(), step=steps)
-@settings(max_examples=15, deadline=None)
-def test_decay_follows_the_gradient_of_the_value(penalty: Penalty, weights: dict, step: float) -> None:
-    w, h = weights["w"], 1e-6
-    directions = torch.eye(w.numel()).double().reshape(-1, *w.shape)
-    here = penalty.value({"w": w})
-    forwards, backwards = (
-        torch.stack([(penalty.value({"w": w + sign * h * e}) - here) / (sign * h) for e in directions])
-        for sign in (1, -1)
-    )
-    # At a kink ∇Ω is not one number; beside it, and where curvature is high, h is too coarse.
-    assume((forwards - backwards).abs().max() < 1e-4)
-    gradient = ((forwards + backwards) / 2).reshape(w.shape)
-    torch.testing.assert_close(
-        penalty.decay({"w": w}, step)["w"], w - step * gradient, atol=1e-4 * (1 + step), rtol=1e-7
-    )
-
-
-@each
-@given(weights=matrices(), step=steps, seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=8, deadline=None)
-def test_prox_is_the_argmin(penalty: Penalty, weights: dict, step: float, seed: int) -> None:
-    """No other point has a smaller Ω(u) + ‖u − w‖²/(2·step): none that a search from several starts can find."""
-    w = weights["w"]
-
-    def proximal_objective(u: np.ndarray) -> float:
-        u = torch.as_tensor(u, dtype=torch.float64).reshape(w.shape)
-        return float(penalty.value({"w": u}) + (u - w).square().sum() / (2 * step))
-
-    found = penalty.prox(weights, step)["w"]
-    value = proximal_objective(found)
-    random = np.random.default_rng(seed)
-    starts = [w.flatten().numpy(), found.flatten().numpy(), 0 * w.flatten().numpy(), random.normal(size=w.numel())]
-    for start in starts:
-        numeric = minimize(proximal_objective, start, method="Powell", options={"xtol": 1e-9, "ftol": 1e-12})
-        assert value <= min(numeric.fun, proximal_objective(start)) + 1e-10 * (1 + abs(numeric.fun))
-
-
-@each
-@given(weights=matrices())
-@settings(max_examples=15, deadline=None)
-def test_prox_tends_to_the_identity(penalty: Penalty, weights: dict) -> None:
-    w = weights["w"]
-    torch.testing.assert_close(penalty.prox(weights, 0.0)["w"], w, rtol=0, atol=1e-13 * (1 + w.abs().max()))
-    moved = penalty.prox(weights, 1e-12)["w"]
-    # ‖u − w‖²/(2t) ≤ Ω(w) − Ω(u) ≤ Ω(w)
-    assert (moved - w).square().sum() <= 2e-12 * penalty.value(weights) + 1e-20
-
-
-@each
-def test_prox_keeps_shapes_and_names(penalty: Penalty) -> None:
-    weights = {"a": torch.randn(3, 2), "b": torch.randn(4), "c": torch.randn(2, 3, 2, 2)}
-    result = penalty.prox(weights, torch.tensor(0.1))
-    assert {name: w.shape for name, w in result.items()} == {name: w.shape for name, w in weights.items()}
-
-
-@each
-def test_every_mode_is_served_or_refused_by_name(penalty: Penalty) -> None:
-    for mode in ("loss", "decay", "cautious", "prox"):
-        if mode in penalty.modes:
-            assert dataclasses.replace(penalty, mode=mode).mode == mode
-        else:
-            with pytest.raises(InputError, match=rf"penalty.mode={mode}: .*{type(penalty).__name__}"):
-                dataclasses.replace(penalty, mode=mode)
+def test_a_mode_that_is_not_served_is_refused_by_name(penalty: Penalty, mode: str) -> None:
+    if mode not in penalty.modes:
+        with pytest.raises(InputError, match=rf"penalty.mode={mode}: .*{type(penalty).__name__}"):
+            dataclasses.replace(penalty, mode=mode)
 
 
 def test_soft_threshold_makes_exact_zeros() -> None:

@@ -15,6 +15,7 @@ from scipy import stats
 from shrinkage.errors import InputError
 from shrinkage.report.choice import choose
 from shrinkage.report.comparison import interval_of
+from shrinkage.report.edges import next_grid
 from shrinkage.report.rounding import SAME, deviation, mean
 from shrinkage.report.terminal import show
 
@@ -146,7 +147,7 @@ def test_equal_values_in_another_order_of_folds_are_a_tie() -> None:
 tenths = st.lists(st.integers(1, 9).map(lambda n: n / 10), min_size=12, max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(tenths, st.booleans(), st.randoms())
 def test_no_order_of_folds_seeds_or_runs_changes_the_answer(
     values: list[float], larger: bool, order: random.Random
@@ -558,3 +559,11 @@ def test_a_sweep_typed_by_hand_is_shown_too(capsys: pytest.CaptureFixture) -> No
     answer = choose(runs)
     show(answer)
     assert answer.comparisons == () and "note: one split and one seed" in capsys.readouterr().out
+
+
+@given(end=st.floats(1e-300, 1.7e308), edge=st.sampled_from(["lower", "upper"]), has_zero=st.booleans())
+def test_the_next_grid_is_one_however_large_or_small_the_best_is(end: float, edge: str, has_zero: bool) -> None:
+    value = np.array([0.0, end] if has_zero else [end])
+    _, *words = next_grid(value, edge, math.nan).split()
+    grid = dict(word.removeprefix("hydra.sweeper.").split("=") for word in words)
+    assert 0 < float(grid["max"]) < math.inf and 0 < float(grid["ratio"]) < 1 and int(grid["num"]) > 10

@@ -25,10 +25,10 @@ from shrinkage.report import figures
 from shrinkage.report.__main__ import main
 from shrinkage.report.answer import Answer
 from shrinkage.report.choice import choose
-from shrinkage.report.evidence import MOST_CURVES, MOST_FILES, MOST_WEIGHTS, FolderSource, gather
-from shrinkage.report.page import write
+from shrinkage.report.evidence import MOST_CURVES, MOST_FILES, MOST_WEIGHTS, gather
+from shrinkage.report.page import draw, write
 from shrinkage.tracking import read
-from shrinkage.tracking.source import Source
+from shrinkage.tracking.source import FolderSource, Source
 
 pytestmark = pytest.mark.xdist_group("report")  # one sweep, or training, for all of them
 
@@ -92,7 +92,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 def written(runs: list[dict], tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path]:
     """The sweep's answer, and the folder of its report."""
     answer, folder = choose(runs), tmp_path_factory.mktemp("report") / "of a sweep"
-    files = write(answer, runs, FolderSource(), folder, "sweep <penalty> & λ")
+    files = write(answer, runs, draw(answer, FolderSource(), folder), folder, "sweep <penalty> & λ")
     assert sorted(files) == sorted(folder.iterdir())
     return answer, folder
 
@@ -166,7 +166,8 @@ def test_splits_with_other_features_are_not_averaged(runs: list[dict], tmp_path:
 
 def test_what_is_missing_is_left_out_with_a_word(runs: list[dict], tmp_path: Path) -> None:
     runs = [one | {"folder": None} for one in runs]
-    files = write(choose(runs), runs, FolderSource(), tmp_path / "report", "of an MLP")
+    answer, folder = choose(runs), tmp_path / "report"
+    files = write(answer, runs, draw(answer, FolderSource(), folder), folder, "of an MLP")
     assert {path.name for path in files} == {"report.html", "validation.png", "weights.png", "runs.csv", "answer.json"}
     page = files[0].read_text(encoding="utf-8")
     assert "Left out, coefficient path" in page and "Left out, learning curves" in page
@@ -210,7 +211,7 @@ def test_every_kind_of_sweep_has_a_page(kind: str, tmp_path: Path) -> None:
         rates = [f"{number / 100}" for number in range(1, 30)]
         runs = [run("l1", lambd, 0, None, **{"optimizer.lr": rate}) for rate in rates for lambd in (0.0, 0.1, 1.0)]
     answer = choose(runs)
-    write(answer, runs, Wide(2), tmp_path, kind)
+    write(answer, runs, draw(answer, Wide(2), tmp_path), tmp_path, kind)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert answer.sentence in page
     # What is drawn in the page's first chart: the means of each setting, best settings first, as many as have a colour.

@@ -1,12 +1,15 @@
 """Runs and sweeps by name, id or folder: done again, gone on with, or refused in one line."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import runs, train_here, train_py
 
+from shrinkage.errors import InputError
+from shrinkage.runs.folder import Earlier
 from shrinkage.runs.membership import Membership
 from shrinkage.tracking.journal import KEPT, Journal
 
@@ -95,3 +98,46 @@ def test_a_sweep_stops_at_a_failure_and_goes_on_with_more(tmp_path: Path, store:
     }
     (folder,) = (tmp_path / "multirun").glob("*/*")
     assert {result["status"] for result in Membership.of(folder).results()} == {"FINISHED", "FAILED"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("run.json", "[1, 2]", "run.json: it cannot be read"),
+        (
+            "run.json",
+            '{"id": "../../x", "name": "a", "fingerprint": "b", "sweep": null}',
+            "id=../../x is none of a journal",
+        ),
+        ("run.json", '{"id": 3, "name": 4, "fingerprint": 5, "sweep": 6}', "run.json: it cannot be read"),
+        ("config.yaml", None, "config.yaml: it cannot be read"),
+        ("config.yaml", "- a list", "it holds no dict"),
+        ("config.yaml", "{a: [", "config.yaml: it cannot be read"),
+    ],
+)
+def test_a_folder_that_holds_no_run_is_refused_in_a_sentence(
+    file: str, content: str | None, words: str, tmp_path: Path
+) -> None:
+    about = {"id": None, "name": "a", "fingerprint": "b", "sweep": None}
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    (tmp_path / "config.yaml").write_text("lambd: 3")
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(InputError, match=re.escape(words)) as raised:
+        Earlier.of(tmp_path).cfg({})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["resume", "rerun"])
+def test_a_folder_of_no_run_is_refused_whatever_leads_to_it(key: str, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    about = {"id": "../../../etc/passwd", "name": "a", "fingerprint": "b", "sweep": "/etc"}
+    (theirs / "run.json").write_text(json.dumps(about))
+    for target, words in (("../..", "no run has left"), ("/", "no run has left"), (theirs, "id=../../../etc/passwd")):
+        done = train_here(f"{key}={target}", cwd=tmp_path)
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert [line for line in done.stderr.splitlines() if line.strip()] == [done.stderr.strip()]
+    assert list(theirs.iterdir()) == [theirs / "run.json"]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import config
+from conftest import config, mlflow_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
@@ -143,10 +143,8 @@ def exported(uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ex
 @pytest.fixture
 def here(uri: str) -> Iterator[MlflowClient]:
     """MLflow in this process, looking at the store."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    yield MlflowClient(uri)
-    mlflow.set_tracking_uri(before)
+    with mlflow_at(uri):
+        yield MlflowClient(uri)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +252,8 @@ def test_nothing_in_it_is_a_pickle(exported: dict, here: MlflowClient, tmp_path:
 
 def test_rows_that_the_model_has_not_seen_the_like_of(exported: dict, here: MlflowClient) -> None:
     model, whole = mlflow.pyfunc.load_model("models:/gaps/1"), houses()
-    own = coefficients(exported["gaps"].training.datamodule, exported["gaps"].training.module.model)
+    training = exported["gaps"].training
+    own = pd.DataFrame(coefficients(training.datamodule, training.module.model))
     own = own.set_index("feature").coefficient
     numbers = ["age", "pool", "rooms", "area"]
     some = whole[["price", *numbers]].assign(town="Atlantis").head(3)
@@ -285,7 +284,7 @@ def test_coefficients_in_the_users_units_reproduce_the_outputs(data: str, tmp_pa
     training = build(config(f"data={data}", "trainer.precision=64-true", "trainer.max_epochs=2"), tmp_path)
     training.run()
     datamodule, model = training.datamodule, training.module.model
-    table = coefficients(datamodule, model)
+    table = pd.DataFrame(coefficients(datamodule, model))
     assert list(table) == ["output", "feature", "weight", "coefficient", "exchangeable"]
     if data == "d2l":
         raw = datamodule.parts["val"].x
@@ -303,7 +302,7 @@ def test_coefficients_in_the_users_units_reproduce_the_outputs(data: str, tmp_pa
     biases = table[table.feature == "(intercept)"]
     np.testing.assert_array_equal(biases.weight, model.bias.detach())
     other = {name: 2 * value for name, value in model.named_parameters()}
-    np.testing.assert_allclose(coefficients(datamodule, model, other).weight, 2 * table.weight)
+    np.testing.assert_allclose(coefficients(datamodule, model, other)["weight"], 2 * table.weight)
 
 
 def test_only_a_linear_model_has_coefficients(tmp_path: Path) -> None:
@@ -356,3 +355,9 @@ def test_serving_prepares_rows_as_training_did(tmp_path_factory, frame: pd.DataF
     raw = pd.read_parquet(path)[list(reversed(frame.columns))]
     for name, part in data.parts.items():
         np.testing.assert_array_equal(prepare(raw.iloc[rows[name]]), part.x)
+
+
+def test_images_are_refused_in_words(tmp_path: Path) -> None:
+    training = build(config("data=digits_images", "data.flat=false", "model=cnn"), tmp_path)
+    with pytest.raises(InputError, match="images are none"):
+        write_model(training.datamodule, training.module.model, tmp_path / "model")

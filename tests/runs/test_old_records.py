@@ -16,16 +16,19 @@ from conftest import choices, config, train_here
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
+from shrinkage.errors import InputError
+from shrinkage.machine.secrets import masked_values
+from shrinkage.old_configs import in_todays_names
 from shrinkage.report.choice import choose
 from shrinkage.runs import identity
 from shrinkage.runs.folder import Earlier
 from shrinkage.runs.membership import VARIABLE, Membership
-from shrinkage.runs.old_configs import in_todays_names
 from shrinkage.runs.resume import take_over
 from shrinkage.runs.yaml_text import yaml_text
 from shrinkage.tracking.delivery import Delivery
-from shrinkage.tracking.journal import KEPT, Reader, Story
+from shrinkage.tracking.journal import KEPT
 from shrinkage.tracking.store import JOURNAL, open_store
+from shrinkage.tracking.story import Reader, Story
 
 OLD = Path(__file__).with_name("old")
 SWEEP = (
@@ -151,6 +154,24 @@ def test_a_sweep_of_then_is_reported_with_each_metric_in_its_direction(old: Path
     best = {name: pick(result["metrics"][name] for result in results) for name, pick in DIRECTIONS.items()}
     for name, value in best.items():
         assert choose(results, name).winner.mean == pytest.approx(value), name
+
+
+def test_runs_of_both_versions_are_compared_by_what_they_meant(old: Path) -> None:
+    """As a report of an experiment finds them in a store, where each has the params that its version recorded."""
+    runs = [json.loads(line) for line in (old / "sweep/results.jsonl").read_text().splitlines()]
+
+    def of_today(*overrides: str) -> dict:
+        cfg = config(*(line for line in SWEEP if not line.startswith("lambd=")), "lambd=0.3", *overrides)
+        params = masked_values(identity.params(identity.recorded(cfg)))
+        return runs[0] | {"name": "today's", "params": params, "metrics": runs[0]["metrics"] | {"lambd": 0.3}}
+
+    same = of_today("data.encoding=all")  # how the file was read differs in words, and its rows are the same
+    answer = choose([*runs, same])
+    assert len(answer.settings) == 1 and answer.winner.values == 3
+    with pytest.raises(InputError, match=r"data\.encoding is all in 2 runs, auto in 1 runs"):
+        choose([*runs, of_today()])
+    with pytest.raises(InputError, match=r"data\.separator is auto in 1 runs, comma in 2 runs"):
+        choose([*runs, same | {"tags": same["tags"] | {"data.digest": "of other rows"}}])
 
 
 DIRECTIONS = {"val/loss": min, "val/r2": max, "val/rmse": min}

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, config, runs, tracked_here, train_py
+from conftest import ROOT, config, runs, tracked_here, train_here, train_py
 from mlflow.tracking import MlflowClient
 from sklearn.datasets import load_diabetes
 
 from shrinkage.boundary import Refused
 from shrinkage.data.splits import Rows, Split
 from shrinkage.fit import fit
+from shrinkage.runs.folder import RunLocation
+from shrinkage.runs.record import Record
 from shrinkage.tracking.client import Client
 from shrinkage.tracking.location import store_uri, without_password
 from shrinkage.training.run import build
@@ -165,12 +167,32 @@ def test_a_run_whose_artifact_is_gone_and_whose_param_is_long_says_so(tmp_path: 
     journal = client.begin("a run", {}, folder=tmp_path / "run")
     journal.params({"data.weight": "0.0123456789," * 600})
     journal.metrics({"val/loss": 0.5}, 0)
-    journal.artifact(tmp_path / "nowhere.txt")
+    journal.artifact(tmp_path / "run" / "nowhere.txt")
     client.end(journal, "FINISHED")
     assert client.wait_for(journal)
     (run,) = runs(store)
     assert run.info.status == "FINISHED" and run.data.metrics == {"val/loss": 0.5}
-    assert run.data.tags["lost.artifacts"] == str(tmp_path / "nowhere.txt")
+    assert run.data.tags["lost.artifacts"] == str(tmp_path / "run" / "nowhere.txt")
     value = run.data.params["data.weight"]
     assert len(value) == 6000 and value.endswith("(cut: config.yaml has all of it)")
     client.process.stdin.close()
+
+
+@pytest.mark.parametrize(("wished", "kept"), [("all", ["best", "last"]), ("best", ["best"]), ("none", [])])
+def test_a_finished_run_keeps_the_checkpoints_that_were_wished(wished: str, kept: list[str], tmp_path: Path) -> None:
+    """A job as a lane and by itself; one that was interrupted has all that it needs to go on."""
+    two = ("lambd=1,2", "data=diabetes", "trainer.max_epochs=2", f"tracking.checkpoints={wished}")
+    for launcher in ("lanes", "basic"):
+        done = train_here(*two, f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}", "-m", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        for job in ("0", "1"):
+            folder = tmp_path / launcher / job / "checkpoints"
+            assert sorted(path.stem for path in folder.glob("*")) == kept, folder
+    cfg = config(f"tracking.checkpoints={wished}")
+    for status, left in (("KILLED", ["best", "last"]), ("FAILED", ["best", "last"]), ("FINISHED", kept)):
+        folder = tmp_path / status / "checkpoints"
+        folder.mkdir(parents=True)
+        for name in ("best", "last"):
+            (folder / f"{name}.ckpt").touch()
+        Record(cfg, RunLocation(tmp_path, tmp_path / status, []), None).end(status)
+        assert sorted(path.stem for path in folder.iterdir()) == left

@@ -22,10 +22,10 @@ from torch import Tensor
 from shrinkage.errors import InputError
 from shrinkage.fit_lanes import fit_lanes
 from shrinkage.machine import disk
-from shrinkage.runs.folder import ABOUT, Place
+from shrinkage.runs.folder import ABOUT, RunLocation
 from shrinkage.runs.membership import VARIABLE, Membership
 from shrinkage.runs.record import Record
-from shrinkage.studies.base import varied
+from shrinkage.studies.base import vary
 from shrinkage.training import checkpoints
 from shrinkage.training.lane import Lane
 from shrinkage.training.lanes_training import LanesTraining, build_lanes
@@ -253,12 +253,12 @@ def test_lanes_that_are_killed_end_as_those_that_never_were(
 ) -> None:
     cfg = config(*overrides, "tracking.history=all")
     seeds = [{"seed": 0}, {"seed": 1}] if len(lambdas) == 2 else [{}]
-    assert_lanes_resume([varied(cfg, lambd=lambd, **seed) for lambd in lambdas for seed in seeds], *kills)
+    assert_lanes_resume([vary(cfg, lambd=lambd, **seed) for lambd in lambdas for seed in seeds], *kills)
 
 
 def test_lanes_on_data_of_their_own_are_resumed() -> None:
     cfg = config(*EPOCHS, "tracking.history=thin")
-    assert_lanes_resume([varied(cfg, data__seed=data, seed=seed) for data in (3, 4) for seed in (0, 1)], 14)
+    assert_lanes_resume([vary(cfg, data__seed=data, seed=seed) for data in (3, 4) for seed in (0, 1)], 14)
 
 
 def test_what_a_lane_leaves_behind_loads_without_unpickling_and_says_that_it_is_an_end(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_metrics_that_are_undefined_at_some_steps_stay_out(tmp_path: Path) -> No
     training.run()
     del training.module.history[1].metrics["val/r2"]
     path = tmp_path / "again.ckpt"
-    checkpoints.save(checkpoints.held(training.trainer), path)
+    checkpoints.save(checkpoints.checkpoint_now(training.trainer), path)
     again = build(config("trainer.max_epochs=3"), tmp_path)
     again.run(path)
     assert_same(again.module.history, training.module.history)
@@ -284,7 +284,7 @@ def test_metrics_that_are_undefined_at_some_steps_stay_out(tmp_path: Path) -> No
 def test_a_checkpoint_from_before_moments_had_times_is_resumed(tmp_path: Path) -> None:
     training = build(config("trainer.max_epochs=2"), tmp_path)
     training.run()
-    checkpoint = checkpoints.held(training.trainer)
+    checkpoint = checkpoints.checkpoint_now(training.trainer)
     del checkpoint["course"]["times"]
     checkpoints.save(checkpoint, tmp_path / "older.ckpt")
     again = build(config("trainer.max_epochs=2"), tmp_path)
@@ -309,7 +309,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ended")
     build(config("trainer.max_epochs=2"), folder).run()
     cfg = config("trainer.max_epochs=2")
-    together([varied(cfg, lambd=lambd) for lambd in (0, 1)], folder)[0].run()
+    together([vary(cfg, lambd=lambd) for lambd in (0, 1)], folder)[0].run()
     return folder
 
 
@@ -383,7 +383,7 @@ def test_a_checkpoint_of_other_lanes_is_refused(
     ended: Path, lambdas: Sequence[float], file: str, words: str, tmp_path: Path
 ) -> None:
     cfg = config("trainer.max_epochs=2")
-    training, _, _ = together([varied(cfg, lambd=lambd) for lambd in lambdas], tmp_path)
+    training, _, _ = together([vary(cfg, lambd=lambd) for lambd in lambdas], tmp_path)
     with pytest.raises(InputError, match=words):
         training.run(ended / file)
 
@@ -528,15 +528,15 @@ def test_what_cannot_be_kept_in_the_end_is_said(
 def test_a_lane_whose_state_is_lost_goes_on_as_the_run_that_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfgs = [varied(config("trainer.max_epochs=1"), lambd=lambd) for lambd in (0.1, 0.2)]
-    places = [Place(tmp_path, tmp_path / str(number), []) for number in range(2)]
+    cfgs = [vary(config("trainer.max_epochs=1"), lambd=lambd) for lambd in (0.1, 0.2)]
+    places = [RunLocation(tmp_path, tmp_path / str(number), []) for number in range(2)]
     for cfg, place in zip(cfgs, places, strict=True):
         place.folder.mkdir()
         Record(cfg, place, Membership(tmp_path, None)).begin([])
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     again = Membership(tmp_path, None, times=2)
     again.announce([])
-    fit_lanes(cfgs[::-1], [Place(tmp_path, tmp_path / f"again1-{number}", []) for number in range(2)])
+    fit_lanes(cfgs[::-1], [RunLocation(tmp_path, tmp_path / f"again1-{number}", []) for number in range(2)])
     assert {Path(told["folder"]): told["status"] for told in again.results()} == {
         place.folder.resolve(): "FINISHED" for place in places
     }

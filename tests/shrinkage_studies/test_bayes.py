@@ -6,7 +6,7 @@ from conftest import config
 
 from shrinkage.errors import InputError
 from shrinkage.optimum.exact import optimum
-from shrinkage.studies.base import varied
+from shrinkage.studies.base import vary
 from shrinkage.training.workshop import Workshop, make
 from shrinkage_studies.bayes import against_bayesian_ridge, expected_loss
 
@@ -30,7 +30,7 @@ def test_the_expected_loss_is_the_mean_of_many_fits() -> None:
     cfg, lambds = config(*NOISY), np.array([0.05, 0.8, 20.0])
     expected, found = [], []
     for seed in range(100):
-        part = Workshop(varied(cfg, data__seed=seed)).datamodule.parts["train"]
+        part = Workshop(vary(cfg, data__seed=seed)).datamodule.parts["train"]
         fits = [optimum(part.x, part.y, None, 0.0, lambd) for lambd in lambds]
         errors = [np.square(fit.weight - 0.1).sum() + (fit.bias[0] - 0.05) ** 2 for fit in fits]
         found.append((0.25 + np.array(errors)) / 2)

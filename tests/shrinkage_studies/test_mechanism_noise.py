@@ -7,7 +7,7 @@ from conftest import config
 from torch import nn
 
 from shrinkage.errors import InputError
-from shrinkage.studies.base import trained, varied
+from shrinkage.studies.base import train_one, vary
 from shrinkage.training.workshop import make
 from shrinkage_studies.mechanism_noise import MEASURED, answer, compared, jacobian
 
@@ -22,7 +22,7 @@ def test_every_run_is_compared_with_the_same_one_without_decay() -> None:
     assert list(table.index) == [0, 0.01] and (table["squared Jacobian"] > 0).all()
     # The errors are the run's own, at one λ as at the other.
     for lambd, row in findings.data["runs"].set_index("λ").iterrows():
-        alone = trained(varied(cfg, optimizer__lr=0.5, lambd=lambd), label_noise=0.2)
+        alone = train_one(vary(cfg, optimizer__lr=0.5, lambd=lambd), label_noise=0.2)
         assert row["test/error"] == pytest.approx(100 - 100 * alone.test["test/accuracy"])
         assert table.loc[lambd, "test error, %"] == row["test/error"]
     # Of the labels a fifth is drawn anew, and a tenth of those hits the right one.

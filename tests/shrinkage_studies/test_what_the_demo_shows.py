@@ -4,7 +4,7 @@ import pytest
 from conftest import config
 
 from shrinkage.errors import InputError
-from shrinkage.optimum.exact import memory_of_the_start
+from shrinkage.optimum.memory import memory_of_the_start
 from shrinkage.training.workshop import make
 
 

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
-from conftest import CONF, ROOT, runs, train_py
+from conftest import CONF, ROOT, config, runs, train_py
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
+
+from shrinkage.errors import InputError
+from shrinkage.studies.base import draw_labels_anew
+from shrinkage.training.workshop import Workshop
 
 STUDIES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml") if "study" in OmegaConf.load(file))
 
@@ -31,3 +35,13 @@ def test_every_study_has_a_page_with_its_command_and_its_figure(name: str) -> No
     assert (ROOT / "docs" / "images" / f"{name}.png").exists()
     for file in ("README.md", "docs/questions.md"):
         assert f"studies/{name}.md" in (ROOT / file).read_text(encoding="utf-8"), file
+
+
+def test_labels_are_drawn_anew_only_where_there_are_classes() -> None:
+    plain, noisy = (Workshop(config("data=digits")).datamodule for _ in range(2))
+    draw_labels_anew(noisy, 0.5, seed=0)
+    changed = (noisy.parts["train"].y != plain.parts["train"].y).mean()
+    assert changed == pytest.approx(0.45, abs=0.05)  # a tenth of those drawn are what they were
+    assert (noisy.parts["val"].y == plain.parts["val"].y).all()
+    with pytest.raises(InputError, match="no classes to draw from"):
+        draw_labels_anew(Workshop(config("data=d2l")).datamodule, 0.5, seed=0)

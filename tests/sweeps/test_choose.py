@@ -12,6 +12,7 @@ from conftest import runs, train_py
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from shrinkage.names import in_markdown
 from shrinkage.report import __main__ as report
 
 pytestmark = pytest.mark.xdist_group("choose")  # one sweep, or training, for all of them
@@ -67,7 +68,8 @@ def test_the_parent_tells_the_answer(chosen: tuple[str, Path, list[Run]]) -> Non
     (parent,) = [run for run in everyone if role(run) == "parent"]
     folder = store.parent / "here"
     answer = json.loads((folder / "answer.json").read_text())
-    assert answer["sentence"] in output and answer["sentence"] in parent.data.tags["mlflow.note.content"]
+    assert answer["sentence"] in output
+    assert in_markdown(answer["sentence"]) in parent.data.tags["mlflow.note.content"]
     assert float(parent.data.tags["lambd.1se"]) == answer["lambd.1se"] >= answer["lambd.min"]
     assert len(answer["settings"]) == 3 and len(answer["comparisons"]) == 2
     assert parent.data.metrics["val/loss"] == pytest.approx(answer["settings"][0]["mean"])

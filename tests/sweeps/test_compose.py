@@ -1,6 +1,7 @@
 """Jobs composed from one of their kind, against Hydra's own composition."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import CONF
@@ -57,7 +58,9 @@ def test_copies_with_other_numbers_are_what_hydra_composes(loader: ConfigLoaderI
         assert composer.task(overrides) == task and OmegaConf.to_yaml(composer.task(overrides)) == OmegaConf.to_yaml(
             task
         )
-        assert composer.resolved(overrides, hydra) == resolve(task, hydra)
+        assert composer.resolved(overrides, number) == resolve(task, hydra)
+        place = composer.location(overrides, number)
+        assert place.folder == Path(sweep_folder, str(number)).absolute() and place.overrides == overrides
     assert len(composer.templates) < len(JOBS)
 
 

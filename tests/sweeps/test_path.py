@@ -1,7 +1,5 @@
 """The λ's of a path, and what is chosen among them, against scikit-learn on the same rows."""
 
-import json
-
 import numpy as np
 import pytest
 from conftest import config, train_py
@@ -12,6 +10,7 @@ from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
 from shrinkage.optimum.exact import optimum
 from shrinkage.report.choice import choose
+from shrinkage.runs.membership import Membership
 from shrinkage.sweeps.path import geometric, lambda_path
 from shrinkage.training.workshop import make
 
@@ -60,7 +59,7 @@ def test_paths_by_hand() -> None:
     assert geometric(1.0, 0.01, 3, zero=True) == [1.0, 0.1, 0.01, 0.0]
     assert along("penalty=none").lambd == [0.0]
     assert along("penalty=adamw", largest=2.0, num=2).lambd == [2.0, 0.002]
-    assert along("penalty=adamw", largest=2.0).overrides == {}  # its runs have no optimum to go to
+    assert along("penalty=l1").is_convex and not along("penalty=adamw", largest=2.0).is_convex
     assert along("penalty=l1", largest=2.0, ratio=0.5, num=2).lambd == [2.0, 1.0]
     for overrides in (["penalty=adamw"], ["penalty=l1", "model=mlp"]):
         with pytest.raises(InputError, match=r"hydra.sweeper.max is not set: .* use hydra.sweeper.max=1"):
@@ -96,7 +95,7 @@ def converged(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "the runs are not comparable, for their data differ" in done.stderr
-    return [json.loads(line) for line in (folder / "here/results.jsonl").read_text().splitlines()]
+    return Membership(folder / "here", None).results()
 
 
 @pytest.mark.xdist_group("path")

@@ -1,6 +1,7 @@
 """Sweeps through the real command line: one parent, one child a job, the truth about each."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -45,18 +46,27 @@ def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:
 
 
 def test_a_sweep_that_is_interrupted_while_it_reports_says_where_it_is(tmp_path: Path, store: Path) -> None:
-    process = start_train_py("-m", "lambd=0,1", "trainer.max_epochs=2", cwd=tmp_path, store=store)
-    shown = ""
-    while "runs FINISHED" not in shown:  # the report comes next, and takes a second at least
-        shown += (line := process.stdout.readline())
-        assert line, process.stderr.read()
+    """Its page is a pipe, in which the report stands still: the page is larger than what a pipe holds."""
+    page = tmp_path / "sweep" / "report.html"
+    page.parent.mkdir()
+    os.mkfifo(page)
+    pipe = os.open(page, os.O_RDONLY | os.O_NONBLOCK)
+    arguments = ("-m", "lambd=0,1", "trainer.max_epochs=2", f"hydra.sweep.dir={page.parent}")
+    process = start_train_py(*arguments, cwd=tmp_path, store=store)
+    if not select.select([pipe], [], [], 120)[0]:
+        process.kill()
+        pytest.fail(process.communicate()[1])
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=120)
+    os.set_blocking(pipe, True)
+    with os.fdopen(pipe, "rb") as reader:
+        reader.read()
+    shown, errors = process.communicate(timeout=120)
     parent, children = family(store)
     assert process.returncode == 130 and "Traceback" not in errors
     assert parent.info.status == "KILLED" and statuses(children) == {"FINISHED": 2}
-    assert f"The sweep is KILLED. Run {parent.info.run_id}" in rest
-    assert f"python -m shrinkage.report {parent.info.run_id}" in rest and "resume_sweep=" in rest
+    assert "2 of 2 runs FINISHED" in shown and not (page.parent / "answer.json").exists()
+    assert f"The sweep is KILLED. Run {parent.info.run_id}" in shown
+    assert f"python -m shrinkage.report {parent.info.run_id}" in shown and "resume_sweep=" in shown
 
 
 def test_runs_without_a_validation_part_have_nothing_to_choose_by(tmp_path: Path, store: Path) -> None:
@@ -143,6 +153,21 @@ def test_jobs_that_have_ended_are_counted_as_they_tell(tmp_path: Path) -> None:
     assert next(ended) == len(sweep.results()) == 4
     path.write_bytes(whole + b'{"folder": "e", "status": "FAILED"}\n')
     assert next(ended) == len(sweep.results()) == 5
+
+
+def test_what_changes_when_the_store_has_a_run_is_added_to_its_report(tmp_path: Path) -> None:
+    sweep = Membership(tmp_path, None)
+    for folder in ("a", "b"):
+        sweep.report(
+            folder=folder, status="FINISHED", fingerprint=folder, run_id=None, tags={}, metrics={"val/loss": 1.0}
+        )
+    sweep.amend("a", status="FAILED", fingerprint="a", run_id="1", tags={"model.uri": "models:/m"}, error="refused")
+    first, second = sweep.results()
+    assert first == {
+        "folder": "a", "status": "FAILED", "fingerprint": "a", "run_id": "1", "tags": {"model.uri": "models:/m"},
+        "metrics": {"val/loss": 1.0}, "error": "refused",
+    }  # fmt: skip
+    assert second["status"] == "FINISHED" and next(sweep.ended()) == 2
 
 
 def test_a_job_that_was_stopped_before_it_had_a_run_is_no_job_of_its_own(tmp_path: Path) -> None:

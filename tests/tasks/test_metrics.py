@@ -22,7 +22,10 @@ from shrinkage.errors import InputError
 from shrinkage.runs.membership import Membership
 from shrinkage.tasks.auto import task_for
 from shrinkage.tasks.base import Target, Task
+from shrinkage.tasks.gamma import Gamma
 from shrinkage.tasks.metrics.base import WholePartMetric
+from shrinkage.tasks.poisson import Poisson
+from shrinkage.testing import check_metric
 from shrinkage.training.run import build
 
 CHOICES = sorted(file.stem for file in (CONF / "metrics").glob("*.yaml"))
@@ -42,10 +45,10 @@ def measured(task: Task, output: torch.Tensor, target: torch.Tensor) -> dict[str
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_every_choice_is_a_metric_of_its_file_name(name: str) -> None:
+def test_every_choice_is_a_metric_of_its_file_name_that_keeps_the_laws(name: str) -> None:
     metric = make(name)
     assert metric.name == name
-    assert metric.about and isinstance(metric.larger_is_better, bool)
+    check_metric(metric)
 
 
 @given(st.integers(2, 4), st.integers(5, 60), st.integers(0, 2**32 - 1))
@@ -83,6 +86,22 @@ def test_metrics_of_numbers_are_those_of_scikit_learn(n: int, scale: float, seed
     assert found["r2"] == pytest.approx(sklearn.r2_score(y, predicted), abs=1e-10)
     assert found["rmse"] == pytest.approx(scale * sklearn.root_mean_squared_error(y, predicted))
     assert found["mae"] == pytest.approx(scale * sklearn.mean_absolute_error(y, predicted))
+
+
+@given(st.sampled_from([(Poisson(), 1), (Gamma(), 2)]), st.integers(5, 60), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_metrics_of_rates_are_those_of_scikit_learn(kind: tuple[Task, int], n: int, seed: int) -> None:
+    (task, power), random = kind, np.random.default_rng(seed)
+    y = random.poisson(3.0, size=n).astype(float) if power == 1 else random.gamma(2.0, size=n)
+    y[0] += 1  # not all counts are 0
+    rate = np.exp(random.normal(size=n))
+    found = measured(task, torch.from_numpy(np.log(rate))[:, None], torch.from_numpy(y))
+    deviance = sklearn.mean_tweedie_deviance(y, rate, power=power)
+    assert found["deviance"] == pytest.approx(deviance, rel=1e-12) and found["loss"] == found["deviance"] / 2
+    # That of the mean is a difference of sums.
+    assert 1 - found["d2"] == pytest.approx(1 - sklearn.d2_tweedie_score(y, rate, power=power), rel=1e-9)
+    assert found["rmse"] == pytest.approx(sklearn.root_mean_squared_error(y, rate))
+    assert found["mae"] == pytest.approx(sklearn.mean_absolute_error(y, rate))
 
 
 def test_calibration_error_of_a_model_that_is_sure_and_half_right() -> None:

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 
 import mlflow
 import pytest
-from conftest import ROOT, train_here
+from conftest import ROOT, mlflow_at, train_here
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 from mlflow.projects.utils import get_or_create_run
 from mlflow.tracking import MlflowClient
@@ -18,8 +18,9 @@ from shrinkage.tracking import adoption
 from shrinkage.tracking import client as clients
 from shrinkage.tracking.client import Client
 from shrinkage.tracking.delivery import Delivery
-from shrinkage.tracking.journal import NOT_ADOPTED, Journal, Reader
+from shrinkage.tracking.journal import NOT_ADOPTED, Journal
 from shrinkage.tracking.store import JOURNAL, Store, open_store
+from shrinkage.tracking.story import Reader
 
 pytestmark = pytest.mark.xdist_group("adoption")
 
@@ -29,10 +30,8 @@ OURS = {"data": "d2l", "lambd": "3.0", "penalty.mode": "prox"}  # the params of 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     folder = tmp_path_factory.mktemp("store")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")  # for `mlflow_run`
-    yield open_store(f"sqlite:///{folder}/mlflow.db", "shrinkage", folder / "mlartifacts")
-    mlflow.set_tracking_uri(before)
+    with mlflow_at(f"sqlite:///{folder}/mlflow.db"):  # for `mlflow_run`
+        yield open_store(f"sqlite:///{folder}/mlflow.db", "shrinkage", folder / "mlartifacts")
 
 
 def empty(store: Store) -> str:

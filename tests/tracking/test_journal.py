@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from shrinkage.errors import InputError
 from shrinkage.machine import clock, disk
 from shrinkage.machine.process import Process
-from shrinkage.tracking.journal import Journal, Reader, Story
+from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.story import Reader, Story
 
 
 def whole(folder: Path) -> Journal:
@@ -105,7 +106,7 @@ def test_a_full_disk_holds_events_back_and_loses_none(tmp_path: Path, monkeypatc
     journal.metrics({"loss": 1.0}, 0)
     journal.metrics({"loss": 0.5}, 1)
     monkeypatch.setattr(disk, "SECONDS", 0.1)
-    with pytest.raises(InputError, match="no room on the disk for the last 3 events"):
+    with pytest.raises(InputError, match=r"No space left on device.*, and the last 3 events"):
         journal.end("FINISHED")
     journal.path = path
     journal.write()

@@ -6,7 +6,6 @@ PostgreSQL's programs and the extra `server` are needed; what is not there is sk
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +16,13 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, ROUNDS, train_py, wait_for
+from conftest import ROOT, ROUNDS, has_postgresql, train_py, wait_for
 from mlflow.tracking import MlflowClient
 
 from shrinkage.training.ranks import free_port
@@ -29,14 +30,15 @@ from shrinkage.training.ranks import free_port
 pytestmark = [
     pytest.mark.xdist_group("server"),
     pytest.mark.skipif(
-        find_spec("psycopg") is None
-        or find_spec("flask_wtf") is None
-        or not (shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))),
+        find_spec("flask_wtf") is None or not has_postgresql(),
         reason="needs the extra `server`, and PostgreSQL's programs",
     ),
 ]
 
 SERVER = str(ROOT / "deploy" / "server.py")
+
+
+FREE = 5  # wrong logins that are answered at once
 
 
 @dataclass
@@ -70,19 +72,29 @@ class Server:
         words = called("user", self.folder, name).removeprefix("export ").split()
         return dict(word.split("=", 1) for word in words) | {"MLFLOW_TRACKING_URI": self.uri}
 
-    def status(self, path: str, user: dict[str, str] | None = None, content: dict | None = None) -> int:
+    def status(
+        self, path: str, user: dict[str, str] | None = None, content: object = None, method: str | None = None
+    ) -> int:
         """What a bare request is answered with."""
-        request = urllib.request.Request(self.uri + path, None if content is None else json.dumps(content).encode())
+        return self.answer(path, user, content, method)[0]
+
+    def answer(
+        self, path: str, user: dict[str, str] | None = None, content: object = None, method: str | None = None
+    ) -> tuple[int, str]:
+        """The same, with the answer's text."""
+        data = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(self.uri + path, data, method=method)
         request.add_header("Content-Type", "application/json")
         if user is not None:
             login = f"{user['MLFLOW_TRACKING_USERNAME']}:{user['MLFLOW_TRACKING_PASSWORD']}"
             request.add_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
         try:
-            return urllib.request.urlopen(request, timeout=30).status
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code
+            return error.code, error.read().decode()
         except OSError:
-            return 0
+            return 0, ""
 
 
 def called(*arguments: object) -> str:
@@ -171,6 +183,93 @@ def test_a_user_without_permission_sees_and_writes_nothing_of_it(
     stranger = bob | {"MLFLOW_TRACKING_PASSWORD": "wrong wrong wrong"}
     done = tracked(tmp_path, stranger, "lambd=0.2")
     assert done.returncode == 1 and "does not know you" in done.stderr and "wrong wrong" not in done.stderr
+
+
+CREATE = "/api/2.0/mlflow/experiments/create"
+
+
+def test_nobody_says_where_files_lie(server: Server, run_id: str, bob: dict[str, str]) -> None:
+    """Neither in another's folder nor anywhere on the server, in an experiment or a trace, however it is spelled."""
+    folder = server.folder / "artifacts" / "of somebody"
+    folder.mkdir()
+    (folder / "traces.json").write_text('{"spans": []}')
+    places = ["mlflow-artifacts:/1", str(server.folder / "artifacts" / "1"), folder.as_uri(), "/etc", "s3://bucket/x"]
+    for number, place in enumerate(places):
+        assert server.status(CREATE, bob, {"name": f"bobs {number}", "artifact_location": place}) == 403, place
+    asked = {"name": "bobs", "artifactLocation": "/etc"}
+    for path in (CREATE, CREATE.replace("/api", "/ajax-api")):
+        code, words = server.answer(path, bob, asked)
+        assert code == 403 and "this server says itself where files lie" in words
+        assert server.status(path, bob, json.dumps(asked)) == 403  # MLflow reads JSON within JSON
+    code, words = server.answer(CREATE, bob, {"name": "bobs", "artifact_location": ""})
+    assert code == 200
+    begun = {"experiment_id": json.loads(words)["experiment_id"], "timestamp_ms": 1}
+    code, words = server.answer("/api/2.0/mlflow/traces", bob, begun)
+    trace = json.loads(words)["trace_info"]["request_id"]
+    tag = {"key": "mlflow.artifactLocation", "value": folder.as_uri()}
+    for version in ("2.0", "3.0"):
+        assert server.status(f"/api/{version}/mlflow/traces/{trace}/tags", bob, tag, "PATCH") == 403
+        assert server.status(f"/api/{version}/mlflow/traces/{trace}/tags", bob, tag | {"key": "mine"}, "PATCH") == 200
+    assert server.status(f"/ajax-api/2.0/mlflow/get-trace-artifact?request_id={trace}", bob) == 404
+
+
+def test_wrong_logins_are_slowed_down(server: Server, run_id: str, bob: dict[str, str]) -> None:
+    """Over one connection, and so to one process of the server, which nobody has told a wrong password of fay's."""
+    fay = server.user("fay")
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+
+    def ask(name: str, password: str, method: str, path: str) -> int:
+        login = b64encode(f"{name}:{password}".encode()).decode()
+        connection.request(method, path, headers={"Authorization": f"Basic {login}"})
+        response = connection.getresponse()
+        response.read()
+        return response.status
+
+    run = ("GET", f"/api/2.0/mlflow/runs/get?run_id={run_id}")
+    right = {user["MLFLOW_TRACKING_USERNAME"]: user["MLFLOW_TRACKING_PASSWORD"] for user in (fay, bob)}
+    assert ask("fay", right["fay"], *run) == 403
+    for request in (run, ("POST", "/v1/traces")):
+        for name in ("fay", "no such user"):
+            answers = [ask(name, f"guess {number}", *request) for number in range(40)]
+            assert answers[:FREE] == [401] * FREE and set(answers) == {401, 429}
+            assert answers.count(429) > 40 - FREE - 6  # as many more are let in within half a minute
+    assert ask("fay", right["fay"], *run) == 403  # nobody's guesses keep out a login that was right before
+    assert ask("bob", right["bob"], *run) == 403  # who is somebody else
+    connection.close()
+
+
+def test_what_mlflow_leaves_open_is_what_the_page_says(server: Server, run_id: str, bob: dict[str, str]) -> None:
+    code, words = server.answer("/api/2.0/mlflow/users/list", bob)
+    users = {user["username"]: user for user in json.loads(words)["users"]}
+    assert code == 200 and {"admin", "ann", "bob"} <= users.keys() and not users["ann"]["roles"]
+    code, words = server.answer(CREATE, bob, {"name": "anns"})
+    assert code == 400 and "RESOURCE_ALREADY_EXISTS" in words
+
+
+def test_guesses_come_further_and_further_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a second: five are answered, then those after 1, 2, 4, … 60 seconds; in the end all is forgotten."""
+    monkeypatch.syspath_prepend(ROOT / "deploy" / "guard")
+    import guard
+
+    wrong, who = guard.WrongLogins(), ("10.0.0.1", "ann")
+    tried = [second for second in range(1000) if not wrong.wait(who, 1000.0 + second)]
+    assert tried[:FREE] == list(range(FREE)) and guard.FREE == FREE
+    apart = [later - sooner for sooner, later in pairwise(tried[FREE - 1 :])]
+    assert apart[:7] == [1, 2, 4, 8, 16, 32, 60] and set(apart[6:]) == {60}
+    assert wrong.wait(("10.0.0.2", "ann"), 2000.0) == wrong.wait(("10.0.0.1", "bob"), 2000.0) == 0
+    assert wrong.wait(who, 1000.0 + tried[-1] + 1) > 0
+    assert not wrong.wait(who, 1000.0 + tried[-1] + guard.FORGOTTEN_SECONDS + 1)
+    for second in range(100):  # right ones are not counted
+        assert not wrong.wait(("10.0.0.3", "ann"), float(second))
+        wrong.take_back(("10.0.0.3", "ann"))
+
+
+def test_a_user_changes_the_own_password(server: Server) -> None:
+    cara = server.user("cara")
+    changed = {"username": "cara", "password": "a new password", "current_password": cara["MLFLOW_TRACKING_PASSWORD"]}
+    assert server.status("/api/2.0/mlflow/users/update-password", cara, changed, "PATCH") == 200
+    cara["MLFLOW_TRACKING_PASSWORD"] = "a new password"
+    assert server.status("/api/2.0/mlflow/users/current", cara) == 200
 
 
 def test_another_host_name_is_refused(server: Server) -> None:

@@ -110,8 +110,8 @@ def test_gradients_and_angles_of_every_step_where_they_are_few(tmp_path: Path) -
     assert measured["layer/0.weight/effective_lr"] == pytest.approx(0.1 / norm**2)
 
 
-def test_a_spike_is_six_deviations_above_the_running_mean() -> None:
-    dynamics, random = Dynamics(), np.random.default_rng(0)
+def test_a_spike_is_six_deviations_above_the_running_mean(tmp_path: Path) -> None:
+    dynamics, random = Dynamics(build(config(), tmp_path).module), np.random.default_rng(0)
     dynamics.losses = [torch.tensor(value) for value in 2 + 0.1 * random.normal(size=300)]
     assert dynamics.spikes() == 0
     dynamics.losses = [torch.tensor(value) for value in (2.1, 2.9, math.nan, 1.0, 2.0)]

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig
 from torch.distributed import get_backend
 
-from shrinkage.studies.base import varied
+from shrinkage.studies.base import vary
 from shrinkage.training.lane import Lane
 from shrinkage.training.lanes_training import build_lanes, lanes_that_fit
 from shrinkage.training.ranks import Ranks, free_port
@@ -89,10 +89,10 @@ def test_lanes_on_a_gpu_are_the_runs_alone_on_the_cpu(case: str, tmp_path: Path)
     numbers = [{"lambd": lambd, "seed": seed} for lambd in (0.01, 0.05, 0.5) for seed in (0, 1)]
     lanes_of = [override for override in CASES[case] if override != "dynamics=true"]  # looks at one model's steps
     cpu, gpu = (config(*lanes_of, DOUBLE, f"trainer={name}", "tracking.history=all") for name in ("cpu", "gpu"))
-    cfgs = [varied(gpu, **each) for each in numbers]
+    cfgs = [vary(gpu, **each) for each in numbers]
     assert lanes_that_fit(cfgs, Workshop(gpu), tmp_path) > 1_000
     for number, lane in enumerate(together(cfgs, tmp_path)):
-        alone = build(varied(cpu, **numbers[number]), tmp_path / str(number))
+        alone = build(vary(cpu, **numbers[number]), tmp_path / str(number))
         alone.run()
         assert lane.measured == pytest.approx(alone.module.measured, rel=1e-8, abs=1e-10)
         assert lane.test == pytest.approx(alone.test, rel=1e-8, abs=1e-10)

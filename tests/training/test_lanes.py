@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from shrinkage.errors import InputError
-from shrinkage.studies.base import varied
+from shrinkage.studies.base import vary
 from shrinkage.training.history import thinned
 from shrinkage.training.lane import Lane
 from shrinkage.training.lanes_training import build_lanes, lanes_that_fit
@@ -115,7 +115,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float]], str]:
 def test_each_lane_equals_the_run_made_alone(case: tuple[list[str], list[dict[str, float]], str]) -> None:
     overrides, lanes, precision = case
     cfg = config(*overrides, "tracking.history=all")
-    cfgs = [varied(cfg, **numbers) for numbers in lanes]
+    cfgs = [vary(cfg, **numbers) for numbers in lanes]
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         assert_equal(lane, alone(each), 1e-10 if precision == "64-true" else 1e-5)
 
@@ -125,7 +125,7 @@ def test_every_penalty_can_be_a_lane_in_every_mode(penalty: str, mode: str, tmp_
     acting = [f"penalty={penalty}", f"penalty.mode={mode}", *(["optimizer=sgd"] if mode == "prox" else [])]
     data = ["data=digits", "data.batch_size=null"] if penalty in OF_MATRICES else []
     cfg = config(*data, *acting, "trainer.precision=64-true", "trainer.max_epochs=1", "tracking.history=all")
-    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
     assert lanes_that_fit(cfgs, Workshop(cfg), tmp_path) > 1
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         assert_equal(lane, alone(each), 1e-10)
@@ -149,7 +149,7 @@ NETWORKS = {
 def test_networks_can_be_lanes(network: list[str], penalty: str, tmp_path: Path) -> None:
     overrides = [*network, f"penalty={penalty}", "optimizer.lr=0.01", "trainer.max_epochs=1", "dynamics=false"]
     cfg = config(*overrides, "trainer.precision=64-true", "tracking.history=all")
-    cfgs = [varied(cfg, lambd=lambd, seed=seed) for lambd, seed in ((0.0, 0), (0.1, 1))]
+    cfgs = [vary(cfg, lambd=lambd, seed=seed) for lambd, seed in ((0.0, 0), (0.1, 1))]
     assert lanes_that_fit(cfgs, Workshop(cfg), tmp_path) > 1
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         assert_equal(lane, alone(each), 1e-10)
@@ -166,7 +166,7 @@ def test_networks_can_be_lanes(network: list[str], penalty: str, tmp_path: Path)
 def test_networks_that_cannot_be_lanes_say_why(overrides: list[str], reason: str, tmp_path: Path) -> None:
     cfg = config(*overrides)
     with pytest.raises(CannotShare, match=reason):
-        lanes_that_fit([cfg, varied(cfg, lambd=1.0)], Workshop(cfg), tmp_path)
+        lanes_that_fit([cfg, vary(cfg, lambd=1.0)], Workshop(cfg), tmp_path)
 
 
 @pytest.mark.parametrize("batch_size", ["5", "null"])
@@ -175,10 +175,7 @@ def test_lanes_on_data_of_their_own(batch_size: str) -> None:
         f"data.batch_size={batch_size}", "trainer.precision=64-true", "trainer.max_epochs=3", "tracking.history=all"
     )
     cfgs = [
-        varied(cfg, data__seed=data, seed=seed, lambd=lambd)
-        for data in (3, 4)
-        for seed in (0, 1)
-        for lambd in (0.0, 1.0)
+        vary(cfg, data__seed=data, seed=seed, lambd=lambd) for data in (3, 4) for seed in (0, 1) for lambd in (0.0, 1.0)
     ]
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         training = alone(each)
@@ -199,7 +196,7 @@ def test_lanes_that_stop_early_leave_the_others_alone() -> None:
         "early_stopping.min_delta=1e-5",
         "tracking.history=all",
     )
-    cfgs = [varied(cfg, lambd=lambd, seed=seed) for lambd in (0, 0.5, 3, 10, 30) for seed in (0, 1)]
+    cfgs = [vary(cfg, lambd=lambd, seed=seed) for lambd in (0, 0.5, 3, 10, 30) for seed in (0, 1)]
     lanes = together(cfgs)
     assert len({len(lane.history) for lane in lanes}) > 3 and max(len(lane.history) for lane in lanes) > 20
     for lane, each in zip(lanes, cfgs, strict=True):
@@ -216,7 +213,7 @@ def test_lanes_stop_at_their_own_gap() -> None:
         "trainer.precision=64-true",
         "tracking.history=all",
     )
-    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.03, 0.1, 0.3, 1.0, 3.0)]
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.03, 0.1, 0.3, 1.0, 3.0)]
     lanes = together(cfgs)
     assert len({len(lane.history) for lane in lanes}) > 3
     for lane, each in zip(lanes, cfgs, strict=True):
@@ -228,19 +225,19 @@ def test_lanes_stop_at_their_own_gap() -> None:
 def test_a_lane_whose_objective_grows_without_bounds_fails_or_is_polished_from_zero(polish: int) -> None:
     cfg = config("optimizer.lr=0.2", "trainer.max_epochs=4", f"polish={polish}", "trainer.precision=64-true")
     cfg.tracking.history = "all"
-    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.0, 1.0)]
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.0, 1.0)]
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         if polish:
             assert_equal(lane, alone(each), 1e-10)
         else:
             with pytest.raises(InputError, match=r"has grown to .* diverged; .* use optimizer.lr=0.01") as caught:
                 alone(each)
-            assert str(lane.error) == str(caught.value) and lane.last is None
+            assert str(lane.error) == str(caught.value) and not lane.last
 
 
 def test_the_best_of_a_polished_lane_may_be_the_polished_one() -> None:
     cfg = config("penalty=l1", "lambd=0.06", "polish=20", "trainer.precision=64-true", "tracking.history=all")
-    cfgs = [varied(cfg, seed=seed) for seed in (0, 1)]
+    cfgs = [vary(cfg, seed=seed) for seed in (0, 1)]
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         assert lane.best["epoch"] == 30 and lane.best["val/loss"] == lane.measured["val/loss"]
         assert_equal(lane, alone(each), 1e-10)
@@ -248,12 +245,12 @@ def test_the_best_of_a_polished_lane_may_be_the_polished_one() -> None:
 
 def test_a_lane_that_blows_up_fails_alone_and_says_what_a_run_says() -> None:
     cfg = config("trainer.max_epochs=100", "tracking.history=all", "trainer.precision=64-true")
-    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.1, 500, 1, 700)]
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.1, 500, 1, 700)]
     quiet, first, other, second = together(cfgs)
     for lane, each in ((first, cfgs[1]), (second, cfgs[3])):
         with pytest.raises(InputError) as caught:
             alone(each)
-        assert str(lane.error) == str(caught.value) and lane.last is None
+        assert str(lane.error) == str(caught.value) and not lane.last
     for lane, each in ((quiet, cfgs[0]), (other, cfgs[2])):
         assert lane.error is None
         assert_equal(lane, alone(each), 1e-10)
@@ -273,7 +270,7 @@ class Scaled(nn.Linear):
 def test_buffers_are_shared_and_kept() -> None:
     cfg = config("trainer.precision=64-true", "trainer.max_epochs=3", "tracking.history=all", "optimizer.lr=0.001")
     cfg.model = {"_target_": f"{__name__}.Scaled"}
-    cfgs = [varied(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
+    cfgs = [vary(cfg, lambd=lambd) for lambd in (0.0, 0.1)]
     for lane, each in zip(together(cfgs), cfgs, strict=True):
         assert_equal(lane, alone(each), 1e-10)
 
@@ -307,7 +304,7 @@ def test_what_cannot_share_a_training_says_why(overrides: list[str], reason: str
     if "kind" in cfg.model:
         cfg.model = {"_target_": f"{__name__}.{cfg.model.kind.title()}"}
     with pytest.raises(CannotShare, match=reason):
-        lanes_that_fit([cfg, varied(cfg, lambd=1)], Workshop(cfg), tmp_path)
+        lanes_that_fit([cfg, vary(cfg, lambd=1)], Workshop(cfg), tmp_path)
 
 
 @given(st.integers(0, 3000))

@@ -12,7 +12,7 @@ from shrinkage import rules
 from shrinkage.data.base import Share
 from shrinkage.errors import InputError
 from shrinkage.training import ranks as processes
-from shrinkage.training.ranks import check_devices, ranks
+from shrinkage.training.ranks import check_devices, started_ranks
 from shrinkage.training.run import Training, build
 
 pytestmark = pytest.mark.xdist_group("ranks")
@@ -29,7 +29,7 @@ CASES = {
 def trained(folder: Path, *overrides: str) -> Training:
     cfg = config("trainer.max_epochs=3", "trainer.precision=64-true", *overrides)
     rules.check(cfg)
-    with ranks(cfg, None) as first:
+    with started_ranks(cfg, None) as first:
         training = build(cfg, folder, ranks=first)
         training.run()
     return training

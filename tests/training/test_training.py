@@ -11,7 +11,8 @@ from conftest import choices, config
 from sklearn.linear_model import Ridge
 
 from shrinkage.errors import InputError
-from shrinkage.training.module import grown
+from shrinkage.training.checkpoints import load
+from shrinkage.training.history import describe_growth
 from shrinkage.training.run import Training, build
 from shrinkage.training.workshop import make
 
@@ -80,6 +81,26 @@ def test_checkpoints_load_without_unpickling(tmp_path: Path) -> None:
     assert {file.name for file in training.checkpoints.files} == {"best.ckpt", "last.ckpt"}
 
 
+class Code:
+    """What makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
+    checkpoint, made = tmp_path / "last.ckpt", tmp_path / "made"
+    torch.save({"between_epochs": Code(made)}, checkpoint)
+    with pytest.raises(InputError, match="is damaged"):
+        load(checkpoint)
+    assert not made.exists()
+    torch.load(checkpoint, weights_only=False)
+    assert made.exists()  # so it would have been
+
+
 @pytest.mark.parametrize("name", choices("schedule"))
 @pytest.mark.parametrize("warmup", [0.0, 0.25])
 def test_schedules_stay_between_zero_and_one(name: str, warmup: float) -> None:
@@ -114,10 +135,10 @@ def test_divergence_is_said_and_not_hidden(tmp_path: Path, overrides: list[str],
 
 
 def test_an_objective_has_grown_without_bounds_where_it_still_doubles_at_a_hundred_times_its_start() -> None:
-    assert grown([1.0, 20.0, 500.0]) and grown([1.0, 3.0, 9.0, 27.0, 81.0, 243.0])
-    assert not grown([1.0, 20.0, 90.0])
-    assert not grown([0.02, 18.0, 18.0, 19.0])  # the noise of subgradient steps comes to rest
-    assert not grown([1.0]) and not grown([1.0, 1000.0])  # of one epoch nobody can tell
+    assert describe_growth([1.0, 20.0, 500.0]) and describe_growth([1.0, 3.0, 9.0, 27.0, 81.0, 243.0])
+    assert not describe_growth([1.0, 20.0, 90.0])
+    assert not describe_growth([0.02, 18.0, 18.0, 19.0])  # the noise of subgradient steps comes to rest
+    assert not describe_growth([1.0]) and not describe_growth([1.0, 1000.0])  # of one epoch nobody can tell
 
 
 # Motor Trend (1974), as R's mtcars: miles per gallon, displacement, horsepower, weight.

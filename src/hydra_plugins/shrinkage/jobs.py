@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -13,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from shrinkage.runs.folder import Place
+from shrinkage.runs.folder import RunLocation
 from shrinkage.sweeps.compose import Composer
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives a launcher."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        self.composer = Composer(hydra_context, config)  # a sweeper of ours gives its own, which has composed already
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose the jobs, have them done, and return what each comes to."""
@@ -32,19 +34,20 @@ class SweepLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        self.composer = Composer(self.hydra_context, self.config)
         log.info("%d jobs by %s", len(job_overrides), self.config.hydra.runtime.choices["hydra/launcher"])
-        return self.launched(dict(enumerate(map(list, job_overrides), start=initial_job_idx)), folder)
+        return self.run_jobs(dict(enumerate(map(list, job_overrides), start=initial_job_idx)), folder)
 
     @abstractmethod
-    def launched(self, numbered: dict[int, list[str]], folder: Path) -> Sequence[JobReturn]:
+    def run_jobs(self, numbered: dict[int, list[str]], folder: Path) -> Sequence[JobReturn]:
         """Have the jobs done; returns what each comes to, in their order.
 
         numbered: their overrides by their numbers. folder: the sweep's.
         """
 
 
-def run(context: HydraContext, config: DictConfig, task_function: TaskFunction, singletons: Mapping) -> JobReturn:
+def run(
+    context: HydraContext, config: DictConfig, task_function: TaskFunction, singletons: Mapping[type, object]
+) -> JobReturn:
     """Run one job, in a process of its own."""
     setup_globals()
     Singleton.set_state(singletons)
@@ -58,7 +61,7 @@ def run(context: HydraContext, config: DictConfig, task_function: TaskFunction, 
     )
 
 
-def returned(result: JobReturn | Exception, overrides: list[str]) -> JobReturn:
+def as_job_return(result: JobReturn | Exception, overrides: list[str]) -> JobReturn:
     """Turn a result into what Hydra expects of a job; where its process died it is a failed one."""
     if isinstance(result, JobReturn):
         return result
@@ -76,8 +79,8 @@ class Group:
     """
 
     numbers: Sequence[int | None]
-    cfgs: Sequence[DictConfig]
-    places: Sequence[Place]
+    cfgs: Sequence[Mapping[str, Any]]
+    places: Sequence[RunLocation]
     goes_on: bool = False
 
     def parts(self, most: int) -> "Iterator[Group]":

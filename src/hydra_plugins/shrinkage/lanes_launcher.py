@@ -5,40 +5,46 @@ Jobs whose configs are equal but for λ, seed and their penalty's own numbers be
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
-from omegaconf import DictConfig
+from hydra.experimental.callback import Callback
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.shrinkage.jobs import Group, SweepLauncher
 from shrinkage import rules
-from shrinkage.config import root_of
 from shrinkage.errors import InputError
+from shrinkage.machine.imports import importing_much
 from shrinkage.runs import identity, yaml_text
-from shrinkage.runs.folder import Place
+from shrinkage.runs.folder import RunLocation
 from shrinkage.runs.membership import Membership
 
 if TYPE_CHECKING:
     from shrinkage.fit_lanes import Outcome
     from shrinkage.training.sharing import CannotShare
+    from shrinkage.training.workshop import Workshops
 
 
 @dataclass(frozen=True)
 class Job:
     """A job that may be a lane.
 
-    overrides: what it was started with. hydra: Hydra's part of its config. cfg: the rest, resolved.
+    overrides: what it was started with, Hydra's own among them. cfg: its config but for Hydra's part, resolved.
     """
 
     overrides: list[str]
-    hydra: DictConfig
-    cfg: DictConfig
-    place: Place
+    cfg: dict[str, Any]
+    place: RunLocation
+
+
+def looks_at_jobs(callback: Callback) -> bool:
+    """Whether a callback of Hydra's does anything when a job starts or ends."""
+    kind = type(callback)
+    return kind.on_job_start is not Callback.on_job_start or kind.on_job_end is not Callback.on_job_end
 
 
 class LanesLauncher(SweepLauncher):
@@ -54,13 +60,19 @@ class LanesLauncher(SweepLauncher):
     ) -> None:
         self.max_lanes, self.engine, self.address = max_lanes, engine, address
         self.resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        self.workshops: Workshops | None = None  # those of a sweeper, which has read the data already
 
-    def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
+    def run_jobs(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
+        self.kept: set[int] = set()  # the kinds of which a job has Hydra's configs in its folder
+        self.keeps_all = any(line.startswith("hydra.output_subdir=") for line in self.config.hydra.overrides.hydra)
+        # Looked up once: a look into Hydra's config costs what the writing of a small file does.
+        self.task_name, self.subfolder = self.config.hydra.job.name, self.config.hydra.output_subdir
+        self.is_watched = any(map(looks_at_jobs, self.hydra_context.callbacks.callbacks))
         with self.cluster(folder):
-            return self.all_of(numbered)
+            return self.run_all(numbered)
 
     @contextmanager
-    def cluster(self, folder: Path) -> Iterator[None]:
+    def cluster(self, folder: Path) -> Generator[None]:
         """Join the cluster, where there is an engine. Raises Refused."""
         if self.engine is None:
             yield
@@ -79,35 +91,33 @@ class LanesLauncher(SweepLauncher):
             with joined(self.address, folder, self.resources):
                 yield
 
-    def all_of(self, numbered: dict[int, list[str]]) -> list[JobReturn]:
+    def run_all(self, numbered: dict[int, list[str]]) -> list[JobReturn]:
         """Do all jobs, together where they can be; returns what each comes to, in their order."""
         ours = self.config.keys() >= set(rules.SECTIONS)  # else the jobs are another application's
-        found = {number: self.lane(number, overrides) for number, overrides in numbered.items()} if ours else {}
+        found = {number: self.compose_lane(number, overrides) for number, overrides in numbered.items()} if ours else {}
         jobs = {number: job for number, job in found.items() if job is not None}
         outcomes: dict[int, Outcome] = {}
         try:
             self.train_together(jobs, outcomes)
-            alone = self.alone({n: overrides for n, overrides in numbered.items() if n not in outcomes})
-            return [self.finish(jobs[n], outcomes[n]) if n in outcomes else next(alone) for n in numbered]
+            alone = self.run_alone({n: overrides for n, overrides in numbered.items() if n not in outcomes})
+            return [self.finish(n, jobs[n], outcomes[n]) if n in outcomes else next(alone) for n in numbered]
         except SystemExit:
             for outcome in outcomes.values():  # of those that have ended the sweep hears all the same
                 outcome.settle()
             raise
 
-    def lane(self, number: int, overrides: list[str]) -> Job | None:
+    def compose_lane(self, number: int, overrides: list[str]) -> Job | None:
         """Compose a job that may be a lane; None where no run can use its config."""
-        hydra = self.composer.hydra(overrides, number)
         try:
-            cfg = self.composer.resolved(overrides, hydra)
-            rules.check(cfg)
+            cfg = self.composer.resolved(overrides, number)
+            rules.check_values(cfg)
         except (InputError, OmegaConfBaseException):
             return None  # it runs by itself and says what is wrong
-        folder = Path(hydra.hydra.sweep.dir, hydra.hydra.sweep.subdir).absolute()
-        return Job(overrides, hydra, cfg, Place(root_of(hydra.hydra), folder, list(hydra.hydra.overrides.task)))
+        return Job(overrides, cfg, self.composer.location(overrides, number))
 
     def train_together(self, jobs: dict[int, Job], outcomes: dict[int, "Outcome"]) -> None:
         """Train the jobs that can share a training with others; adds the outcome of each, by its number."""
-        groups = self.interrupted(jobs)
+        groups = self.find_interrupted(jobs)
         taken = {number for group in groups for number in group.numbers}
         kinds: dict[str, list[int]] = {}
         for number in jobs.keys() - taken:
@@ -127,16 +137,17 @@ class LanesLauncher(SweepLauncher):
         if not groups:
             return
 
-        from shrinkage.training.sharing import CannotShare
+        with importing_much():
+            from shrinkage.training.sharing import CannotShare
 
-        for group, found in self.trained(groups):
+        for group, found in self.train_groups(groups):
             if isinstance(found, CannotShare):
                 print(f"note: {len(group.cfgs)} jobs are trained one by one: {found}", file=sys.stderr)
             else:
                 ended = zip(group.numbers, found, strict=True)
                 outcomes |= {number: outcome for number, outcome in ended if number is not None}
 
-    def trained(self, groups: Sequence[Group]) -> Iterator[tuple[Group, "list[Outcome] | CannotShare"]]:
+    def train_groups(self, groups: Sequence[Group]) -> Iterator[tuple[Group, "list[Outcome] | CannotShare"]]:
         """Train groups of lanes; yields each group's outcomes, with an engine in any order and in several parts."""
         if self.engine is not None:
             from hydra_plugins.shrinkage.ray_launcher import train_groups
@@ -146,14 +157,16 @@ class LanesLauncher(SweepLauncher):
 
         from shrinkage.fit_lanes import fit_lanes
         from shrinkage.training.sharing import CannotShare
+        from shrinkage.training.workshop import Workshops
 
-        for group in groups:
+        workshops = self.workshops or Workshops()
+        for group in sorted(groups, key=lambda group: str(group.cfgs[0]["data"])):  # so that equal data are loaded once
             try:
-                yield group, fit_lanes(group.cfgs, group.places, self.max_lanes)
+                yield group, fit_lanes(group.cfgs, group.places, self.max_lanes, workshops)
             except CannotShare as reason:
                 yield group, reason
 
-    def interrupted(self, jobs: dict[int, Job]) -> list[Group]:
+    def find_interrupted(self, jobs: dict[int, Job]) -> list[Group]:
         """Find the trainings that were interrupted before the sweep was begun again, each with all its lanes."""
         sweep = Membership.of_this_job()
         if sweep is None or sweep.times == 1 or not jobs:
@@ -174,7 +187,7 @@ class LanesLauncher(SweepLauncher):
             if any(lane.fingerprint in numbers for lane in lanes)
         ]
 
-    def alone(self, numbered: dict[int, list[str]]) -> Iterator[JobReturn]:
+    def run_alone(self, numbered: dict[int, list[str]]) -> Iterator[JobReturn]:
         """Run the jobs that share no training, one by one or, with an engine, side by side; yields in their order."""
         if self.engine is not None and numbered:
             from hydra_plugins.shrinkage.ray_launcher import run_each
@@ -192,32 +205,45 @@ class LanesLauncher(SweepLauncher):
             configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
             yield returned
 
-    def finish(self, job: Job, outcome: "Outcome") -> JobReturn:
-        """Leave behind and return what `run_job` would, for a job that has been trained already.
+    def finish(self, number: int, job: Job, outcome: "Outcome") -> JobReturn:
+        """Return what `run_job` would, for a job that has been trained already.
 
-        `run_job` itself would spend more on copying configs than the training of a lane takes.
+        `run_job` itself would spend more on copying configs than the training of a lane takes. So the configs that
+        Hydra keeps of a job are composed only where a callback looks at them, and are written for the first job of each
+        kind, or for all where `hydra.output_subdir` is asked for.
         """
-        job.hydra.hydra.runtime.output_dir = str(job.place.folder)
-        returned = JobReturn(
-            overrides=job.place.overrides,
-            cfg=self.composer.task(job.overrides),
-            hydra_cfg=job.hydra,
-            working_dir=str(Path.cwd()),
-            task_name=job.hydra.hydra.job.name,
-        )
-        if job.hydra.hydra.output_subdir is not None:
-            folder = job.place.folder / job.hydra.hydra.output_subdir
+        returned = JobReturn(overrides=job.place.overrides, working_dir=str(Path.cwd()))
+        returned.task_name = self.task_name
+        kind = id(self.composer.template(job.overrides))
+        if self.subfolder is not None and (kind not in self.kept or self.keeps_all):
+            self.kept.add(kind)
+            self.describe(returned, number, job)
+            folder = job.place.folder / self.subfolder
             folder.mkdir(parents=True, exist_ok=True)
             files = {"config": returned.cfg, "hydra": returned.hydra_cfg, "overrides": returned.overrides}
             for name, tree in files.items():
                 (folder / f"{name}.yaml").write_text(yaml_text.yaml_text(tree), encoding="utf-8")
-        callbacks, whole = self.hydra_context.callbacks, self.composer.whole(job.overrides, job.hydra.hydra.job.num)
+        if not self.is_watched:
+            return self.with_result(returned, outcome)
+        self.describe(returned, number, job)
+        callbacks, whole = self.hydra_context.callbacks, self.composer.whole(job.overrides, number)
+        whole.hydra.runtime.output_dir = str(job.place.folder)
         callbacks.on_job_start(config=whole, task_function=self.task_function)
+        callbacks.on_job_end(config=whole, job_return=self.with_result(returned, outcome))
+        return returned
+
+    def describe(self, returned: JobReturn, number: int, job: Job) -> None:
+        """Add the configs of a job to what it returns."""
+        hydra = self.composer.hydra(job.overrides, number)
+        hydra.hydra.runtime.output_dir = str(job.place.folder)
+        returned.cfg, returned.hydra_cfg = self.composer.task(job.overrides), hydra
+
+    def with_result(self, returned: JobReturn, outcome: "Outcome") -> JobReturn:
+        """Add to what a job returns how it has ended."""
         try:
             returned.return_value = outcome.get()
             returned.status = JobStatus.COMPLETED
         except Exception as error:
             returned.return_value = error
             returned.status = JobStatus.FAILED
-        callbacks.on_job_end(config=whole, job_return=returned)
         return returned

@@ -5,15 +5,21 @@ Every combination of the other values that are listed is trained along a path of
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
 from hydra_plugins.shrinkage.grid_sweeper import GridSweeper
+from hydra_plugins.shrinkage.lanes_launcher import LanesLauncher
 from shrinkage.boundary import command_in_one_line
 from shrinkage.checks import Number, Whole, check
 from shrinkage.errors import InputError
+from shrinkage.machine.imports import importing_much
 from shrinkage.runs.membership import Membership
-from shrinkage.sweeps.compose import Composer
+
+if TYPE_CHECKING:
+    from shrinkage.sweeps.path import LambdaPath
 
 
 class PathSweeper(GridSweeper):
@@ -34,15 +40,16 @@ class PathSweeper(GridSweeper):
         super().__init__(max_batch_size, params)
         self.num, self.ratio, self.max, self.zero = num, ratio, max, zero
 
-    def jobs(self, overrides: list[Override]) -> list[list[str]]:
+    def list_jobs(self, overrides: list[Override]) -> list[list[str]]:
         """List the overrides of every job, each with a λ of its path."""
-        jobs = super().jobs(overrides)
+        jobs = super().list_jobs(overrides)
         with command_in_one_line():
             self.check(overrides)
 
-            from shrinkage.sweeps import path
+            with importing_much():
+                from shrinkage.sweeps import path
 
-            paths = self.paths(jobs)
+            paths = self.find_paths(jobs)
             self.tell_lambda_max(jobs, paths)
             return path.jobs_along(jobs, paths)
 
@@ -59,30 +66,34 @@ class PathSweeper(GridSweeper):
         largest = Number("λ must be > 0", above=0, or_null=True)
         check("hydra.sweeper.max", self.max, largest, "use hydra.sweeper.max=1")
 
-    def tell_lambda_max(self, jobs: Sequence[Sequence[str]], paths: Sequence) -> None:
+    def tell_lambda_max(self, jobs: Sequence[Sequence[str]], paths: Sequence["LambdaPath"]) -> None:
         """Tell the sweep which of its runs have the λ_max that their path begins at."""
         from shrinkage.sweeps import path
 
-        sweep, composer = Membership.of_this_job(), Composer(self.hydra_context, self.config)
+        sweep = Membership.of_this_job()
         if sweep is not None:
             first = [
                 path.jobs_along([job], [along])[0]
                 for job, along in zip(jobs, paths, strict=True)
                 if along.at_lambda_max
             ]
-            sweep.expect_at_lambda_max(self.fingerprint(composer, job, number) for number, job in enumerate(first))
+            sweep.expect_at_lambda_max(self.fingerprint(job, number) for number, job in enumerate(first))
 
-    def paths(self, jobs: Sequence[Sequence[str]]) -> list:
+    def find_paths(self, jobs: Sequence[Sequence[str]]) -> "list[LambdaPath]":
         """Find the path of each job, once for all folds and seeds."""
         from shrinkage.sweeps import path
+        from shrinkage.training.workshop import Workshops
 
-        composer = Composer(self.hydra_context, self.config)
-        found, paths = {}, []
+        workshops = Workshops()
+        if isinstance(self.chosen_launcher, LanesLauncher):
+            self.chosen_launcher.workshops = workshops
+        found: dict[str, LambdaPath] = {}
+        paths: list[LambdaPath] = []
         for index, job in enumerate(jobs):
-            cfg = composer.resolved(job, composer.hydra(job, index))
+            cfg = self.composer.resolved(job, index)
             key = path.path_key(cfg)
             if key not in found:
-                found[key] = path.lambda_path(cfg, self.num, self.ratio, self.max, self.zero)
+                found[key] = path.lambda_path(DictConfig(cfg), self.num, self.ratio, self.max, self.zero, workshops)
             paths.append(found[key])
         for note in dict.fromkeys(note for along in found.values() for note in along.notes):
             print(f"note: {note}", file=sys.stderr)

@@ -4,19 +4,18 @@ The launcher of lanes does the same with each group of them, and with the jobs t
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 
-from hydra_plugins.shrinkage.jobs import SweepLauncher, returned, run
+from hydra_plugins.shrinkage.jobs import SweepLauncher, as_job_return, run
 from shrinkage.errors import InputError
-from shrinkage.runs.folder import Place
+from shrinkage.runs.folder import RunLocation
 from shrinkage.sweeps.compose import Composer
 
 if TYPE_CHECKING:
@@ -37,13 +36,13 @@ class RayLauncher(SweepLauncher):
     def __init__(self, address: str | None, num_cpus: float, num_gpus: float) -> None:
         self.address, self.resources = address, {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
-    def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
+    def run_jobs(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
         with joined(self.address, folder, self.resources):
             return list(run_each(self.hydra_context, self.task_function, self.composer, numbered, self.resources))
 
 
 @contextmanager
-def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Iterator[None]:
+def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Generator[None]:
     """Join a cluster that can do a sweep's work. Bad input is refused in one line."""
     from shrinkage.boundary import job_in_one_line
 
@@ -52,7 +51,7 @@ def joined(address: str | None, folder: Path, resources: Mapping[str, float]) ->
             from shrinkage.sweeps import cluster
         except ModuleNotFoundError:
             raise InputError(
-                "hydra/launcher: Ray is not installed; use pip install -e '.[ray]', or leave the launcher out"
+                "hydra/launcher: Ray is not installed; use pip install 'shrinkage[ray]', or leave it out"
             ) from None
         with cluster.joined(address, folder, resources):
             yield
@@ -63,7 +62,7 @@ def run_each(
     task_function: TaskFunction,
     composer: Composer,
     numbered: Mapping[int, list[str]],
-    resources: Mapping[str, object],
+    resources: Mapping[str, float],
 ) -> Iterator[JobReturn]:
     """Run the jobs of these overrides side by side; yields what they come to, in their order."""
     from shrinkage.sweeps import cluster
@@ -73,16 +72,16 @@ def run_each(
         (number, (context, composer.whole(overrides, number), task_function, singletons))
         for number, overrides in numbered.items()
     )
-    done = {}
+    done: dict[int, JobReturn | Exception] = {}
     for number, result in cluster.run_tasks(run, tasks, resources):
         done[number] = result
         log.info("\t#%d has ended, %d of %d", number, len(done), len(numbered))
     for number in numbered:
-        yield returned(done[number], numbered[number])
+        yield as_job_return(done[number], numbered[number])
 
 
 def train_groups(
-    groups: Sequence["Group"], max_lanes: int | None, resources: Mapping[str, object]
+    groups: Sequence["Group"], max_lanes: int | None, resources: Mapping[str, float]
 ) -> Iterator[tuple["Group", "list[Outcome] | CannotShare"]]:
     """Train groups of lanes as tasks; yields the outcomes of each part of a group, in the order in which they end."""
     from shrinkage.fit_lanes import Outcome
@@ -100,21 +99,21 @@ def train_groups(
         if isinstance(result, CannotShare):
             yield part, result
         elif isinstance(result, Exception):
-            yield part, [Outcome(None, error=result) for _ in part.cfgs]
+            yield part, [Outcome(result) for _ in part.cfgs]
         else:
-            yield part, [Outcome(None, *told) for told in result]
+            yield part, [Outcome(told) for told in result]
 
 
 def train(
-    cfgs: Sequence[DictConfig], places: Sequence[Place], max_lanes: int | None
-) -> list[tuple[float | None, Exception | None]]:
+    cfgs: Sequence[Mapping[str, Any]], places: Sequence[RunLocation], max_lanes: int | None
+) -> list[float | Exception]:
     """Train lanes in the process of a worker; returns the loss of each, or what went wrong."""
     from shrinkage.fit_lanes import fit_lanes
 
-    def told(outcome: "Outcome") -> tuple[float | None, Exception | None]:
+    def told(outcome: "Outcome") -> float | Exception:
         try:
-            return outcome.get(), None
+            return outcome.get()
         except Exception as error:
-            return None, error
+            return error
 
     return [told(outcome) for outcome in fit_lanes(cfgs, places, max_lanes)]

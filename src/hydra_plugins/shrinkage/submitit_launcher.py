@@ -6,15 +6,17 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
-from hydra_plugins.shrinkage.jobs import SweepLauncher, returned, run
+from hydra_plugins.shrinkage.jobs import SweepLauncher, as_job_return, run
 from shrinkage.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +30,14 @@ END_SECONDS = 15.0  # that jobs have to end in, where the sweep is left
 class Job:
     """A job as submitit calls it. Where Slurm preempts it, or its time is over, it is queued again, and goes on."""
 
-    def __call__(self, *arguments: object) -> JobReturn:
-        return run(*arguments)
+    def __call__(
+        self,
+        context: HydraContext,
+        config: DictConfig,
+        task_function: TaskFunction,
+        singletons: Mapping[type, object],
+    ) -> JobReturn:
+        return run(context, config, task_function, singletons)
 
     def checkpoint(self, *arguments: object) -> "submitit.helpers.DelayedSubmission":
         """Build what is queued again where Slurm stops the job."""
@@ -49,7 +57,7 @@ class SubmititLauncher(SweepLauncher):
         self.cluster, self.max_num_timeout, self.parameters = cluster, max_num_timeout, parameters
         self.at_once = at_once or os.cpu_count() or 1
 
-    def launched(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
+    def run_jobs(self, numbered: dict[int, list[str]], folder: Path) -> list[JobReturn]:
         from shrinkage.boundary import job_in_one_line
 
         with job_in_one_line():
@@ -69,7 +77,7 @@ class SubmititLauncher(SweepLauncher):
                             )
                             for n in chosen
                         ]
-                        running |= dict(zip(chosen, self.submitted(executor, arguments), strict=True))
+                        running |= dict(zip(chosen, self.submit(executor, arguments), strict=True))
                     time.sleep(LOOK_SECONDS)
                     for number in [number for number, job in running.items() if job.done()]:
                         done[number] = result(running.pop(number))
@@ -80,7 +88,7 @@ class SubmititLauncher(SweepLauncher):
                 deadline = time.monotonic() + END_SECONDS
                 while time.monotonic() < deadline and not all(job.done() for job in running.values()):
                     time.sleep(LOOK_SECONDS)
-        return [returned(done[number], numbered[number]) for number in numbered]
+        return [as_job_return(done[number], numbered[number]) for number in numbered]
 
     def executor(self, folder: Path) -> "submitit.AutoExecutor":
         """Build submitit's executor. Raises InputError where there is no such cluster, or it has no such parameter."""
@@ -88,7 +96,7 @@ class SubmititLauncher(SweepLauncher):
             import submitit
         except ModuleNotFoundError:
             raise InputError(
-                "hydra/launcher: submitit is not installed; use pip install -e '.[slurm]', or leave the launcher out"
+                "hydra/launcher: submitit is not installed; use pip install 'shrinkage[slurm]', or leave it out"
             ) from None
         # That a cluster keeps no accounts, it says at every look.
         logging.getLogger("submitit").setLevel(logging.ERROR)
@@ -106,7 +114,9 @@ class SubmititLauncher(SweepLauncher):
             ) from None
         return executor
 
-    def submitted(self, executor: "submitit.AutoExecutor", arguments: Sequence[tuple]) -> "list[submitit.Job]":
+    def submit(
+        self, executor: "submitit.AutoExecutor", arguments: Sequence[tuple[object, ...]]
+    ) -> "list[submitit.Job[JobReturn]]":
         """Hand the jobs over, to Slurm as one array. Raises InputError where it refuses them."""
         try:
             with errors_into(Path(executor.folder).with_name("processes.log")):
@@ -119,7 +129,7 @@ class SubmititLauncher(SweepLauncher):
 
 
 @contextmanager
-def errors_into(path: Path) -> Iterator[None]:
+def errors_into(path: Path) -> Generator[None]:
     """Send to a file what processes started inside write to stderr, such as submitit's own when they are stopped."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = os.dup(2)
@@ -132,7 +142,7 @@ def errors_into(path: Path) -> Iterator[None]:
         os.close(before)
 
 
-def result(job: "submitit.Job") -> JobReturn | Exception:
+def result(job: "submitit.Job[JobReturn]") -> JobReturn | Exception:
     """Return what an ended job returned, or why it did not."""
     try:
         return job.results()[0]

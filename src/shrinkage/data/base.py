@@ -1,21 +1,25 @@
 """What every data set offers to the rest: its parts, and batches of their rows."""
 
+import functools
 import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import lightning.pytorch as L
 import numpy as np
-import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shrinkage.checks import Whole, check
 
 from .recipe import Column, Feature, Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXAMPLE_ROWS = 5
 NUMBERS_AT_ONCE = 4_000_000
@@ -26,22 +30,42 @@ class Part:
     """One part of a data set, in memory.
 
     x: float64 [n, …]. y [n]: float64 for regression, else int64 class codes. Images have bytes for x, and text for x
-    and y, [n, context].
+    and y, [n, context]. For a model of several inputs x is a dict or a tuple of such arrays, and of whole numbers.
     """
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.y)
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits of the SHA-256 of shapes and values."""
-        content = hashlib.sha256(repr((self.x.shape, self.y.shape, self.y.dtype.str)).encode())
-        for array in (self.x, self.y):
+        arrays, structure = tree_flatten(self.x)
+        shapes = self.x.shape if isinstance(self.x, np.ndarray) else (str(structure), *(x.shape for x in arrays))
+        content = hashlib.sha256(repr((shapes, self.y.shape, self.y.dtype.str)).encode())
+        for array in (*arrays, self.y):
             content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()[:16]
+
+
+def pick(x: Any, rows: torch.Tensor | slice | int) -> Any:
+    """Take some rows of a tensor, or of each tensor of a dict or a tuple."""
+    return x[rows] if isinstance(x, torch.Tensor) else tree_map(lambda tensor: tensor[rows], x)
+
+
+class TensorRows(Dataset[Any]):
+    """Rows x with their targets y, to be indexed by a tensor or a slice of row numbers."""
+
+    def __init__(self, x: Any, y: torch.Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> tuple[Any, torch.Tensor]:
+        return pick(self.x, rows), self.y[rows]
 
 
 @dataclass(frozen=True)
@@ -144,20 +168,33 @@ class StackedBatches(Batches):
         return map(torch.stack, zip(*self.orders, strict=True))
 
 
+def loaded(rows: Dataset[Any], batches: Iterable[torch.Tensor]) -> Iterable[Any]:
+    """Load rows in batches, each given by the numbers of its rows; a tuple of inputs stays one."""
+    return DataLoader(rows, batch_size=None, sampler=batches, collate_fn=tuple)
+
+
+@functools.lru_cache(maxsize=16)  # each of a thousand lanes asks for it
+def recipe_of_numbers(names: tuple[str, ...]) -> Recipe:
+    """Build the recipe by which columns of these names, all of numbers, are the features."""
+    return Recipe(tuple(Column(name, "number") for name in names), tuple(Feature(name, name) for name in names))
+
+
 class DataModule(L.LightningDataModule, ABC):
     """A data set with parts `train`, and perhaps `val` and `test`.
 
     seed: fixes the data or their split. batch_size: rows a step, None for all of them. order_seed: fixes the order
     of the batches. `order_seeds` may be set to several afterwards, to draw a batch of each order at once; `share` may
-    be set too, to draw one process's rows of each batch.
+    be set too, to draw one process's rows of each batch. `own_units` may be set before `setup`: then the target is read
+    as numbers, and keeps the user's units.
 
     kind: `rows` that each have a target, or `language` of which the next byte is predicted. stackable: whether several
     draws of it can be put together for lanes, as tensors. in_memory: whether a part's x and y are there, to solve for
     optima. standardize: whether features, and a regression target, are divided by their standard deviations.
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names, of rows of numbers; for
-    regression center and scale, by which y·scale + center is in the user's units; noise_variance, σ² of y, where it is
-    known; digest, of all rows whatever their split, or None; notes, sentences that the user should read.
+    regression center and scale, by which y·scale + center is in the user's units, and least_target, the smallest of
+    all targets, if their own units are kept; noise_variance, σ² of y, where it is known; digest,
+    of all rows whatever their split, or None; notes, sentences that the user should read.
     """
 
     kind: ClassVar[Literal["rows", "language"]] = "rows"
@@ -172,12 +209,14 @@ class DataModule(L.LightningDataModule, ABC):
         self.title: str | None = None  # where the data have a better name than their choice in conf/data
         self.order_seeds = [order_seed]
         self.share = Share()
+        self.own_units = False
         self.epoch_rows: int | None = None  # of the training part that an epoch draws; None for all
         self.parts: Mapping[str, Part] = {}
         self.classes: int | None = None
         self.class_names: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
         self.center, self.scale = 0.0, 1.0
+        self.least_target: float | None = None
         self.noise_variance: float | None = None
         self.digest: str | None = None
         self.notes: list[str] = []
@@ -186,11 +225,19 @@ class DataModule(L.LightningDataModule, ABC):
     def make_parts(self) -> Mapping[str, Part]:
         """Make the parts by name, and set what else `setup` promises. Raises InputError on bad input."""
 
+    def share_reading(self, earlier: "DataModule | None") -> None:
+        """Before `setup`: take over what an earlier data set has read from the same file, and keep it for a later one.
+
+        Of data that are quickly there nothing is kept.
+        """
+
     def setup(self, stage: str | None = None) -> None:
         """Make the parts, once. Raises InputError on bad input."""
         if self.parts:
             return
         self.parts = self.make_parts()
+        if self.least_target is None and self.own_units and self.in_memory and self.classes is None:
+            self.least_target = float(min(part.y.min() for part in self.parts.values()))
         rows = len(self.parts["train"])
         if self.batch_size is not None and self.batch_size > rows:
             self.notes.append(
@@ -200,28 +247,33 @@ class DataModule(L.LightningDataModule, ABC):
         self.batch_rows = min(self.batch_size or drawn, drawn)
 
     @property
-    def inputs(self) -> int | tuple[int, ...]:
-        """How many numbers a row has; of images [channels, height, width], of text [context]."""
-        shape = self.parts["train"].x.shape[1:]
-        return shape[0] if len(shape) == 1 else shape
+    def inputs(self) -> Any:
+        """How many numbers a row has; of images [channels, height, width], of text [context].
+
+        Of several inputs a dict of that by their names, or by their places from 0 in a tuple.
+        """
+        x = self.parts["train"].x
+        if isinstance(x, tuple | list):
+            x = dict(enumerate(x))
+        return tree_map(lambda array: array.shape[1] if array.ndim == 2 else array.shape[1:], x)
 
     @property
     def rows_at_once(self) -> int:
         """How many rows are evaluated at once: enough for small data in one batch, and a bound on the memory."""
-        return max(min(16_384, NUMBERS_AT_ONCE // math.prod(self.parts["train"].x.shape[1:])), 1)
+        numbers = sum(math.prod(array.shape[1:]) for array in tree_leaves(self.parts["train"].x))
+        return max(min(16_384, NUMBERS_AT_ONCE // numbers), 1)
 
     def recipe(self) -> Recipe:
         """Give the way from the user's own columns to the features; here the columns are the features.
 
         Raises InputError if the data have no columns.
         """
-        return Recipe(
-            tuple(Column(name, "number") for name in self.feature_names),
-            tuple(Feature(name, name) for name in self.feature_names),
-        )
+        return recipe_of_numbers(self.feature_names)
 
-    def example(self) -> pd.DataFrame:
+    def example(self) -> "pd.DataFrame":
         """Take some training rows in the user's own columns."""
+        import pandas as pd  # takes half a second, and data that are drawn need it for this alone
+
         return pd.DataFrame(self.parts["train"].x[:EXAMPLE_ROWS], columns=list(self.feature_names))
 
     def describe(self, name: str) -> list[dict[str, object]]:
@@ -253,19 +305,27 @@ class DataModule(L.LightningDataModule, ABC):
 
     def tensors(self, part: str) -> Dataset[Any]:
         """Give a part as a data set of tensors x, y, to be indexed by a tensor or a slice of row numbers."""
-        x, y = self.parts[part].x, self.parts[part].y
-        x = torch.from_numpy(x).to(self.dtype)
-        y = torch.from_numpy(y)
-        return TensorDataset(x, y.to(x.dtype) if self.classes is None else y)
+        x, y = self.parts[part].x, torch.from_numpy(self.parts[part].y)
+        is_one = isinstance(x, np.ndarray)
+        x = torch.from_numpy(x).to(self.dtype) if is_one else tree_map(self.tensor_of_an_input, x)
+        return TensorRows(x, y.to(self.dtype) if self.classes is None else y)
+
+    def tensor_of_an_input(self, array: np.ndarray) -> torch.Tensor:
+        """Make a tensor of one of several inputs: numbers as the trainer works in, and whole numbers as they are."""
+        tensor = torch.from_numpy(array)
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def train_dataloader(self) -> Iterable[Any]:
-        """Give an epoch's batches x [batch, …], y [batch]; with several orders one of each, [orders, batch, …]."""
+        """Give an epoch's batches x [batch, …], y [batch]; with several orders one of each, [orders, batch, …].
+
+        x is a dict or a tuple of tensors if the model has several inputs.
+        """
         rows = len(self.parts["train"])
         orders = [ShuffledBatches(rows, self.batch_rows, seed, draw=self.epoch_rows) for seed in self.order_seeds]
         sampler: Batches = orders[0] if len(orders) == 1 else StackedBatches(orders)
         if self.share.size > 1:
             sampler = SharedBatches(sampler, self.share)
-        return DataLoader(self.tensors("train"), batch_size=None, sampler=sampler)
+        return loaded(self.tensors("train"), sampler)
 
     def weight(self, batch: int) -> float:
         """Weigh the mean loss over this process's rows of a batch, by the batch's number in its epoch (see `Share`)."""
@@ -280,7 +340,7 @@ class DataModule(L.LightningDataModule, ABC):
     def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> Iterable[Any]:
         """Give a part's rows in their order, in batches of so many; with a share its rows of each, perhaps none."""
         order = [share.of(batch) for batch in self.measured(part).split(rows)]
-        return DataLoader(self.tensors(part), batch_size=None, sampler=order)
+        return loaded(self.tensors(part), order)
 
 
 class StackedData(DataModule):
@@ -310,15 +370,15 @@ class StackedData(DataModule):
     def tensors(self, part: str) -> Dataset[Any]:
         for datamodule in self.datamodules:
             datamodule.trainer = self.trainer
-        columns = zip(*(datamodule.tensors(part)[:] for datamodule in self.datamodules), strict=True)
-        return TensorDataset(*(torch.cat(tensors) for tensors in columns))
+        x, y = zip(*(datamodule.tensors(part)[:] for datamodule in self.datamodules), strict=True)
+        return TensorRows(tree_map(lambda *tensors: torch.cat(tensors), *x), torch.cat(y))
 
     def train_dataloader(self) -> Iterable[Any]:
         rows = len(self.parts["train"])
         sampler = [ShuffledBatches(rows, self.batch_rows, seed, first=data * rows) for data, seed in self.orders]
-        return DataLoader(self.tensors("train"), batch_size=None, sampler=StackedBatches(sampler))
+        return loaded(self.tensors("train"), StackedBatches(sampler))
 
     def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> Iterable[Any]:
         starts = len(self.parts[part]) * torch.arange(len(self.datamodules))[:, None]
         order = [starts + batch for batch in torch.arange(len(self.parts[part])).split(rows)]
-        return DataLoader(self.tensors(part), batch_size=None, sampler=order)
+        return loaded(self.tensors(part), order)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 
 LENGTH = 60
 WORDS = ("true", "false", "null", "nan", "inf")  # which Hydra takes for values of their own
@@ -11,6 +12,14 @@ def quoted(value: object, length: int = LENGTH) -> str:
     """Write a value in quotes; of a long one the end is left out."""
     text = str(value)
     return repr(text if len(text) <= length else text[:length] + "…")
+
+
+def quoted_list(names: Sequence[str], most: int = 4) -> str:
+    """List the first so many names, with "and" before the last."""
+    shown = [quoted(name) for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def shown(value: object, length: int = 5 * LENGTH) -> str:

@@ -18,11 +18,12 @@ from pyarrow import csv as arrow_csv
 
 from shrinkage.errors import InputError
 
+from .column_rules import NUMBER, read_typed, read_words, read_written
 from .memory import check_memory
 from .notation import DECIMALS, PLAIN, THOUSANDS, Notation, Numerals, find_notations, name_of
 from .parquet import SUFFIXES, ParquetRows
 from .quoting import quoted, shown
-from .recipe import GAPS, NUMBER, Column, as_plain, read_typed, read_words, read_written
+from .recipe import GAPS, Column, as_plain
 
 BLOCK = 1 << 20  # bytes that are looked at together
 ROWS = 10_000  # of a CSV, that are turned into columns together
@@ -85,8 +86,8 @@ class Contents:
 def read_file(path: Path, csv_format: CsvFormat) -> Contents:
     """Read a CSV (UTF-8, plain or gzipped) or Parquet file, or a folder of Parquet files.
 
-    `recipe.read_written` says how a CSV's cells are read, and `recipe.read_typed` how Parquet's are. Raises InputError
-    if it is no such file.
+    `column_rules.read_written` says how a CSV's cells are read, and `column_rules.read_typed` how Parquet's are. Raises
+    InputError if it is no such file.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
@@ -184,7 +185,7 @@ def read_csv(path: Path, csv_format: CsvFormat) -> Contents:
         columns,
         notes=[f"data.path={shown(path)}: {note}."] if note else [],
         doubts=numerals.doubts,
-        gap_words=find_gap_words(cells),
+        gap_words=find_gap_words({name: cells[name] for name, (_, values) in found.items() if values.hasnans}),
         codes={name: texts.iloc[0].strip() for name, texts in codes.items() if len(texts)},
     )
 

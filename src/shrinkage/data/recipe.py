@@ -1,7 +1,7 @@
 """From the cells of the user's own columns to the numbers that a model sees.
 
 Training and a served model both read cells by this file: it goes with each model that is written, so it imports
-nothing but NumPy and pandas.
+nothing but NumPy and pandas; and pandas only where cells are read, since data that have none need not wait for it.
 """
 
 import logging
@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from pandas.api import types
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GAPS = frozenset(  # the words for no value: those of pandas
     (
@@ -24,21 +25,12 @@ GAPS = frozenset(  # the words for no value: those of pandas
     )
 )
 GAP = "missing"  # the level of a gap in a text column whose gaps are filled
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
-WHOLE = r"[+-]?[0-9]+"
 SIGNS = str.maketrans({"\u00a0": " ", "\u202f": " ", "’": "'"})  # other characters for a sign between thousands
 BOOLEANS = {"true": True, "false": False}
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?", re.ASCII)  # which pandas' ISO8601 reads; it reads years alone, too
-FORMATS = tuple(
-    day + time
-    for day in ("%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y")
-    for time in ("", " %H:%M", " %H:%M:%S")
-)
 ISO = "ISO8601"
 DAY = np.timedelta64(1, "D") / np.timedelta64(1, "us")  # microseconds
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-PARTS = ("year", "month", "weekday", "dayofyear", "trend")  # what a date can be to a model
-ENCODINGS = ("auto", "reference", "all")
 LISTED = 5  # the most values that a message names
 
 
@@ -69,11 +61,13 @@ class Column:
     start: float = 0.0
     levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def read(self, cells: pd.Series) -> np.ndarray:
+    def read(self, cells: "pd.Series") -> np.ndarray:
         """Read the values of cells: text [n] of `str` and None, or numbers [n] and NaN.
 
         Booleans are 0 and 1. Dates are days since 1970-01-01 (UTC). Raises Refused for a cell that is not of this kind.
         """
+        from pandas.api import types
+
         if self.kind == "text":
             return self.read_text(cells)
         if self.kind == "date":
@@ -86,12 +80,15 @@ class Column:
         except ValueError as error:
             raise Refused(f"column {self.name!r} must have {self.kind}s: {error}") from None
 
-    def read_text(self, cells: pd.Series) -> np.ndarray:
+    def read_text(self, cells: "pd.Series") -> np.ndarray:
         """Read the texts of cells, with None for a gap."""
         levels = self.levels.get("", ())
         return read_each(cells, lambda cell: tidied(spell(cell, levels)) if self.tidy else spell(cell, levels))
 
-    def read_dates(self, cells: pd.Series) -> np.ndarray:
+    def read_dates(self, cells: "pd.Series") -> np.ndarray:
+        import pandas as pd
+        from pandas.api import types
+
         try:
             if types.is_datetime64_any_dtype(cells):
                 return days(pd.DatetimeIndex(cells))
@@ -116,6 +113,8 @@ class Column:
 
     def fill(self, values: np.ndarray) -> np.ndarray:
         """Fill the gaps of values. Raises Refused if they are not to be filled, and for infinite numbers."""
+        import pandas as pd
+
         gaps = pd.isna(values)
         if gaps.any() and self.gap is None:
             raise Refused(
@@ -135,6 +134,9 @@ class Column:
             return values
         if part == "trend":
             return values - self.start
+
+        import pandas as pd
+
         moments = pd.DatetimeIndex((np.floor(values) * DAY).astype("datetime64[us]"))
         if part == "year":
             return moments.year.to_numpy(dtype=np.float64)
@@ -180,7 +182,7 @@ class Recipe:
         columns = tuple(Column(**column) for column in description["columns"])
         return cls(columns, tuple(Feature(**feature) for feature in description["features"]), description["unseen"])
 
-    def __call__(self, frame: pd.DataFrame) -> np.ndarray:
+    def __call__(self, frame: "pd.DataFrame") -> np.ndarray:
         """Make the features [rows, features] of rows as the user has them.
 
         Other columns and their order do not matter. Logs a warning for levels that are unseen. Raises Refused for rows
@@ -208,6 +210,8 @@ class Recipe:
             if key not in parts:
                 parts[key] = columns[feature.column].part(values[feature.column], feature.part)
                 if feature.category is not None:
+                    import pandas as pd
+
                     levels = columns[feature.column].levels[feature.part]
                     parts[key] = pd.Index(levels, dtype=object).get_indexer(parts[key])  # −1 for a level that is unseen
             value = parts[key]
@@ -239,152 +243,11 @@ def describe_unseen(counts: Mapping[str, Counter[str]]) -> str:
     return "; ".join(found)
 
 
-def plan(columns: Sequence[Column], encoding: str, date_parts: Sequence[str]) -> Recipe:
-    """Plan the features of columns whose levels are known: numbers first, then dates, then text.
-
-    They have neither mean nor scale yet. encoding: which levels have a feature of their own, called column_level:
-    `all`; under `reference` all but the first; under `auto` all where there are more than two, and of two the second.
-    """
-    features = [Feature(c.name, c.name) for c in columns if c.kind not in ("date", "text")]
-    dates, texts = ([c for c in columns if c.kind == kind] for kind in ("date", "text"))
-    for column, part in [(column, part) for column in dates for part in date_parts] + [(c, "") for c in texts]:
-        name = f"{column.name}_{part}" if part else column.name
-        if part in ("", *column.levels):
-            levels = column.levels[part]
-            drops_first = encoding == "reference" or (encoding == "auto" and len(levels) == 2)
-            shown = levels[1:] if drops_first and len(levels) > 1 else levels
-            features += [Feature(f"{name}_{level}", column.name, level, part=part) for level in shown]
-        elif part == "dayofyear":
-            features += [Feature(f"{name}_{wave}", column.name, part=f"{part}_{wave}") for wave in ("sin", "cos")]
-        else:
-            features.append(Feature(name, column.name, part=part))
-    return Recipe(tuple(columns), tuple(features))
-
-
-def find_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Find the levels that training values without gaps have: sorted, and weekdays from Monday on."""
-    if column.kind == "text":
-        return {"": tuple(sorted(set(values)))}
-    found = {}
-    for part in ("month", "weekday"):
-        if column.kind == "date" and part in date_parts:
-            seen = set(column.part(values, part))
-            found[part] = tuple(sorted(seen) if part == "month" else (day for day in WEEKDAYS if day in seen))
-    return found
-
-
-def read_written(cells: pd.Series) -> tuple[Column, pd.Series]:
-    """Find the rules of a column that was written as text, as in a CSV, and its values as pandas has them.
-
-    Where all cells but gaps are numbers it is of numbers; it is of booleans where they are true and false, in any
-    case; of dates where all are written as one of FORMATS or as 2026-01-31; else of text, each cell as it stands.
-    """
-    name = str(cells.name)
-    gaps = cells.isin(GAPS)
-    numbers = parse_numbers(cells[~gaps] if gaps.any() else cells)
-    if numbers is None:
-        gaps = cells.str.strip().isin(GAPS)
-        numbers = parse_numbers(cells[~gaps].str.strip())
-    if numbers is None:
-        return read_words(name, cells.mask(gaps))
-    whole = not gaps.any() and bool((numbers == np.floor(numbers)).all()) and np.abs(numbers).max() < 2**53
-    if whole and cells.str.strip().str.fullmatch(WHOLE).all():  # 1.0 is pandas' float
-        return Column(name, "integer"), pd.Series(numbers.astype(np.int64), name=name)
-    values = np.full(len(cells), np.nan)
-    values[~gaps] = numbers
-    return Column(name, "number"), pd.Series(values, name=name)
-
-
-def read_words(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
-    """Find the rules and the values of a column of texts and gaps that has no numbers."""
-    codes, distinct = pd.factorize(cells)
-    words = [word.strip().lower() for word in distinct]
-    if words and BOOLEANS.keys() >= set(words):
-        known = pd.array([*map(BOOLEANS.get, words), None], dtype="boolean")  # a gap's code is −1
-        return Column(name, "boolean"), pd.Series(
-            known[codes], dtype="boolean" if (codes < 0).any() else "bool", name=name
-        )
-    return read_texts(name, cells)
-
-
-def read_texts(name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
-    """Find the rules and the values of a column whose texts are dates, or plain text."""
-    written = find_date_format(cells.dropna().unique())
-    if written is None:
-        return Column(name, "text"), cells
-    column = Column(name, "date", date_format=written)
-    return column, as_dates(column, cells)
-
-
-def read_typed(cells: pd.Series) -> tuple[Column, pd.Series]:
-    """Find the rules of a column that has a type of its own, as in Parquet, and its values as pandas has them.
-
-    Text stays text, "1" too, unless all of it is dates; and the words for gaps are gaps.
-    """
-    name = str(cells.name)
-    if types.is_bool_dtype(cells) and not isinstance(cells.dtype, pd.CategoricalDtype):
-        return Column(name, "boolean"), cells if cells.isna().any() else cells.astype(bool)
-    if types.is_numeric_dtype(cells):
-        whole = types.is_integer_dtype(cells) and not cells.isna().any()
-        return Column(name, "integer" if whole else "number"), cells
-    inferred = types.infer_dtype(cells, skipna=True)
-    if inferred == "boolean":
-        return Column(name, "boolean"), cells.astype("boolean")
-    if types.is_datetime64_any_dtype(cells) or inferred in ("date", "datetime"):
-        column = Column(name, "date", date_format=None if types.is_datetime64_any_dtype(cells) else ISO)
-        return column, as_dates(column, cells)
-    if inferred in ("string", "empty") and not isinstance(cells.dtype, pd.CategoricalDtype):
-        return read_texts(name, cells.mask(cells.str.strip().isin(GAPS)))
-    return Column(name, "text"), cells
-
-
-def as_dates(column: Column, cells: pd.Series) -> pd.Series:
-    """Write a column of dates as pandas has them, without a time zone (UTC)."""
-    values = column.read_dates(cells)
-    moments = np.full(len(values), np.datetime64("NaT", "us"))
-    known = ~np.isnan(values)
-    moments[known] = np.round(values[known] * DAY).astype("datetime64[us]")
-    return pd.Series(moments, index=cells.index, name=cells.name)
-
-
-def find_date_format(distinct: Sequence[str]) -> str | None:
-    """Find how all of these texts write a date; None if they do not, or if they can be read in two ways."""
-    texts = [text.strip() for text in distinct]
-    if not texts or not any(char.isdigit() for char in texts[0]):
-        return None
-    candidates = [ISO] if DATE.fullmatch(texts[0]) else [f for f in FORMATS if is_date(texts[:1], f)]
-    found = [each for each in candidates if is_date(texts, each)]
-    return found[0] if len(found) == 1 else None
-
-
-def is_date(texts: Sequence[str], written: str) -> bool:
-    if written == ISO and not all(map(DATE.fullmatch, texts)):
-        return False
-    try:
-        pd.to_datetime(pd.Series(texts, dtype=object), format=written, utc=True)
-    except (ValueError, TypeError, OverflowError):
-        return False
-    return True
-
-
-def parse_numbers(texts: pd.Series) -> np.ndarray | None:
-    """Read texts as numbers; None if there is no text, or one of them is no number."""
-    if texts.empty:
-        return None
-    if isinstance(texts.dtype, pd.StringDtype) and texts.dtype.storage == "pyarrow":
-        try:
-            numbers = texts.astype("Float64").to_numpy(dtype=np.float64)
-        except ValueError:
-            numbers = np.array([np.nan])
-        if not np.isnan(numbers).any():
-            return numbers
-    if all(map(NUMBER.fullmatch, texts)):
-        return np.fromiter(map(float, texts), np.float64, len(texts))
-    return None
-
-
-def read_each(cells: pd.Series, read: Callable[[object], object]) -> np.ndarray:
+def read_each(cells: "pd.Series", read: Callable[[object], object]) -> np.ndarray:
     """Read each cell by `read`, with None for a gap, [n] objects; each different text is read once."""
+    import pandas as pd
+    from pandas.api import types
+
     if types.infer_dtype(cells, skipna=True) in ("string", "empty", "categorical"):
         codes, distinct = pd.factorize(cells)
         known = [None if is_gap(cell) else read(cell) for cell in distinct]
@@ -462,7 +325,30 @@ def spell(cell: object, levels: Sequence[str]) -> str:
 
 def days(moments: Iterable[Any]) -> np.ndarray:
     """Count the days since 1970-01-01 (UTC) of moments, NaN for none."""
+    import pandas as pd
+
     index = pd.DatetimeIndex(moments)
     index = index.tz_localize("UTC") if index.tz is None else index.tz_convert("UTC")
     found = index.as_unit("us").asi8 / DAY
     return np.where(index.isna(), np.nan, found)
+
+
+def predicted(
+    output: np.ndarray, classes: Sequence[str], center: float, scale: float, link: str = "identity"
+) -> dict[str, np.ndarray]:
+    """Say what a network's outputs [n, outputs] predict, as columns.
+
+    Without classes `prediction` is the target in its own units, output · scale + center, or under a log link e to the
+    power of that. With classes it is the name of the likeliest, and `probability_NAME` is the probability of each; two
+    classes have one logit, the second's.
+    """
+    output = output.astype(float)
+    if not len(classes):
+        number = output[:, 0] * scale + center
+        return {"prediction": np.exp(number) if link == "log" else number}
+    if output.shape[1] == 1:
+        output = np.hstack([np.zeros_like(output), output])
+    odds = np.exp(output - output.max(axis=1, keepdims=True))
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    likeliest = np.array(classes, dtype=object)[output.argmax(axis=1)]
+    return {"prediction": likeliest} | {f"probability_{name}": probabilities[:, k] for k, name in enumerate(classes)}

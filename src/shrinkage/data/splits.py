@@ -17,6 +17,7 @@ from sklearn.model_selection import (
 
 from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
+from shrinkage.split import FOLD, FOLDS, REPEAT, SEED, TEST, VAL
 
 from .quoting import quoted, shown
 
@@ -83,22 +84,22 @@ class Split:
         numbers = all(type(share) in (int, float) for share in (self.val, self.test))
         if not (numbers and 0 < self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
             raise InputError(
-                f"data.val={self.val} data.test={self.test}: shares of the rows, val > 0, test ≥ 0, together under 1; "
-                "use data.val=0.2 data.test=0.2"
+                f"{VAL}={self.val} {TEST}={self.test}: shares of the rows, val > 0, test ≥ 0, together under 1; "
+                f"use {VAL}=0.2 {TEST}=0.2"
             )
         if self.folds is None:
             if self.fold != 0 or self.repeat != 0:
                 raise InputError(
-                    f"data.fold={self.fold} data.repeat={self.repeat}: there are no folds; use data.folds=5 as well"
+                    f"{FOLD}={self.fold} {REPEAT}={self.repeat}: there are no folds; use {FOLDS}=5 as well"
                 )
             return
-        check("data.folds", self.folds, Whole(2), "use data.folds=5, or null for none")
+        check(FOLDS, self.folds, Whole(2), f"use {FOLDS}=5, or null for none")
         if not isinstance(self.fold, int) or not 0 <= self.fold < self.folds:
             raise InputError(
-                f"data.fold={self.fold}: data.folds={self.folds} are numbered from 0 to {self.folds - 1}; "
-                f"use 'data.fold=range({self.folds})' for all of them"
+                f"{FOLD}={self.fold}: {FOLDS}={self.folds} are numbered from 0 to {self.folds - 1}; "
+                f"use '{FOLD}=range({self.folds})' for all of them"
             )
-        check("data.repeat", self.repeat, Whole(0), "use data.repeat=0")
+        check(REPEAT, self.repeat, Whole(0), f"use {REPEAT}=0")
 
     def parts(self, rows: Rows) -> dict[str, np.ndarray]:
         """Give the row numbers of each part. Raises InputError if the rows cannot be split so."""
@@ -128,7 +129,7 @@ class Split:
             raise
         except ValueError as error:
             raise InputError(
-                f"data.val={self.val} data.test={self.test}: the rows cannot be split with every class in every "
+                f"{VAL}={self.val} {TEST}={self.test}: the rows cannot be split with every class in every "
                 f"part and every group in one ({shown(error)}); use smaller shares, or bring more rows"
             ) from error
         if self.refit:
@@ -139,7 +140,7 @@ class Split:
             raise InputError(
                 f"{self.named_classes(absent, rows)} {verb} in no training row: all rows of a class lie in one group, "
                 "at one end of the time, or in a part or fold that does not train; bring more of them, "
-                "choose another data.seed, or leave rare classes out with data.drop_classes=rare"
+                f"choose another {SEED}, or leave rare classes out with data.drop_classes=rare"
             )
         found = {"train": left, "val": val, "test": test if self.folds is None or self.refit else test[:0]}
         return {name: index for name, index in found.items() if len(index)}
@@ -169,18 +170,18 @@ class Split:
         if rows.groups is not None and rows.times is not None:
             raise InputError("data.group and data.time: rows are kept together by one of them; leave the other one out")
         if rows.times is not None and self.repeat:
-            raise InputError(f"data.repeat={self.repeat}: folds in the order of time cannot be dealt anew; use 0")
+            raise InputError(f"{REPEAT}={self.repeat}: folds in the order of time cannot be dealt anew; use 0")
         self.check_decided(rows)
         total, val, test = len(self.dealt(rows)), self.count("val", rows), self.count("test", rows)
         if total - val - test < 2:
             raise InputError(
-                f"{total} row{'s' * (total != 1)} for data.val={self.val} data.test={self.test}: at least 2 must be "
+                f"{total} row{'s' * (total != 1)} for {VAL}={self.val} {TEST}={self.test}: at least 2 must be "
                 "left to train on; bring more rows or smaller shares"
             )
         if rows.groups is not None and self.folds is None:
             groups, parts = len(np.unique(rows.groups)), 1 + (val > 0) + (test > 0)
             if groups < parts and rows.parts is None:
-                way_out = "use data.test=0" if groups == 2 else "leave data.group out, or bring more rows"
+                way_out = f"use {TEST}=0" if groups == 2 else "leave data.group out, or bring more rows"
                 raise InputError(
                     f"data.group: {counted(groups, 'group')} for {parts} parts, each of which needs its own; {way_out}"
                 )
@@ -226,8 +227,8 @@ class Split:
             raise InputError("data.split and data.fold_column: both say which rows validate; leave one of them out")
         if validates and self.folds is not None:
             raise InputError(
-                f"data.folds={self.folds}: the column of data.split says which rows validate; use data.folds=null "
-                "data.fold=0, or a column that says train and test only"
+                f"{FOLDS}={self.folds}: the column of data.split says which rows validate; use {FOLDS}=null "
+                f"{FOLD}=0, or a column that says train and test only"
             )
         if rows.folds is not None:
             if rows.groups is not None:
@@ -235,11 +236,11 @@ class Split:
             found = rows.folds[dealt].max() + 1
             if self.folds != found:
                 raise InputError(
-                    f"data.folds={'null' if self.folds is None else self.folds}: data.fold_column has {found} folds; "
-                    f"use data.folds={found}, and 'data.fold=range({found})' for all of them"
+                    f"{FOLDS}={'null' if self.folds is None else self.folds}: data.fold_column has {found} folds; "
+                    f"use {FOLDS}={found}, and '{FOLD}=range({found})' for all of them"
                 )
             if self.repeat:
-                raise InputError(f"data.repeat={self.repeat}: the folds of data.fold_column are dealt already; use 0")
+                raise InputError(f"{REPEAT}={self.repeat}: the folds of data.fold_column are dealt already; use 0")
             if len(np.setdiff1d(rows.folds[dealt], -1)) < found:
                 raise InputError("data.fold_column: a fold has no row left; give its rows values, or other folds")
             homeless = int((rows.folds[dealt] < 0).sum())
@@ -249,7 +250,7 @@ class Split:
                     "say by data.split which rows are test rows"
                 )
         if (validates or rows.folds is not None) and self.seed != 0:
-            raise InputError(f"data.seed={self.seed}: no row is drawn, {key} decides for each; use data.seed=0")
+            raise InputError(f"{SEED}={self.seed}: no row is drawn, {key} decides for each; use {SEED}=0")
         if rows.parts is not None and rows.groups is not None:
             homes = pd.Series(rows.parts).groupby(rows.groups).nunique()
             if homes.max() > 1:
@@ -263,8 +264,8 @@ class Split:
         kind, many = ("row", len(left)) if rows.groups is None else ("group", len(np.unique(rows.groups[left])))
         if rows.folds is None and self.folds is not None and many < self.folds:
             raise InputError(
-                f"data.folds={self.folds}: there {'is' if many == 1 else 'are'} {counted(many, kind)} to deal out; "
-                f"{f'use data.folds={many}' if many > 1 else 'bring more, or use data.test=0'}"
+                f"{FOLDS}={self.folds}: there {'is' if many == 1 else 'are'} {counted(many, kind)} to deal out; "
+                f"{f'use {FOLDS}={many}' if many > 1 else f'bring more, or use {TEST}=0'}"
             )
 
     def apart(self, left: np.ndarray, part: str, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -336,7 +337,7 @@ def read_parts(column: pd.Series) -> tuple[np.ndarray, str]:
     said = ", ".join(f"{name} {count}" for name, count in counts.items())
     left = [f"no row is said to {verb}" for name, verb in (("test", "test"),) if name not in counts]
     if "val" not in counts:
-        left.append("of the training rows data.val or data.folds takes those that validate")
+        left.append(f"of the training rows {VAL} or {FOLDS} takes those that validate")
     return parts.to_numpy(dtype=object), f"{key} has the parts {said}" + "".join(f"; {word}" for word in left) + "."
 
 
@@ -349,7 +350,7 @@ def read_folds(column: pd.Series) -> tuple[np.ndarray, str]:
     numbers, values = pd.factorize(column, sort=True)
     if len(values) < 2:
         raise InputError(f"{key}: it has {len(values)} value{'s' * (len(values) != 1)}, and there must be two folds")
-    ends = f"data.fold=0 is {shown(as_word(values[0]))}, data.fold={len(values) - 1} is {shown(as_word(values[-1]))}"
+    ends = f"{FOLD}=0 is {shown(as_word(values[0]))}, {FOLD}={len(values) - 1} is {shown(as_word(values[-1]))}"
     return numbers.astype(np.int64), f"{key} has {len(values)} folds: {ends}; only data.split makes a test part."
 
 

@@ -18,13 +18,18 @@ from shrinkage.checks import Whole, check
 from shrinkage.errors import InputError
 
 from .base import EXAMPLE_ROWS, WHOLE, Part, Share
+from .column_rules import read_typed
+from .features import plan
 from .parquet import CHUNK, ParquetRows
+from .placing import read_places, take_placing
 from .quoting import dropping, quoted, shown
 from .reading import list_names
-from .recipe import Column, Refused, plan, read_typed
+from .recipe import Column, Refused
 from .splits import Rows
 from .table import TableFile
 from .tabular import check_range, learn_levels, name_features, standardized
+from .target import read_target
+from .usable import check_dates, check_values
 
 PARTS = ("train", "val", "test")
 
@@ -88,7 +93,7 @@ class StreamedTable(TableFile):
         del rows, placed
         self.prepare(target)
         self.values = target
-        if self.classes is None and self.standardize:
+        if self.classes is None and self.standardize and not self.own_units:
             own = target[self.part_of == 0]
             self.center, self.scale = float(own.mean()), float(own.std())
             self.values = (target - self.center) / self.scale
@@ -107,10 +112,12 @@ class StreamedTable(TableFile):
                 f"column {quoted(self.target)} is missing in {gaps} of {len(frame)} rows, and a stream fills nothing "
                 "in; mend the rows"
             )
-        self.check_values(frame)
-        decided = self.decided(self.set_aside(frame))
+        check_values(frame)
+        places, notes = read_places(take_placing(frame, self.roles), self.roles)
+        self.notes += notes
         target = frame[self.target]
-        values, self.class_names = self.target_of(target)
+        values, self.class_names, notes = read_target(target, self.reads_as)
+        self.notes += notes
         self.classes = len(self.class_names) or None
         if self.classes == 1:
             raise InputError(
@@ -119,7 +126,8 @@ class StreamedTable(TableFile):
             )
         if self.classes is None:
             check_range("the target", values)
-        return Rows(values, self.class_names, **decided)
+            self.least_target = float(values.min())
+        return Rows(values, self.class_names, **places)
 
     def prepare(self, target: np.ndarray) -> None:
         """Learn the recipe of the features from the training rows, and look at every value on the way.
@@ -137,7 +145,7 @@ class StreamedTable(TableFile):
         self.example_rows = first.head(EXAMPLE_ROWS)
         self.rules = [read_typed(first[name])[0] for name in self.columns]
         for column in self.rules:
-            self.check_dates(read_typed(first[column.name])[1], column)
+            check_dates(read_typed(first[column.name])[1], column, self.date_parts)
         self.rules = self.learn_levels()
         recipe = replace(plan(self.rules, self.encoding, self.date_parts), unseen=self.unseen)
         self.feature_names = name_features(recipe.features)
@@ -200,7 +208,7 @@ class StreamedTable(TableFile):
         """Read some columns in the rows' order, some thousands at once. Raises InputError for a gap."""
         for batch in self.table.batches([column.name for column in rules]):
             frame = batch.to_pandas()
-            self.check_values(frame)
+            check_values(frame)
             yield self.read(frame, rules)
 
     def read(self, frame: pd.DataFrame, rules: Sequence[Column]) -> dict[str, np.ndarray]:

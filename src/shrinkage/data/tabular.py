@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ from sklearn.preprocessing import StandardScaler
 from shrinkage.errors import InputError
 
 from .base import EXAMPLE_ROWS, DataModule, Part
+from .column_rules import read_typed
+from .features import find_levels, plan
 from .leaks import find_leaks
 from .memory import check_memory
 from .quoting import dropping, quoted
-from .recipe import GAP, Column, Feature, Recipe, describe_unseen, find_levels, plan, read_typed
+from .recipe import GAP, Column, Feature, Recipe, describe_unseen
 from .splits import Rows, Split
 
 TITLES = {"val": "validation"}
@@ -28,7 +31,7 @@ class Table:
 
     features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given. groups,
     times, parts and folds: what `Rows` says, or None. columns: the rules by which features were read, if their types do
-    not tell them. fills: whether gaps are filled in, and not refused. encoding and date_parts: by which `recipe.plan`
+    not tell them. fills: whether gaps are filled in, and not refused. encoding and date_parts: by which `features.plan`
     makes features. unseen: what `Recipe` says.
     """
 
@@ -50,14 +53,49 @@ class Table:
         """What a split must know of the rows."""
         return Rows(self.target, self.class_names, self.groups, self.times, self.parts, self.folds)
 
+    @cached_property
+    def rules(self) -> dict[str, Column]:
+        """By which rule each column is read, with what no split changes: whether it has gaps, and the level of a gap.
+
+        Raises InputError for numbers that are too large, or too near to one another.
+        """
+        found = {}
+        for name, values in self.values.items():
+            column = self.columns_as_read[name]
+            if column.kind != "text":
+                check_range(f"column {quoted(name)}", values)
+            gap = GAP if self.fills and column.kind == "text" else None
+            found[name] = replace(column, has_gaps=bool(pd.isna(values).any()), gap=gap)
+        return found
+
+    @cached_property
+    def columns_as_read(self) -> dict[str, Column]:
+        """By which rule each column is read."""
+        return {name: self.columns.get(name) or read_typed(self.features[name])[0] for name in self.features}
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """The values of each column, as `Column.read` has them."""
+        return {name: column.read(self.features[name]) for name, column in self.columns_as_read.items()}
+
+    @cached_property
+    def digest(self) -> str:
+        """All the rows, whatever their split, in 16 hexadecimal digits."""
+        seen = {
+            name: self.rules[name].fill(values) if self.rules[name].kind == "text" else values
+            for name, values in self.values.items()
+        }
+        hashes = pd.util.hash_pandas_object(pd.DataFrame(seen), index=False).to_numpy()
+        return Part(hashes, self.target).digest
+
 
 class TabularData(DataModule):
     """A data set of rows and columns.
 
     The rows are split as `Split` says (val, test, seed, folds, fold, repeat, refit). standardize: (x − mean)/standard
-    deviation of the training part, in every feature, those of categories too, and in a regression target; a constant
-    column is only centred. The standard deviation is that of the population (1/n). After `setup`: rows, the indices of
-    each part's rows.
+    deviation of the training part, in every feature, those of categories too, and in a regression target unless it has
+    to keep its own units; a constant column is only centred. The standard deviation is that of the population (1/n).
+    After `setup`: rows, the indices of each part's rows.
     """
 
     def __init__(
@@ -89,23 +127,17 @@ class TabularData(DataModule):
         rows = self.rows = self.split.parts(table.rows)
         if self.classes is None:
             check_range("the target", table.target)
+            self.least_target = float(table.target.min())  # of rows that are in no part of this split, too
             if np.ptp(table.target[rows["train"]]) == 0:
                 raise InputError(
                     f"the target is {table.target[rows['train'][0]]:g} in every training row: there is nothing to "
                     "learn; choose another data.target"
                 )
 
-        features = table.features
-        columns = [table.columns.get(name) or read_typed(features[name])[0] for name in features]
-        values = {column.name: column.read(features[column.name]) for column in columns}
-        for column in columns:
-            if column.kind != "text":
-                check_range(f"column {quoted(column.name)}", values[column.name])
-        columns = [learn_gap(column, values[column.name], rows["train"], table.fills) for column in columns]
+        rules, values = table.rules.values(), table.values
+        columns = [learn_gap(column, values[column.name], rows["train"], table.fills) for column in rules]
         filled = {column.name: column.fill(values[column.name]) for column in columns}
-        texts = {column.name for column in columns if column.kind == "text"}
-        seen = {name: filled[name] if name in texts else numbers for name, numbers in values.items()}
-        self.digest = digest(pd.DataFrame(seen), table.target)
+        self.digest = table.digest
         known = {name: found[rows["train"]] for name, found in filled.items()}
         for name, how in find_leaks(known, table.target[rows["train"]], self.classes).items():
             self.notes.append(
@@ -117,7 +149,7 @@ class TabularData(DataModule):
         recipe = replace(plan(columns, table.encoding, table.date_parts), unseen=table.unseen)
         self.feature_names = name_features(recipe.features)
         check_memory(
-            len(features),
+            len(columns),
             len(recipe.features),
             "leave columns out with data.drop, take fewer rows, or use data=stream with a Parquet file",
         )
@@ -132,9 +164,9 @@ class TabularData(DataModule):
             x -= scaler.mean_
             x /= scaler.scale_
         self.its_recipe = recipe
-        self.example_rows = features.iloc[rows["train"][:EXAMPLE_ROWS]]
+        self.example_rows = table.features.iloc[rows["train"][:EXAMPLE_ROWS]]
         target = table.target
-        if self.classes is None and self.standardize:
+        if self.classes is None and self.standardize and not self.own_units:
             self.center, self.scale = target[rows["train"]].mean(), target[rows["train"]].std()
             target = (target - self.center) / self.scale
         return {name: Part(x[index], target[index]) for name, index in rows.items()}
@@ -161,13 +193,12 @@ class TabularData(DataModule):
 
 
 def learn_gap(column: Column, values: np.ndarray, train: np.ndarray, fills: bool) -> Column:
-    """Learn from the training rows what fills a column's gaps: the mean, or the level GAP of text.
+    """Learn from the training rows what fills the gaps of numbers: their mean.
 
     Raises InputError if no training row has a value.
     """
-    column = replace(column, has_gaps=bool(pd.isna(values).any()))
     if not fills or column.kind == "text":
-        return replace(column, gap=GAP if fills else None)
+        return column
     known = values[train][~np.isnan(values[train])]
     if not len(known):
         raise InputError(
@@ -179,6 +210,8 @@ def learn_gap(column: Column, values: np.ndarray, train: np.ndarray, fills: bool
 
 def learn_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -> Column:
     """Learn a column's levels from the training values, and the first day of a date."""
+    if column.kind not in ("date", "text"):
+        return column
     start = float(np.floor(values.min())) if column.kind == "date" else 0.0
     return replace(column, start=start, levels=find_levels(column, values, date_parts))
 
@@ -189,11 +222,6 @@ def standardized(recipe: Recipe, scaler: StandardScaler) -> Recipe:
     return replace(
         recipe, features=tuple(replace(each, mean=float(mean), scale=float(scale)) for each, mean, scale in found)
     )
-
-
-def digest(features: pd.DataFrame, target: np.ndarray) -> str:
-    """Digest all the rows, whatever the split, into 16 hexadecimal digits."""
-    return Part(pd.util.hash_pandas_object(features, index=False).to_numpy(), target).digest
 
 
 def check_range(name: str, values: np.ndarray) -> None:

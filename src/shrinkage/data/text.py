@@ -1,5 +1,6 @@
 """Text as bytes, for language models."""
 
+import os
 import sysconfig
 import tempfile
 from collections.abc import Iterator
@@ -29,7 +30,8 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         self.part = part
 
     def __getitem__(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        x, y = (torch.from_numpy(np.asarray(of[rows], dtype=np.int64)) for of in (self.part.x, self.part.y))
+        index = rows if isinstance(rows, slice) else rows.numpy()  # NumPy takes a tensor of one row for a number
+        x, y = (torch.from_numpy(np.asarray(of[index], dtype=np.int64)) for of in (self.part.x, self.part.y))
         return x, y
 
 
@@ -104,7 +106,7 @@ class TextFiles(DataModule):
         Raises InputError if there is no text.
         """
         path, pattern = (self.path, self.pattern) if self.path else (Path(sysconfig.get_path("stdlib")), "*.py")
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 it may be longer than a file's name
             raise InputError(f"data.path={shown(path)}: there is no such file or folder in {shown(Path.cwd())}")
         if path.is_file():
             file = path.open("rb")

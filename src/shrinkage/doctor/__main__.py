@@ -8,6 +8,7 @@ Exit code 0: all is well; 1: warnings; 2: errors, or a mend that was refused. No
 
 import argparse
 import contextlib
+import io
 import os
 import platform
 import shlex
@@ -77,7 +78,8 @@ def main() -> None:
     given = arguments()
     for name, value in (ENVIRONMENT | QUIET).items():
         os.environ.setdefault(name, value)
-    sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     with command_in_one_line(code=Level.ERROR):
         address = StoreAddress(store_uri(given.store, Path.cwd()), Path.cwd(), given.store is not None)
         if given.mend:

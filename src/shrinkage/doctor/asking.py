@@ -19,25 +19,25 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
     Raises what it raises, and TimeoutError where it takes longer, and is left alone.
     """
-    answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[tuple[T] | Exception] = queue.SimpleQueue()
 
     def work() -> None:
         try:
-            answers.put((call(), None))
+            answers.put((call(),))
         except Exception as error:
-            answers.put((None, error))
+            answers.put(error)
 
     threading.Thread(target=work, daemon=True).start()
     try:
-        answer, error = answers.get(timeout=seconds)
+        answer = answers.get(timeout=seconds)
     except queue.Empty:
         raise TimeoutError(f"no answer for {seconds:.0f} s") from None
-    if error is not None:
-        raise error
-    return answer
+    if isinstance(answer, Exception):
+        raise answer
+    return answer[0]
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Describe an error in one line, without secrets, and without what libraries put around it."""
     said = " ".join(str(getattr(error, "orig", None) or error).split())
     said = masked(said.split(" [SQL")[0].split(" (Background on")[0])[:LONGEST].rstrip(". ")

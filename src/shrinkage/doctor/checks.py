@@ -4,6 +4,7 @@ MLflow is imported where its tables or a server are asked about, and not before,
 cannot be imported.
 """
 
+import importlib
 import json
 import os
 import shlex
@@ -16,10 +17,9 @@ from urllib.parse import urlsplit
 
 from rich.filesize import decimal
 
-from shrinkage.machine.clock import now
-from shrinkage.machine.process import SILENT_MILLISECONDS
-from shrinkage.tracking.journal import Story
+from shrinkage.machine.process import is_silent
 from shrinkage.tracking.location import sqlite_path
+from shrinkage.tracking.story import Story
 
 from .asking import describe, within
 from .files import folder_of, has_runs, is_migrated, migration, successor
@@ -37,7 +37,7 @@ DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb
 def import_error() -> str | None:
     """Say why MLflow cannot be imported; None where it can."""
     try:
-        import mlflow.tracking  # noqa: F401
+        importlib.import_module("mlflow.tracking")
     except Exception as raised:  # whatever is wrong with it, or with what it imports
         return describe(raised)
     return None
@@ -55,21 +55,23 @@ def kind_of_store(uri: str) -> Literal["sqlite", "server", "database", "files", 
             return "database"
         case "" | "file" if uri != "databricks":
             return "files"
-    return "sqlite" if sqlite_path(uri) is not None else "unknown"
+        case _:
+            return "sqlite" if sqlite_path(uri) is not None else "unknown"
 
 
 def examine(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[Finding]:
     """Make the checks of the store. journals: those that are not in the store yet, by their ids."""
+    if (path := sqlite_path(address.uri)) is not None:
+        yield from sqlite_file(address, path, journals)
+        return
     match kind_of_store(address.uri):
-        case "sqlite":
-            yield from sqlite_file(address, sqlite_path(address.uri), journals)
         case "server":
             yield from server(address, journals)
         case "database":
             yield from database(address, journals)
         case "files":
             yield from old_store(address)
-        case "unknown":
+        case "sqlite" | "unknown":
             kinds = "sqlite:///…, postgresql://…, mysql://…, mssql://… and http(s)://…"
             yield error("store", f"{address.shown} is no store that is known here; there are {kinds}", without(address))
 
@@ -162,8 +164,11 @@ def schema_finding(address: StoreAddress, tables: Tables) -> Iterator[Finding]:
     making = write_locks(Path(f"{path}.lock")) if path is not None else set()
     found = schema(tables)
     match found.state:
-        case "current" | "none":
+        case "none":
             yield well("schema", found.seen)
+        case "current":
+            yield well("schema", found.seen)
+            yield from delivery(tables)
         case "newer":
             yield error("schema", found.seen, "python -m pip install --upgrade mlflow")
         case "older" if path is None:
@@ -180,6 +185,17 @@ def schema_finding(address: StoreAddress, tables: Tables) -> Iterator[Finding]:
             yield error("schema", found.seen, address.mend("schema"))
         case "broken":
             yield error("schema", found.seen, address.mend("store"))
+
+
+def delivery(tables: Tables) -> Iterator[Finding]:
+    """Say which way runs that have ended go into the store."""
+    from shrinkage.tracking.bulk import hindrance
+
+    reason = hindrance(tables.known_to_sqlalchemy())
+    if reason is None:
+        yield well("delivery", "runs that have ended are written many at once")
+    else:
+        yield well("delivery", f"each run by MLflow's API: {reason}")
 
 
 def upgrade_by_hand(address: StoreAddress) -> str:
@@ -208,7 +224,7 @@ def runs_findings(
     if alive := states.get("alive"):
         yield well("runs", f"going on here: {listed(alive)}")
     elsewhere = states.get("elsewhere", [])
-    silent = [run for run in elsewhere if now() - run.heartbeat > SILENT_MILLISECONDS]
+    silent = [run for run in elsewhere if is_silent(run.heartbeat)]
     if going := [run for run in elsewhere if run not in silent]:
         yield well("runs", f"going on on other hosts: {listed(going)}")
     if dead := states.get("dead"):
@@ -247,6 +263,8 @@ def server(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[Fin
     def ask(what: str) -> tuple[int, str]:
         host = get_default_host_creds(address.uri.rstrip("/"))
         answer = http_request(host, what, "GET", max_retries=0, timeout=ANSWER_SECONDS, raise_on_status=False)
+        if answer is None:
+            raise ConnectionError("no answer")
         return answer.status_code, answer.text.strip()
 
     look = shlex.join(["curl", "-i", "-m", f"{ANSWER_SECONDS:.0f}", f"{address.shown.rstrip('/')}/health"])
@@ -285,7 +303,7 @@ def database(address: StoreAddress, journals: Mapping[str, Story]) -> Iterator[F
         engine = create_engine(address.uri, poolclass=NullPool)
         connection = within(ANSWER_SECONDS, engine.connect)
     except ModuleNotFoundError as raised:
-        install = shlex.join(["python", "-m", "pip", "install", DRIVERS.get(raised.name, raised.name)])
+        install = shlex.join(["python", "-m", "pip", "install", DRIVERS.get(raised.name or "", raised.name or "")])
         yield error("store", f"{address.shown}: its driver, {raised.name}, is not installed", install)
         return
     except Exception as raised:  # whatever a driver or a network may have to say

@@ -8,10 +8,11 @@ from rich.filesize import decimal
 
 from shrinkage.errors import InputError
 from shrinkage.machine.process import Process
-from shrinkage.tracking.journal import JOURNALS, SUFFIX, Reader, Story
+from shrinkage.tracking.journal import JOURNALS, SUFFIX
+from shrinkage.tracking.story import NewerFormat, Reader, Story
 from shrinkage.tracking.sync import is_orphan, waiting
 
-from .findings import Finding, StoreAddress, error, warning, well
+from .findings import Finding, Level, StoreAddress, error, warning, well
 
 
 def stories(address: StoreAddress) -> dict[str, Story]:
@@ -26,10 +27,11 @@ def journal_findings(address: StoreAddress, found: Mapping[str, Story]) -> Itera
     for path in paths:
         try:
             with contextlib.suppress(FileNotFoundError):  # it has just been delivered
-                Story.of_header(path)
-        except InputError:
-            seen = f"{path}: its first line, which says what run it is, is damaged"
-            yield error("journals", seen, shlex.join(["mv", str(path), f"{path}.damaged"]))
+                Story.of(path)
+        except NewerFormat as reason:
+            yield Finding(Level.WARNING, "journals", str(reason))
+        except InputError as reason:
+            yield error("journals", str(reason), shlex.join(["mv", str(path), f"{path}.damaged"]))
     dead = [story for story in found.values() if is_orphan(story)]
     for store in dict.fromkeys(story.store for story in dead):
         sync = address.command("shrinkage.tracking.sync")

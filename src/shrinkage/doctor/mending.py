@@ -1,13 +1,14 @@
 """What the doctor mends by itself. Before it changes a SQLite file it makes a copy beside it."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from shrinkage.errors import InputError
+from shrinkage.machine.process import died
 from shrinkage.tracking.location import sqlite_path
 
 from .asking import describe
@@ -135,7 +136,7 @@ def mend_runs(address: StoreAddress, path: Path | None) -> Iterator[str]:
         seen = client.get_run(run.run_id)  # it may have been resumed meanwhile
         run = Running(run.run_id, run.name, run.began, seen.data.tags)
         if seen.info.status == "RUNNING" and run.state(stories(address)) == "dead":
-            client.set_terminated(run.run_id, status="KILLED", end_time=run.heartbeat)
+            client.set_terminated(run.run_id, status="KILLED", end_time=died(0, run.heartbeat))
             yield f"KILLED: {run.description}"
 
 
@@ -156,7 +157,7 @@ def schema_of(path: Path) -> Schema:
 
 
 @contextmanager
-def first_use_held(path: Path) -> Iterator[None]:
+def first_use_held(path: Path) -> Generator[None]:
     """Keep runs from opening the store meanwhile, and from making tables in it. Raises InputError where one does."""
     try:
         with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):

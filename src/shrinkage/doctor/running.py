@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from shrinkage.machine.clock import now
 from shrinkage.machine.process import Process
-from shrinkage.tracking.journal import Story
+from shrinkage.tracking.story import Story
 from shrinkage.tracking.sync import process_of
 
 from .schema import Tables
@@ -87,7 +87,8 @@ def running_by(client: "MlflowClient") -> list[Running]:
         return []
     condition = "attributes.status = 'RUNNING'"
     found = pages(lambda token: client.search_runs(ids, condition, max_results=PAGE, page_token=token))
-    return [Running(run.info.run_id, run.info.run_name, run.info.start_time, run.data.tags) for run in found]
+    infos = ((run.info, run.data.tags) for run in found)
+    return [Running(info.run_id, info.run_name or info.run_id, info.start_time, tags) for info, tags in infos]
 
 
 def ago(milliseconds: int) -> str:

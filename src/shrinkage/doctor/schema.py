@@ -1,14 +1,18 @@
 """MLflow's tables in a database, and how they stand to those of the installed MLflow."""
 
+import importlib
 import logging
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .asking import describe
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 COPY = "_alembic_tmp_"  # before the name of the table that a migration makes anew
 MOST_NAMED = 3
@@ -23,7 +27,7 @@ class SQLiteTables:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
 
-    def rows(self, query: str) -> list[tuple]:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read all rows of a query."""
         return self.connection.execute(query).fetchall()
 
@@ -33,6 +37,12 @@ class SQLiteTables:
         for table, column in self.rows(COLUMNS):
             found.setdefault(table, set()).add(column)
         return found
+
+    def known_to_sqlalchemy(self) -> "Connection":
+        """The connection as SQLAlchemy's."""
+        from sqlalchemy import StaticPool, create_engine
+
+        return create_engine("sqlite://", poolclass=StaticPool, creator=lambda: self.connection).connect()
 
     def hindrance(self) -> str | None:
         """Find what MLflow's upgrade of the tables stumbles over, by trying it on a copy of them without their rows."""
@@ -53,10 +63,10 @@ class SQLiteTables:
 class ServerTables:
     """What a database behind a server holds."""
 
-    def __init__(self, connection: object) -> None:
+    def __init__(self, connection: "Connection") -> None:
         self.connection = connection
 
-    def rows(self, query: str) -> list[tuple]:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read all rows of a query."""
         from sqlalchemy import text
 
@@ -69,6 +79,10 @@ class ServerTables:
         found = inspect(self.connection).get_multi_columns().items()
         return {table: {column["name"] for column in columns} for (_, table), columns in found}
 
+    def known_to_sqlalchemy(self) -> "Connection":
+        """The connection itself."""
+        return self.connection
+
     def hindrance(self) -> str | None:
         """Return None: there is nowhere to try an upgrade."""
         return None  # there is nowhere to try it
@@ -79,7 +93,7 @@ Tables = SQLiteTables | ServerTables
 
 def mlflow_columns() -> dict[str, set[str]]:
     """List the columns of each table of the installed MLflow."""
-    import mlflow.store.db.utils  # noqa: F401 it makes all tables known
+    importlib.import_module("mlflow.store.db.utils")  # which makes all tables known
     from mlflow.store.db.base_sql_model import Base
 
     return {name: {column.name for column in table.columns} for name, table in Base.metadata.tables.items()}

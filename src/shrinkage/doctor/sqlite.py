@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def is_open_nowhere(path: Path) -> bool:
 
 
 @contextmanager
-def looking(path: Path) -> Iterator[sqlite3.Connection]:
+def looking(path: Path) -> Generator[sqlite3.Connection]:
     """Open a connection that only reads, and makes no file.
 
     Reading a file in WAL mode, SQLite makes a -wal and a -shm where there are none, and leaves them, unless it is told
@@ -58,7 +58,7 @@ def looking(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[sqlite3.Connection]:
+def writing(path: Path) -> Generator[sqlite3.Connection]:
     """Open a connection that writes to a file that is there."""
     address = f"{path.resolve().as_uri()}?mode=rw"
     with closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as connection:
@@ -70,15 +70,14 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 def damage(path: Path) -> str | None:
     """Say what is wrong with a file, as far as it can be looked through in a bounded time; None where nothing is."""
-    changed = None
-    while changed != (changed := path.stat().st_mtime_ns):  # else what was seen may be a write that was going on
+    while True:
+        before = path.stat().st_mtime_ns
         try:
             found = within(CHECK_SECONDS, lambda: quick_check(path))
         except TimeoutError:
             return None
-        if found is None:
-            return None
-    return found
+        if found is None or path.stat().st_mtime_ns == before:  # else what was seen may be a write that was going on
+            return found
 
 
 def quick_check(path: Path) -> str | None:
@@ -93,7 +92,8 @@ def quick_check(path: Path) -> str | None:
                 return "it is not a database"
             case sqlite3.SQLITE_CORRUPT:
                 return f"it is damaged ({error})"
-        return None  # locked, or torn
+            case _:
+                return None  # locked, or torn
 
 
 def is_torn(path: Path) -> bool:

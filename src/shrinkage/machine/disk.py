@@ -18,8 +18,7 @@ def patiently(write: Callable[[], object], path: Path) -> None:
     start, failing = time.monotonic(), False
     while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write()
+            write_into(path.parent, write)
             return
         except OSError as error:
             if time.monotonic() - start >= SECONDS:
@@ -33,3 +32,12 @@ def patiently(write: Callable[[], object], path: Path) -> None:
                 )
             failing = True
             time.sleep(min(1.0, SECONDS / 10))
+
+
+def write_into(folder: Path, write: Callable[[], object]) -> None:
+    """Write into a folder, and make it only where it is missing: to look for it costs as much as a small file."""
+    try:
+        write()
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        write()

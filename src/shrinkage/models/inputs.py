@@ -1,10 +1,14 @@
-"""The shape of a row: how many numbers, [channels, height, width] of an image, or [context] of a text."""
+"""The shape of a row: how many numbers, [channels, height, width] of an image, or [context] of a text.
 
-from collections.abc import Sequence
+Rows of several inputs have a dict of such shapes, by the inputs' names or places.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from shrinkage.errors import InputError
 
-Inputs = int | Sequence[int]
+Inputs = int | Sequence[int] | Mapping[Any, Any]
 
 
 def numbers(inputs: Inputs) -> int:
@@ -16,7 +20,7 @@ def numbers(inputs: Inputs) -> int:
 
 def pixels(inputs: Inputs) -> tuple[int, int, int]:
     """Read channels, height and width. Raises InputError if rows are no images."""
-    if isinstance(inputs, int) or len(inputs) != 3:
+    if isinstance(inputs, int | Mapping) or len(inputs) != 3:
         raise unread("images", inputs)
     channels, height, width = inputs
     return channels, height, width
@@ -24,7 +28,7 @@ def pixels(inputs: Inputs) -> tuple[int, int, int]:
 
 def context(inputs: Inputs) -> int:
     """Read the length of a window of text. Raises InputError if rows are no text."""
-    if isinstance(inputs, int) or len(inputs) != 1:
+    if isinstance(inputs, int | Mapping) or len(inputs) != 1:
         raise unread("text", inputs)
     return inputs[0]
 
@@ -36,10 +40,14 @@ def unread(what: str, inputs: Inputs) -> InputError:
 def describe(inputs: Inputs) -> str:
     if isinstance(inputs, int):
         return f"rows of {inputs} numbers"
+    if isinstance(inputs, Mapping):
+        return f"rows of {len(inputs)} inputs ({', '.join(map(str, inputs))})"
     return f"text, {inputs[0]} bytes a window" if len(inputs) == 1 else f"images, {' × '.join(map(str, inputs))}"
 
 
 def way_out(inputs: Inputs) -> str:
+    if isinstance(inputs, Mapping):
+        return "use a model of your own that reads them"
     if isinstance(inputs, int):
         return "use model=linear or model=mlp, or data=digits_images or data=text"
     if len(inputs) == 1:

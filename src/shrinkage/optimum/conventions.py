@@ -84,7 +84,7 @@ class Convention:
         """Convert λ of this project into a value of the convention. Raises InputError if a number is missing."""
         if self.inverse:
             return math.inf if lambd == 0 else self.factor(circumstances) / lambd
-        return lambd * self.factor(circumstances)
+        return lambd * float(self.factor(circumstances))
 
     def lambd(self, value: float, circumstances: Circumstances) -> float:
         """Convert a value of the convention into λ of this project. Raises InputError if a number is missing."""

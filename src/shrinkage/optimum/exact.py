@@ -1,10 +1,9 @@
-"""What is known exactly about a penalised linear model: its optimum, degrees of freedom, the memory of a start.
+"""What is known exactly about a penalised linear model: its optimum, and its degrees of freedom.
 
 The objective is (1/n)Σ ℓ(Wxᵢ + b, yᵢ) + λ₁‖W‖₁ + ½λ₂‖W‖², with ½ residual² or cross-entropy.
 """
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +54,7 @@ def optimum(
     return None if l1 == l2 == 0 else cross_entropy(x, y, classes, l1, l2, free_bias)
 
 
-def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias: bool) -> Optimum:
+def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias: bool = True) -> Optimum:
     """Minimise ½ mean squares + an elastic net: ridge by a singular value decomposition, else by scikit-learn."""
     x_mean, y_mean = (x.mean(axis=0), y.mean()) if free_bias else (np.zeros(x.shape[1]), 0.0)
     design, target = centred(x) if free_bias else x, y - y_mean
@@ -111,13 +110,3 @@ def cross_entropy(x: np.ndarray, y: np.ndarray, classes: int, l1: float, l2: flo
         half, order = len(weight) // 2, np.sort(weight, axis=0)
         unique = not groups.any() and (len(weight) % 2 == 1 or bool((order[half - 1] == order[half]).all()))
     return Optimum(weight, bias, unique)
-
-
-def memory_of_the_start(lambd: float, rates: Iterable[float], mode: str) -> float:
-    """Compute the share of the initial weights that a run under L2 still carries where the data do not reach.
-
-    In directions that no row of x has, SGD without momentum does nothing but shrink: by ∏(1 − η_tλ) over the steps in
-    modes `loss` and `decay`, by ∏1/(1 + η_tλ) in mode `prox`. rates: η_t of every step.
-    """
-    steps = np.asarray(list(rates), dtype=float) * lambd
-    return float(np.prod(1 / (1 + steps)) if mode == "prox" else np.prod(1 - steps))

@@ -15,6 +15,7 @@ from scipy.linalg import qr, solve_triangular
 
 WORK = 500_000_000  # multiply-adds, a second or less, up to which combinations are looked for
 DEPENDENT = 1e-10  # what the others leave of a combination of them, at most, as a share of its norm
+NEAR = 1e-6  # what they leave of its square where rounding could hide a combination, far more than 1e-10² and rounding
 TIE = 1e-9  # a change of ‖w‖₁ that is none, as a share of the weights that are moved
 
 
@@ -169,13 +170,15 @@ class Table:
     @classmethod
     def of(cls, x: np.ndarray, norms: np.ndarray, weight: np.ndarray, support: np.ndarray) -> "Table":
         """Begin with a basis of the columns of the support, and every column that is a combination of them."""
-        scaled = x / np.where(norms > 0, norms, 1.0)
-        q, r, order = qr(scaled[:, support], mode="economic", pivoting=True)
+        q, r, order = qr(x[:, support] / norms[support], mode="economic", pivoting=True)
         rank = int((np.abs(np.diag(r)) > DEPENDENT).sum())
         q, basis = q[:, :rank], support[order[:rank]]
-        others = np.setdiff1d(np.flatnonzero(norms), basis)
-        within = q.T @ scaled[:, others]
-        reached = np.linalg.norm(scaled[:, others] - q @ within, axis=0) <= DEPENDENT
+        within = q.T @ x / np.where(norms > 0, norms, 1.0)
+        # What lies within tells who may be reached, and only for those the digits count that remain.
+        might = (norms > 0) & (np.square(within).sum(axis=0) > 1 - NEAR)
+        might[basis] = False
+        others, within = np.flatnonzero(might), within[:, might]
+        reached = np.linalg.norm(x[:, others] / norms[others] - q @ within, axis=0) <= DEPENDENT
         others, within = others[reached], within[:, reached]
         signs = np.where(weight < 0, -1.0, 1.0)
         share = solve_triangular(r[:rank, :rank], within) * norms[others] / norms[basis, None]

@@ -10,17 +10,15 @@ sweep they are kept with the parent run too, and its description becomes the ans
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from shrinkage.boundary import command_in_one_line
 from shrinkage.errors import InputError
+from shrinkage.machine.imports import importing_much
+from shrinkage.tracking.finding import find
 from shrinkage.tracking.location import run_page, runs_page, store_uri
-
-from .choice import choose
-from .page import write
-from .terminal import show
 
 
 def arguments() -> argparse.Namespace:
@@ -59,28 +57,33 @@ def main() -> None:
 
 
 def report(given: argparse.Namespace) -> None:
-    from shrinkage.tracking import read
+    with importing_much():
+        from .choice import choose
+        from .page import draw, write
+        from .terminal import show
 
     uri = store_uri(given.store, Path.cwd())
-    client = read.open_to_read(uri)
     with progress("reading runs") as told:
-        found = read.find(client, uri, given.target, told)
+        found, source = find(uri, given.target, told)
     answer = choose(found.runs, given.metric)
     show(answer)
     folder = given.out or Path("report-" + re.sub(r"[^\w.-]+", "-", given.target))
     try:
-        files = write(answer, found.runs, read.StoreSource(client), folder, found.title)
+        files = write(answer, found.runs, draw(answer, source, folder), folder, found.title)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --out") from error
     print(f"\n{folder / 'report.html'} and {len(files) - 1} more files")
     if found.parent is not None:
         pages = run_page(found.experiment_id, found.parent, "report.html"), runs_page(found.experiment_id)
-        read.keep_report(client, found.parent, files, answer.tags(*pages))
+        with importing_much():
+            from shrinkage.tracking import read
+
+        read.keep_report(read.open_to_read(uri), found.parent, files, answer.tags(*pages))
         print(f"They are kept with run {found.parent} too, which has the answer as its description.")
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int], None]]:
+def progress(what: str) -> Generator[Callable[[int], None]]:
     """Give a function that shows a count on a terminal, and does nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda count: None

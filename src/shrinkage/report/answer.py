@@ -3,8 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
+
+from shrinkage.names import in_markdown
+from shrinkage.tracking.source import RunSummary
 
 FAR = 0.01  # of the optimum: further above it, a run tells of where it stopped more than of its penalty
 ROUNDING = 1e-12
@@ -12,34 +16,50 @@ NAMES = 5
 
 
 @dataclass(frozen=True)
+class AtOneSE:
+    """What is known of a setting at λ.1se. zeros, constant: as those of `Setting` at λ.min."""
+
+    value: float
+    mean: float
+    error: float
+    zeros: float
+    constant: bool
+
+
+@dataclass(frozen=True)
 class Setting:
     """What is known of one setting over all its values of the axis.
 
-    label: as typed, such as "penalty=elastic_net penalty.l1_ratio=0.5". min, one_se: λ.min and λ.1se, the latter None
-    where no error is known. mean, error: the metric at λ.min and its standard error, NaN where none is known. zeros:
-    the mean share of zero weights there. constant: whether every weight there is zero in a model that is trained on all
-    rows but the test rows. vanishing: whether λ.min is the largest λ tried, where larger ones would only shrink the
-    weights and a constant would be as good. splits: J. values: how many λ's were tried. edge: "lower" or "upper" where
-    λ.min ends the grid and a better one may lie beyond. runs: those behind each λ.
+    label: as typed, such as "penalty=elastic_net penalty.l1_ratio=0.5". min: λ.min. at_one_se: what is known at
+    λ.1se, None where no error is known. mean, error: the metric at λ.min and its standard error, NaN where none is
+    known. zeros: the mean share of zero weights there. constant: whether every weight there is zero in a model that is
+    trained on all rows but the test rows. vanishing: whether λ.min is the largest λ tried, where larger ones would only
+    shrink the weights and a constant would be as good. splits: J. values: how many λ's were tried. edge: "lower" or
+    "upper" where λ.min ends the grid and a better one may lie beyond. runs: those behind each λ.
     """
 
     label: str
     params: dict[str, str]
     min: float
-    one_se: float | None
     mean: float
     error: float
-    mean_1se: float | None
-    error_1se: float | None
     zeros: float
-    zeros_1se: float | None
     constant: bool
-    constant_1se: bool | None
+    at_one_se: AtOneSE | None
     vanishing: bool
     values: int
     splits: int
     edge: str | None
-    runs: dict[float, tuple[dict, ...]] = field(repr=False, compare=False)
+    runs: dict[float, tuple[RunSummary, ...]] = field(repr=False, compare=False)
+
+    @property
+    def one_se(self) -> float | None:
+        """λ.1se; None where no error is known."""
+        return None if self.at_one_se is None else self.at_one_se.value
+
+    def value_for(self, refit: str) -> float:
+        """The λ that a refit takes: λ.1se for `1se`, where it is known, else λ.min."""
+        return self.one_se if refit == "1se" and self.one_se is not None else self.min
 
     @property
     def name(self) -> str:
@@ -50,7 +70,7 @@ class Setting:
         """Name the choices that fall on a value of the axis: λ.min, λ.1se."""
         return [f"{symbol(axis)}.min"] * (value == self.min) + ["λ.1se"] * (value == self.one_se)
 
-    def runs_at(self, value: float) -> tuple[dict, ...]:
+    def runs_at(self, value: float) -> tuple[RunSummary, ...]:
         """The runs that stand behind one value of the axis; none for a value that was not tried."""
         return self.runs.get(value, ())
 
@@ -111,6 +131,12 @@ class Answer:
         return self.settings[0]
 
     @property
+    def taken(self) -> list[RunSummary]:
+        """The runs of the winner at its λ.min and its λ.1se."""
+        values = dict.fromkeys((self.winner.min, self.winner.one_se))
+        return [run for value in values if value is not None for run in self.winner.runs_at(value)]
+
+    @property
     def symbol(self) -> str:
         """The axis as it is written."""
         return symbol(self.axis)
@@ -123,10 +149,10 @@ class Answer:
         """
         chosen = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
         words = [
-            f"**{self.sentence}**",
+            f"**{in_markdown(self.sentence)}**",
             "The evidence: "
             + (f"[report.html]({report}), and [the experiment's runs by λ]({runs})." if report else "report.html."),
-            *(f"Warning: {warning}" for warning in self.warnings),
+            *(f"Warning: {in_markdown(warning)}" for warning in self.warnings),
         ]
         # MLflow shows the last of them as the run's description, of which it folds away all but some five lines, where
         # links do not answer until it is unfolded; so comparisons and notes are left to the report.
@@ -134,14 +160,25 @@ class Answer:
             "mlflow.note.content": "\n\n".join(words)
         }
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """Everything but the table, as plain data; NaN is null."""
 
         def number(value: float | None) -> float | None:
             return None if value is None or not math.isfinite(value) else float(value)
 
-        def chosen(setting: Setting) -> dict:
+        def chosen(setting: Setting) -> dict[str, float | None]:
             return {f"{self.axis}.min": number(setting.min), f"{self.axis}.1se": number(setting.one_se)}
+
+        def at_one_se(setting: Setting) -> dict[str, float | bool | None]:
+            at = setting.at_one_se
+            if at is None:
+                return {"mean_1se": None, "error_1se": None, "zeros_1se": None, "constant_1se": None}
+            return {
+                "mean_1se": number(at.mean),
+                "error_1se": number(at.error),
+                "zeros_1se": number(at.zeros),
+                "constant_1se": at.constant,
+            }
 
         return {
             "sentence": self.sentence,
@@ -157,12 +194,9 @@ class Answer:
                     **chosen(setting),
                     "mean": number(setting.mean),
                     "error": number(setting.error),
-                    "mean_1se": number(setting.mean_1se),
-                    "error_1se": number(setting.error_1se),
                     "zeros": number(setting.zeros),
-                    "zeros_1se": number(setting.zeros_1se),
                     "constant": setting.constant,
-                    "constant_1se": setting.constant_1se,
+                    **at_one_se(setting),
                     "vanishing": setting.vanishing,
                     "values": setting.values,
                     "splits": setting.splits,

@@ -19,27 +19,29 @@ import pandas as pd
 
 from shrinkage import split
 from shrinkage.errors import InputError
-from shrinkage.tracking.source import AT_LAMBDA_MAX
+from shrinkage.old_configs import params_in_todays_names
+from shrinkage.tracking.source import RunSummary
 
-from .answer import Answer, Setting, listed, short, symbol
+from .answer import Answer, AtOneSE, Setting, symbol
 from .comparable import check_comparable, is_better_when_larger, select_countable
 from .comparison import compare, shared_rows
 from .constant import is_constant, only_shrinks
 from .edges import edge_of, edges
 from .refit import find_refit
-from .rounding import deviation, means, rounding
+from .rounding import means, rounding
+from .sentences import about_error, findings, only_one, sentence, unconverged
 from .settings import find_axis, find_settings, label_of, params_of
-from .words import about_error, findings, only_one, sentence, unconverged
-
-COLUMNS = ("train/loss", "val/loss", "weight/l1", "weight/l2", "weight/zeros")
+from .table import COLUMNS, find_complete, summarise, tabulate_metrics
 
 
-def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
+def choose(runs: Sequence[RunSummary], metric: str = "val/loss") -> Answer:
     """Choose a λ and a setting among runs. Raises InputError if there is nothing to choose.
 
     runs: each with its name, status, params (text), metrics and tags. Those that have not FINISHED, or have no finite
-    value of the metric, are left out, and so are values of λ that lack a split which others of their setting have.
+    value of the metric, are left out, and so are values of λ that lack a split which others of their setting have. What
+    earlier versions recorded counts as what it meant then.
     """
+    runs = [{**run, "params": params_in_todays_names(run["params"])} for run in runs]
     runs = sorted(runs, key=lambda run: (run["name"], run["run_id"] or "", run["folder"] or ""))
     counted, left_out, warnings = select_countable(runs, metric)
     larger = is_better_when_larger(counted, metric)
@@ -75,9 +77,10 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
         ),
         larger,
     )
+    winner = settings[0]
     warnings += only_one(settings, len(frame), metric, axis)
     warnings += edges(settings, table, axis) + unconverged(frame, params)
-    notes = findings(settings[0], table, axis, larger) + about_error(frame, params, settings)
+    notes = findings(winner, table, axis, larger) + about_error(frame, params, settings)
     kind = "fold" if in_split == [split.FOLD] else "split"
     share = shared_rows(params, [counted[place] for place in frame.index])
     comparisons = compare(settings, by_split, share, kind, metric, larger)
@@ -87,7 +90,7 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
             f"each setting is taken at its own {symbol(axis)}.min, chosen on the {kind}s that score it, which "
             f"flatters all of them{at_once}"
         )
-    refit = find_refit(runs, settings[0], axis)
+    refit = find_refit(runs, winner, axis)
     order = {setting.label: place for place, setting in enumerate(settings)}
     table = table.sort_values("setting", key=lambda column: column.map(order), kind="stable")
     return Answer(
@@ -106,88 +109,6 @@ def choose(runs: list[dict], metric: str = "val/loss") -> Answer:
     )
 
 
-def tabulate_metrics(runs: list[dict], metric: str) -> pd.DataFrame:
-    """Make a table with a row for each run: λ, the metric, COLUMNS, and what is known of its optimum.
-
-    above: by which share of its optimum the run stopped above it. lambda_max: λ_max of the rows it was trained on, NaN
-    where there is none. at_lambda_max: whether its λ is the λ_max that its path begins at.
-    """
-    metrics = pd.DataFrame([run["metrics"] for run in runs], dtype=float)
-    typed = pd.to_numeric(pd.Series([run["params"].get("lambd") for run in runs]), errors="coerce")
-    wanted = (
-        "lambd",
-        "train/objective",
-        "optimum/gap",
-        "optimum/duality_gap",
-        "optimum/objective",
-        "optimum/lambda_max",
-        *COLUMNS,
-    )
-    found = pd.DataFrame({name: metrics.get(name, pd.Series(math.nan, metrics.index)) for name in wanted})
-    frame = found[list(COLUMNS)].copy()
-    frame["metric"] = metrics[metric]
-    frame["lambd"] = found["lambd"].fillna(typed)
-    gap = found["optimum/gap"].fillna(found["optimum/duality_gap"])
-    least = found["optimum/objective"].fillna(found["train/objective"] - gap)
-    frame["above"] = gap / least.clip(lower=1e-12)
-    frame["lambda_max"] = found["optimum/lambda_max"]
-    frame["at_lambda_max"] = [AT_LAMBDA_MAX in run.get("tags", {}) for run in runs]
-    return frame
-
-
-def find_complete(frame: pd.DataFrame, axis: str) -> tuple[pd.Series, list[str]]:
-    """Find the runs whose value of the axis was tried on every split of their setting, and warn of the others.
-
-    A setting's splits are those on which at least half of its values were tried: one that a single run was tried on
-    for itself does not make all other values incomplete.
-    """
-    complete = frame["value"].notna()
-    lacking, extra = [], 0
-    for label, rows in frame[complete].groupby("setting"):
-        there = pd.crosstab(rows["value"], rows["split"]) > 0
-        usual = 2 * there.sum() >= len(there)
-        whole = there.loc[:, usual].all(axis=1)
-        lacking += [
-            f"{label} {symbol(axis)}={short(value)} (has {there.loc[value, usual].sum()} of {usual.sum()})"
-            for value in there.index[~whole]
-        ]
-        outside = ~rows["split"].map(usual) & rows["value"].map(whole)
-        extra += int(outside.sum())
-        complete[rows.index] = rows["value"].map(whole) & ~outside
-    warnings = []
-    if frame["value"].isna().any():
-        warnings.append(f"left out {frame['value'].isna().sum()} runs that have no {symbol(axis)}")
-    if lacking:
-        warnings.append(f"left out, for they lack splits that others were tried on: {listed(lacking)}")
-    if extra:
-        warnings.append(f"left out {extra} runs on splits that most values of their setting were not tried on")
-    return complete, warnings
-
-
-def summarise(frame: pd.DataFrame, by_split: pd.DataFrame) -> pd.DataFrame:
-    """Make a table with a row for each setting and value: the mean and its standard error.
-
-    The error is over the splits; of a single split it is over the seeds. Rows are sorted by setting and value.
-    """
-    by = ["setting", "value"]
-    groups = by_split.groupby(by)
-    table = means(by_split.reset_index(by), by).rename(columns={"metric": "mean"})
-    splits = groups.size()
-    runs = frame.groupby(by)
-    seeds = means(frame[[*by, "seed", "metric"]], [*by, "seed"]).groupby(by)["metric"]
-    over_splits = groups["metric"].agg(lambda values: deviation(values.tolist())) / np.sqrt(splits)
-    over_seeds = seeds.agg(lambda values: deviation(values.tolist())) / np.sqrt(seeds.size())
-    table["error"] = over_splits.where(splits > 1, over_seeds)
-    table["above"] = runs["above"].max()
-    table.insert(0, "runs", runs.size())
-    table.insert(1, "splits", splits)
-    table["lambda_max"] = runs["lambda_max"].agg(lambda values: values.max(skipna=False))
-    table["at_lambda_max"] = runs["at_lambda_max"].any()
-    columns = ["setting", "value", "runs", "splits", "mean", "error", *COLUMNS]
-    columns += ["above", "lambda_max", "at_lambda_max"]
-    return table.reset_index()[columns]
-
-
 def rank(settings: Iterable[Setting], larger: bool) -> tuple[Setting, ...]:
     """Sort settings, the best first. Those whose means only rounding tells apart are sorted by their labels."""
 
@@ -204,32 +125,35 @@ def rank(settings: Iterable[Setting], larger: bool) -> tuple[Setting, ...]:
 
 
 def describe_setting(
-    rows: pd.DataFrame, members: pd.DataFrame, runs: list[dict], keys: Sequence[str], axis: str, larger: bool
+    rows: pd.DataFrame, members: pd.DataFrame, runs: Sequence[RunSummary], keys: Sequence[str], axis: str, larger: bool
 ) -> Setting:
     """Describe a setting with its λ.min and λ.1se. rows: those of the table, sorted by value; members: its runs."""
     value, mean, error, zeros = (rows[name].to_numpy() for name in ("value", "mean", "error", "weight/zeros"))
     worse = -mean if larger else mean
     slack = rounding(worse.min(), larger)
     best = int(np.flatnonzero(worse <= worse.min() + slack)[-1])  # of equals the largest
-    one_se = None
-    if axis == "lambd" and math.isfinite(error[best]):
-        one_se = int(np.flatnonzero(worse <= worse[best] + error[best] + slack)[-1])
     constant = is_constant(rows, axis)
+    at_one_se = None
+    if axis == "lambd" and math.isfinite(error[best]):
+        at = int(np.flatnonzero(worse <= worse[best] + error[best] + slack)[-1])
+        at_one_se = AtOneSE(
+            value=float(value[at]),
+            mean=float(mean[at]),
+            error=float(error[at]),
+            zeros=float(zeros[at]),
+            constant=bool(constant[at]),
+        )
     edge = edge_of(rows, best, axis, larger)
     places = members.groupby("value").indices
     return Setting(
         label=rows["setting"].iloc[0],
         params=params_of(runs[members.index[0]]["params"], keys),
         min=float(value[best]),
-        one_se=None if one_se is None else float(value[one_se]),
         mean=float(mean[best]),
         error=float(error[best]),
-        mean_1se=None if one_se is None else float(mean[one_se]),
-        error_1se=None if one_se is None else float(error[one_se]),
         zeros=float(zeros[best]),
-        zeros_1se=None if one_se is None else float(zeros[one_se]),
         constant=bool(constant[best]),
-        constant_1se=None if one_se is None else bool(constant[one_se]),
+        at_one_se=at_one_se,
         vanishing=axis == "lambd" and 0 < best == len(rows) - 1 and edge is None and only_shrinks(rows),
         values=len(rows),
         splits=int(rows["splits"].iloc[best]),

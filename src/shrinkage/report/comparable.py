@@ -7,16 +7,18 @@ import pandas as pd
 
 from shrinkage import split
 from shrinkage.errors import InputError
-from shrinkage.tracking.source import LARGER_IS_BETTER
+from shrinkage.tracking.source import LARGER_IS_BETTER, RunSummary
 
 from .answer import listed
 from .refit import is_refit
 
 BEFORE_TAGS = "r2 accuracy"  # whose larger values are better, in records that do not say so themselves
+# How the text of a file is read, which shows in its rows.
+READING = ("data.separator", "data.decimal", "data.thousands", "data.comment")
 INFINITE = 1e300  # MLflow keeps ∞ as the largest float
 
 
-def select_countable(runs: list[dict], metric: str) -> tuple[list[dict], list[str], list[str]]:
+def select_countable(runs: Sequence[RunSummary], metric: str) -> tuple[list[RunSummary], list[str], list[str]]:
     """Select the runs that count; with them come the names of the others, and a warning that says why.
 
     A model that was trained on training and validation rows together is no candidate, and nobody expects it to be one.
@@ -37,7 +39,8 @@ def select_countable(runs: list[dict], metric: str) -> tuple[list[dict], list[st
     if not any(metric in run["metrics"] for run in finished):
         there = sorted({name for run in finished for name in run["metrics"]})
         raise InputError(f"{metric}: no run has this metric; there are {', '.join(there) or 'none at all'}")
-    counted, others = [], {}
+    counted: list[RunSummary] = []
+    others: dict[str, list[str]] = {}
     for run in runs:
         value = run["metrics"].get(metric)
         if run["status"] != "FINISHED":
@@ -57,17 +60,14 @@ def select_countable(runs: list[dict], metric: str) -> tuple[list[dict], list[st
     return counted, left_out, [f"left out {len(left_out)} of {len(runs)} runs: {what}"]
 
 
-def is_better_when_larger(runs: Sequence[dict], metric: str) -> bool:
+def is_better_when_larger(runs: Sequence[RunSummary], metric: str) -> bool:
     """Whether larger values of a metric are better; the runs have recorded it."""
     names = " ".join(run.get("tags", {}).get(LARGER_IS_BETTER, BEFORE_TAGS) for run in runs)
     return metric.rpartition("/")[2] in names.split()
 
 
-def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
+def check_comparable(params: pd.DataFrame, runs: Sequence[RunSummary]) -> None:
     """Raise an InputError if the runs are not about the same data."""
-    apart = (*split.KEYS, "data.batch_size")
-    same = [key for key in params if f"{key}.".startswith("data.") and key not in apart]
-    differing = {key: params[key].value_counts() for key in same if params[key].nunique() > 1}
     digests = pd.DataFrame(
         {
             # Generated data are others with another seed; a table's rows are the same whatever the split.
@@ -75,7 +75,12 @@ def check_comparable(params: pd.DataFrame, runs: list[dict]) -> None:
             "digest": [run.get("tags", {}).get("data.digest") for run in runs],
         }
     ).dropna()
-    if not differing and (digests.groupby("drawn")["digest"].nunique() > 1).any():
+    several = bool((digests.groupby("drawn")["digest"].nunique() > 1).any())
+    are_same_rows = len(digests) == len(runs) and not several
+    apart = (*split.KEYS, "data.batch_size", *(READING if are_same_rows else ()))
+    same = [key for key in params if f"{key}.".startswith("data.") and key not in apart]
+    differing = {key: params[key].value_counts() for key in same if params[key].nunique() > 1}
+    if not differing and several:
         differing = {"data.digest": digests["digest"].value_counts()}
     if "data" in differing:
         differing = {"data": differing["data"]}  # the rest follows

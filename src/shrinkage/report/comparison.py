@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from shrinkage import split
+from shrinkage.tracking.source import RunSummary
 
 from .answer import Comparison, Setting, plus_minus
 from .rounding import deviation, mean, rounding
@@ -55,10 +56,10 @@ def interval_of(differences: Sequence[float], overlap: float, pairs: int = 1) ->
     """
     count = len(differences)
     error = deviation(differences) * math.sqrt(1 / count + overlap)
-    return mean(differences), float(stats.t.ppf(1 - LEVEL / (2 * pairs), count - 1)) * error
+    return mean(differences), float(stdtrit(count - 1, 1 - LEVEL / (2 * pairs))) * error
 
 
-def shared_rows(params: pd.DataFrame, runs: Sequence[dict]) -> float:
+def shared_rows(params: pd.DataFrame, runs: Sequence[RunSummary]) -> float:
     """Compute n_val/n_train, by which splits that share rows are correlated; 0 if each split draws its own rows."""
     if split.is_generated(params):
         return 0.0

@@ -12,6 +12,7 @@ from .constant import flat, is_constant, only_shrinks
 from .rounding import rounding
 
 POINTS_A_DECADE = 5
+SMALLEST, LARGEST = 1e-308, 1e308  # between which numbers have all their digits
 
 
 def edge_of(rows: pd.DataFrame, best: int, axis: str, larger: bool) -> str | None:
@@ -41,7 +42,7 @@ def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:
     It goes three decades beyond the edge and one back, or back to the neighbour of the best where that is further; and
     no further up than lambda_max, from which on every weight is zero on every split (NaN where it is not known).
     """
-    positive = value[value > 0]
+    positive = value[value > 0].tolist()
     if edge == "lower":
         end = positive[0]
         back = positive[1] if value[0] > 0 and len(positive) > 1 else end
@@ -52,7 +53,8 @@ def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:
         low, high = min(end / 10, back), 1000 * end
         if lambda_max > end:
             high = min(high, 1.005 * lambda_max)  # with three digits not below it
-    points = round(POINTS_A_DECADE * math.log10(high / low)) + 1
+    low, high = max(low, SMALLEST), min(high, LARGEST)
+    points = round(POINTS_A_DECADE * (math.log10(high) - math.log10(low))) + 1
     grid = f"max={float(f'{high:.3g}'):g} ratio={low / high:.3g} num={points}".split() + ["zero=true"] * bool(
         value[0] == 0
     )
@@ -62,16 +64,16 @@ def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:
 def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[str]:
     """Warn of each setting whose best value ends the grid, with the grid to try next; of the winner first."""
     warnings = []
-    ending = [setting for setting in settings if setting.edge]
-    for setting in ending[:NAMES]:
+    ending = [(setting, setting.edge) for setting in settings if setting.edge]
+    for setting, edge in ending[:NAMES]:
         rows = table[table["setting"] == setting.label]
         value, lambda_max = rows["value"].to_numpy(), rows["lambda_max"].max(skipna=False)
-        end = "smallest" if setting.edge == "lower" else "largest"
+        end = "smallest" if edge == "lower" else "largest"
         if axis == "lambd":
             overrides = [shlex.quote(f"{key}={chosen}") for key, chosen in setting.params.items()]
-            beyond = f"try the same with {' '.join([*overrides, next_grid(value, setting.edge, lambda_max)])}"
+            beyond = f"try the same with {' '.join([*overrides, next_grid(value, edge, lambda_max)])}"
         else:
-            beyond = f"try {'smaller' if setting.edge == 'lower' else 'larger'} ones"
+            beyond = f"try {'smaller' if edge == 'lower' else 'larger'} ones"
         warnings.append(
             f"{setting.name}: the best {symbol(axis)}, {short(setting.min)}, is the {end} of {setting.values} tried, "
             f"and a better one may lie {where(setting)}; {beyond}"

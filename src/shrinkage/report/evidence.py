@@ -1,33 +1,18 @@
 """What a report shows besides the answer's table, read from single runs: weights along the path, learning curves."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from shrinkage import split
-from shrinkage.tracking.source import INTERCEPT, Source
+from shrinkage.names import from_csv
+from shrinkage.tracking.source import INTERCEPT, RunSummary, Source
 
 from .answer import Answer
 
 MOST_FILES, MOST_CURVES = 300, 20  # of coefficients and histories that are read: a path of 50 over five folds has 250
 MOST_WEIGHTS = 300  # lines of a picture
-
-
-class FolderSource(Source):
-    """Reads what a run has left in its folder."""
-
-    def coefficients(self, run: dict) -> pd.DataFrame | None:
-        path = Path(run["folder"]) / "coefficients.csv" if run["folder"] else None
-        return pd.read_csv(path, keep_default_na=False) if path is not None and path.exists() else None
-
-    def history(self, run: dict) -> list[tuple[int, dict[str, float]]]:
-        path = Path(run["folder"]) / "history.json" if run["folder"] else None
-        if path is None or not path.exists():
-            return []
-        return [(step, measured) for step, measured in json.loads(path.read_text(encoding="utf-8"))]
 
 
 @dataclass(frozen=True)
@@ -54,15 +39,15 @@ def gather(answer: Answer, source: Source) -> Evidence:
     return Evidence(path, of, curves, unit)
 
 
-def first_of_each_split(runs: Sequence[dict]) -> list[dict]:
+def first_of_each_split(runs: Sequence[RunSummary]) -> list[RunSummary]:
     """Select the run with the smallest seed on each split; the splits are sorted by their numbers."""
-    found: dict[tuple, dict] = {}
+    found: dict[tuple[int, ...], RunSummary] = {}
     for run in sorted(runs, key=lambda run: numbers(run, ("seed",))):
         found.setdefault(numbers(run, split.KEYS), run)
     return [found[key] for key in sorted(found)]
 
 
-def numbers(run: dict, keys: Sequence[str]) -> tuple[int, ...]:
+def numbers(run: RunSummary, keys: Sequence[str]) -> tuple[int, ...]:
     """Read whole numbers among a run's params; one that is not there, or null, is 0."""
     texts = (run["params"].get(key, "") for key in keys)
     return tuple(int(text) if text.isdigit() else 0 for text in texts)
@@ -103,6 +88,6 @@ def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, 
 def weights_by_name(table: pd.DataFrame) -> pd.Series:
     """List the weights by feature, and by output if there are several; without the intercept."""
     table = table[table["feature"] != INTERCEPT]
-    feature, output = table["feature"].astype(str), table["output"].astype(str)
+    feature, output = (table[name].astype(str).map(from_csv) for name in ("feature", "output"))
     names = feature if output.nunique() == 1 else output + ": " + feature
     return pd.Series(table["weight"].astype(float).to_numpy(), names.to_numpy())

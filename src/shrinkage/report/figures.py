@@ -1,14 +1,15 @@
-"""Pictures of runs."""
+"""Draw the pictures of a run and of a report: losses, weights and scores against the epochs or against λ."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from shrinkage.names import in_matplotlib
+
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from .answer import Answer, Setting
@@ -21,20 +22,18 @@ LABELLED, LONGEST_LABEL = 12, 24
 SIZES = {"weight/l1": "‖w‖₁", "weight/l2": "‖w‖₂", "weight/zeros": "share of weights that are exactly 0"}
 
 
-def empty_panels(
-    rows: int = 1, columns: int = 2, size: tuple[float, float] = (9, 3.6)
-) -> tuple[Figure, "Axes | np.ndarray"]:
-    """A figure of so many inches with its panels, of the shape that matplotlib's `subplots` gives them."""
+def empty_panels(rows: int = 1, columns: int = 2, size: tuple[float, float] = (9, 3.6)) -> tuple[Figure, list[Axes]]:
+    """Make a figure of so many inches, and its empty panels, row after row."""
     figure = Figure(figsize=size, layout="constrained", dpi=120)
-    panels = figure.subplots(rows, columns)
+    figure.subplots(rows, columns)
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    return figure, panels
+    return figure, figure.axes
 
 
 def strength_axis(axes: Axes, lambd: Iterable[float], logarithmic: bool = True) -> None:
-    """λ as the horizontal axis; a logarithmic one has a short straight piece from 0 to the smallest other λ."""
+    """Make λ the horizontal axis; a logarithmic one has a short straight piece from 0 to the smallest other λ."""
     values = list(lambd)
     if not logarithmic:
         axes.set(xlabel="λ")
@@ -46,7 +45,7 @@ def strength_axis(axes: Axes, lambd: Iterable[float], logarithmic: bool = True) 
 
 
 def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, unit: str) -> Figure:
-    """Losses and penalty (left) and the norm of the weights (right) against the epochs or steps finished."""
+    """Draw losses and penalty (left) and the norm of the weights (right) against the epochs or steps finished."""
     steps = [step for step, _ in history]
     figure, (losses, sizes) = empty_panels()
     for name, colour, style in (
@@ -68,25 +67,25 @@ def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, uni
     share.set(ylabel="share of exact zeros (dotted)", ylim=(-0.02, 1.02))
     sizes.spines["right"].set_visible(True)
     share.spines["top"].set_visible(False)
-    figure.suptitle(title)
+    figure.suptitle(in_matplotlib(title))
     return figure
 
 
 def validation_curve(answer: "Answer") -> Figure:
-    """The metric against λ with a band of one standard error, the training loss (dashed), both λ's of each setting."""
-    figure, axes = empty_panels(1, 1, (7.2, 4.2))
+    """Draw the metric against λ, with a band of one standard error, the training loss (dashed) and λ.min and λ.1se."""
+    figure, (axes,) = empty_panels(1, 1, (7.2, 4.2))
     shown = rows_of_best(answer)
     for colour, (setting, rows) in zip(COLOURS, shown, strict=False):
         at = rows[answer.axis]
-        axes.plot(at, rows["mean"], "o-", ms=3, color=colour, label=setting.name)
+        axes.plot(at, rows["mean"], "o-", ms=3, color=colour, label=in_matplotlib(setting.name))
         if rows["error"].notna().any():
             low, high = rows["mean"] - rows["error"], rows["mean"] + rows["error"]
             axes.fill_between(at, low, high, color=colour, alpha=0.15, lw=0)
         if answer.metric == "val/loss" and rows["train/loss"].notna().any():
             axes.plot(at, rows["train/loss"], "--", lw=1, color=colour, alpha=0.8)
         axes.plot(setting.min, setting.mean, "o", ms=8, color=colour, mec="black", zorder=4)
-        if setting.one_se is not None:
-            axes.plot(setting.one_se, setting.mean_1se, "D", ms=7, color=colour, mec="black", zorder=4)
+        if (at_one_se := setting.at_one_se) is not None:
+            axes.plot(at_one_se.value, at_one_se.mean, "D", ms=7, color=colour, mec="black", zorder=4)
     axes.plot([], [], "o", ms=8, color="white", mec="black", label=f"{answer.symbol}.min")
     if answer.winner.one_se is not None:
         axes.plot([], [], "D", ms=7, color="white", mec="black", label="λ.1se")
@@ -102,27 +101,30 @@ def validation_curve(answer: "Answer") -> Figure:
 
 
 def weight_sizes(answer: "Answer") -> Figure | None:
-    """‖w‖₁, ‖w‖₂ and the share of zeros against λ, a colour a setting; None where no run has them."""
+    """Draw the size of the weights against λ: ‖w‖₁, ‖w‖₂ and the share of zeros, a colour for each setting.
+
+    None where no run has them.
+    """
     known = {name: words for name, words in SIZES.items() if answer.table[name].notna().any()}
     if not known:
         return None
-    figure, _ = empty_panels(1, len(known), (3.7 * len(known), 3.6))
-    for axes, (name, words) in zip(figure.axes, known.items(), strict=True):
+    figure, panels = empty_panels(1, len(known), (3.7 * len(known), 3.6))
+    for axes, (name, words) in zip(panels, known.items(), strict=True):
         for colour, (setting, rows) in zip(COLOURS, rows_of_best(answer), strict=False):
-            axes.plot(rows[answer.axis], rows[name], "o-", ms=3, color=colour, label=setting.name)
+            axes.plot(rows[answer.axis], rows[name], "o-", ms=3, color=colour, label=in_matplotlib(setting.name))
         axes.set(ylabel=words)
         axes.set_ylim(bottom=0, top=1.03 if name == "weight/zeros" else None)
-    mark(figure.axes, answer)
-    figure.axes[0].legend(frameon=False, fontsize="small")
+    mark(panels, answer)
+    panels[0].legend(frameon=False, fontsize="small")
     return figure
 
 
 def coefficient_path(answer: "Answer", path: "pd.DataFrame", of: str) -> Figure:
-    """Each weight of the winner against λ; the names of the largest stand where their lines begin.
+    """Draw each weight of the winner against λ; the names of the largest stand where their lines begin.
 
     path: a row a value of the axis, a column a weight. of: what the weights are, for the title.
     """
-    figure, axes = empty_panels(1, 1, (8.4, 4.8))
+    figure, (axes,) = empty_panels(1, 1, (8.4, 4.8))
     largest = list(path.abs().max().sort_values(ascending=False, kind="stable").index[:LABELLED])
     for name in path:
         if name not in largest:
@@ -146,7 +148,7 @@ def coefficient_path(answer: "Answer", path: "pd.DataFrame", of: str) -> Figure:
     places = spread(ends, (high - low) / 22)
     for name in largest:
         axes.annotate(
-            label(name),
+            in_matplotlib(label(name)),
             xy=(0.0, ends[name]),
             xycoords=axes.get_yaxis_transform(),
             xytext=(-0.025, places[name]),
@@ -165,13 +167,13 @@ def coefficient_path(answer: "Answer", path: "pd.DataFrame", of: str) -> Figure:
             },
         )
     axes.set(ylabel="weight, in the units it was trained in")
-    axes.set_title(of, loc="left", fontsize="medium", pad=16)  # above the names of the λ's
+    axes.set_title(in_matplotlib(of), loc="left", fontsize="medium", pad=16)  # above the names of the λ's
     return figure
 
 
 def split_curves(answer: "Answer", curves: list[list[tuple[int, dict[str, float]]]], unit: str) -> Figure:
-    """Losses of the winner's runs at λ.min against the epochs or steps finished, a thin line a run."""
-    figure, axes = empty_panels(1, 1, (7.2, 3.8))
+    """Draw the losses of the winner's runs at λ.min against the epochs or steps finished, a thin line a run."""
+    figure, (axes,) = empty_panels(1, 1, (7.2, 3.8))
     width, values = (1.8, []) if len(curves) == 1 else (0.8, [])
     for name, colour in (("train/loss", BLUE), ("val/loss", ORANGE)):
         for number, history in enumerate(curves):
@@ -183,45 +185,54 @@ def split_curves(answer: "Answer", curves: list[list[tuple[int, dict[str, float]
         axes.set_yscale("log")
     at = f"{answer.winner.name} at {answer.symbol} = {answer.winner.min:.4g}".strip()
     axes.set(xlabel=f"{unit}s finished", ylabel="data loss")
-    axes.set_title(f"{at}, a line for each of {len(curves)} splits" if len(curves) > 1 else at, fontsize="medium")
+    title = f"{at}, a line for each of {len(curves)} splits" if len(curves) > 1 else at
+    axes.set_title(in_matplotlib(title), fontsize="medium")
     axes.legend(frameon=False, fontsize="small")
     return figure
 
 
 def rows_of_best(answer: "Answer") -> "list[tuple[Setting, pd.DataFrame]]":
-    """The best settings, as many as there are colours, each with its rows of the table."""
+    """Select the best settings, as many as there are colours, each with its rows of the table."""
     table = answer.table
     return [(each, table[table["setting"] == each.label]) for each in answer.settings[: len(COLOURS)]]
 
 
 def is_wide(least: float, largest: float) -> bool:
-    """Whether values in a range need a logarithmic axis, and can have one."""
+    """Tell whether values in a range need a logarithmic axis, and can have one."""
     return least > 0 and largest > WIDE * least
 
 
 def label(name: str) -> str:
-    """A feature's name, cut where it is too long to stand beside a picture."""
+    """Cut a feature's name where it is too long to stand beside a picture."""
     return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
 
 
-def hidden_words(answer: "Answer", shown: list) -> str | None:
-    """What a legend says of the settings that are not shown."""
+def hidden_words(answer: "Answer", shown: Sequence[object]) -> str | None:
+    """Say in a legend that there are more settings than are shown; None where there are not."""
     return f"the best {len(shown)} of {len(answer.settings)} settings" if len(shown) < len(answer.settings) else None
 
 
 def mark(panels: list[Axes], answer: "Answer") -> None:
-    """The axis of λ, and λ.min (dashed) and λ.1se (dotted) of the winner as lines, named above the panels."""
+    """Mark the winner's λ.min (dashed) and λ.1se (dotted) as lines with their names, on panels whose axis is λ."""
     for axes in panels:
         strength_axis_of(axes, answer)
         for value, style, name in chosen(answer):
             axes.axvline(value, ls=style, color="black", lw=1, alpha=0.6, zorder=0)
-            place = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
             side = {"λ.1se": ("left", 1)}.get(name, ("right", -1) if len(chosen(answer)) > 1 else ("center", 0))
-            axes.annotate(name, (value, 1.0), xytext=(side[1], 2), ha=side[0], va="bottom", fontsize="x-small", **place)
+            axes.annotate(
+                name,
+                xy=(value, 1.0),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(side[1], 2),
+                textcoords="offset points",
+                ha=side[0],
+                va="bottom",
+                fontsize="x-small",
+            )
 
 
 def chosen(answer: "Answer") -> list[tuple[float, str, str]]:
-    """The winner's λ.min and λ.1se, where there is one, each with the style of its line and its name."""
+    """List the winner's λ.min and λ.1se, where there is one, each with the style of its line and its name."""
     winner = answer.winner
     if winner.one_se is None:
         return [(winner.min, "--", f"{answer.symbol}.min")]
@@ -237,7 +248,10 @@ def strength_axis_of(axes: Axes, answer: "Answer") -> None:
 
 
 def spread(places: "pd.Series", gap: float) -> "pd.Series":
-    """The places moved as little as need be (in squares) to be a gap apart: an isotonic regression."""
+    """Move places apart, as little as need be (in squares), until each is a gap above the one before.
+
+    It is an isotonic regression.
+    """
     import pandas as pd
     from scipy.optimize import isotonic_regression
 

@@ -10,6 +10,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from shrinkage.names import in_terminal
+
+from .cells import csv_safe
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     from torch.export import ExportedProgram
@@ -38,14 +42,16 @@ def show(title: str, findings: Findings) -> None:
     for name, frame in findings.tables.items():
         table = Table(title=name.replace("_", " "), title_justify="left", box=None, pad_edge=False)
         for column in frame.columns:
-            table.add_column(str(column), justify="left" if frame[column].dtype == object else "right", overflow="fold")
+            table.add_column(
+                in_terminal(str(column)), justify="left" if frame[column].dtype == object else "right", overflow="fold"
+            )
         for row in frame.itertuples(index=False):
-            table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+            table.add_row(*(f"{value:.4g}" if isinstance(value, float) else in_terminal(str(value)) for value in row))
         console.print(table)
         console.print()
-    console.print(f"[bold]{title}[/]")
+    console.print(in_terminal(title), style="bold")
     for sentence in findings.answer:
-        console.print(sentence, highlight=False, markup=False)
+        console.print(in_terminal(sentence))
 
 
 def files(findings: Findings, folder: Path) -> Iterator[Path]:
@@ -56,7 +62,7 @@ def files(findings: Findings, folder: Path) -> Iterator[Path]:
     yield answer
     for name, frame in (findings.tables | findings.data).items():
         path = folder / f"{name}.csv"
-        frame.to_csv(path, index=False)
+        csv_safe(frame).to_csv(path, index=False)
         yield path
     for name, figure in findings.figures.items():
         path = folder / f"{name}.png"

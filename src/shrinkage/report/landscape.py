@@ -1,6 +1,6 @@
-"""Pictures of an objective: its curve over one weight, its contours over two, and a slice through more."""
+"""Draw the objective that a run minimises: a curve over one weight, contours over two, a slice through more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,10 @@ Point = tuple[Tensor, Tensor]  # W [outputs, p] and b [outputs]
 def objective_curve(
     axes: Axes, w: np.ndarray, loss: np.ndarray, penalty: np.ndarray, minima: dict[str, tuple[float, float]]
 ) -> None:
-    """Loss, penalty and their sum over one weight; minima: (w, value) by name, the loss's first and then the sum's."""
+    """Draw loss, penalty and their sum over one weight.
+
+    minima: (w, value) by name, the loss's first and then the sum's.
+    """
     axes.plot(w, loss, color=BLUE, label="data loss")
     axes.plot(w, penalty, "--", color=GREY, label="penalty λΩ(w)")
     axes.plot(w, loss + penalty, color=ORANGE, label="objective, their sum")
@@ -37,10 +40,13 @@ def contours(
     first: np.ndarray,
     second: np.ndarray,
     values: np.ndarray,
-    marks: dict[str, tuple[float, float]],
+    marks: Mapping[str, tuple[float, float] | np.ndarray],
     path: np.ndarray | None = None,
 ) -> None:
-    """Level lines of values [second, first], dense near the smallest, points by name and the iterates [steps, 2]."""
+    """Draw level lines of values [second, first], dense near the smallest.
+
+    marks: points by name. path: the iterates [steps, 2].
+    """
     least, largest = values.min(), values.max()
     levels = least + (largest - least) * np.linspace(0.03, 1, 14) ** 2
     axes.contour(first, second, values, levels=levels, cmap="Blues_r", linewidths=0.9)
@@ -54,7 +60,7 @@ def contours(
 
 
 def landscape(problem: Problem, l1: float, l2: float, path: Sequence[Point], best: Point | None) -> Figure | None:
-    """The objective around a run: over its one weight, its two, or on the plane of its start, its end and the optimum.
+    """Draw the objective around a run: over its one or two weights, or on the plane of start, end and optimum.
 
     path: the model before training and after each epoch. best: the optimum, where it is known. The bias is the best one
     at every point of a picture of one or two weights. None where a slice would need an optimum that is not known, or
@@ -63,16 +69,24 @@ def landscape(problem: Problem, l1: float, l2: float, path: Sequence[Point], bes
     size = path[0][0].numel()
     cost = problem.design.numel() * problem.task.outputs
     points = int(min(FINEST, (WORK / cost) ** 0.5))
-    if points < COARSEST or (size > 2 and best is None) or not all(w.isfinite().all() for w, _ in path):
+    if points < COARSEST or not all(w.isfinite().all() for w, _ in path):
         return None
-    figure, axes = empty_panels(1, 1, (5.6, 4.4))
-    (one if size == 1 else two if size == 2 else plane)(axes, problem, l1, l2, path, best, points)
+    figure, (axes,) = empty_panels(1, 1, (5.6, 4.4))
+    if size == 1:
+        one(axes, problem, l1, l2, path, best, points)
+    elif size == 2:
+        two(axes, problem, l1, l2, path, best, points)
+    elif best is not None:
+        plane(axes, problem, l1, l2, path, best, points)
+    else:
+        return None
     return figure
 
 
 def one(
     axes: Axes, problem: Problem, l1: float, l2: float, path: Sequence[Point], best: Point | None, points: int
 ) -> None:
+    """Draw the objective over its only weight, with the run and the minima."""
     loss_only = minimum_of_the_loss(problem, path[-1])
     places = [w.item() for w, _ in path] + [loss_only.item(), 0.0] + ([best[0].item()] if best else [])
     grid = torch.linspace(*around(places), 10 * points, dtype=torch.float64)
@@ -90,6 +104,7 @@ def one(
 def two(
     axes: Axes, problem: Problem, l1: float, l2: float, path: Sequence[Point], best: Point | None, points: int
 ) -> None:
+    """Draw the objective over its two weights, with the run and the minima."""
     loss_only = minimum_of_the_loss(problem, path[-1]).flatten()
     run = torch.stack([w.flatten() for w, _ in path])
     marks = {"minimum of the objective": best[0].flatten()} if best else {}
@@ -98,12 +113,14 @@ def two(
     sides = [torch.linspace(*around(everything[:, j].tolist()), points, dtype=torch.float64) for j in (0, 1)]
     grid = torch.stack(torch.meshgrid(*sides, indexing="xy"), dim=-1)
     field = values(problem, l1, l2, grid.reshape(-1, *path[0][0].shape)).reshape(points, points)
-    places = {name: tuple(mark.tolist()) for name, mark in marks.items()}
-    contours(axes, *(side.numpy() for side in sides), field.numpy(), places, run.numpy())
+    places = {name: (mark[0].item(), mark[1].item()) for name, mark in marks.items()}
+    contours(axes, sides[0].numpy(), sides[1].numpy(), field.numpy(), places, run.numpy())
     axes.set(xlabel="w₁", ylabel="w₂", title="the objective; the bias is the best at every point")
 
 
 def plane(axes: Axes, problem: Problem, l1: float, l2: float, path: Sequence[Point], best: Point, points: int) -> None:
+    """Draw the objective on the plane through the start of the run, its end and the optimum."""
+
     def flat(point: Point) -> Tensor:
         return torch.cat([point[0].flatten(), point[1]])
 
@@ -123,8 +140,9 @@ def plane(axes: Axes, problem: Problem, l1: float, l2: float, path: Sequence[Poi
         lambda t: problem.objective(l1, l2, t[:weights].reshape(shape), t[weights:]), chunk_size=points
     )
     field = objective(theta).reshape(points, points)
-    marks = {"optimum": (0.0, 0.0), "end of the run": tuple(shown[-1].tolist()), "start": tuple(shown[0].tolist())}
-    contours(axes, *(s.numpy() for s in sides), field.numpy(), marks, shown.numpy())
+    (x_end, y_end), (x_start, y_start) = shown[-1].tolist(), shown[0].tolist()
+    marks = {"optimum": (0.0, 0.0), "end of the run": (x_end, y_end), "start": (x_start, y_start)}
+    contours(axes, sides[0].numpy(), sides[1].numpy(), field.numpy(), marks, shown.numpy())
     axes.set(
         xlabel="distance from the optimum towards the start",
         ylabel="distance across, towards the end",
@@ -133,18 +151,18 @@ def plane(axes: Axes, problem: Problem, l1: float, l2: float, path: Sequence[Poi
 
 
 def values(problem: Problem, l1: float, l2: float, weights: Tensor) -> Tensor:
-    """The objective at weights [points, outputs, p], each with its best bias."""
+    """Compute the objective at weights [points, outputs, p], each with its best bias."""
 
     def objective(weight: Tensor) -> Tensor:
         output = problem.design @ weight.T
-        bias = problem.task.best_bias(output, problem.y) if problem.bias == "free" else 0.0
+        bias = problem.task.best_bias(output, problem.y) if problem.bias == "free" else output.new_zeros(())
         return problem.objective(l1, l2, weight, bias)
 
     return torch.vmap(objective, chunk_size=256)(weights)
 
 
 def minimum_of_the_loss(problem: Problem, start: Point) -> Tensor:
-    """The weights [outputs, p] of the least data loss, by accelerated gradient steps."""
+    """Find the weights [outputs, p] of the least data loss, by accelerated gradient steps."""
     named = {"weight": start[0][:, : problem.x.shape[1]]}
     if problem.bias != "none":
         named["bias"] = start[1] if problem.bias == "free" else start[0][:, -1]
@@ -152,7 +170,7 @@ def minimum_of_the_loss(problem: Problem, start: Point) -> Tensor:
 
 
 def around(places: Sequence[float]) -> tuple[float, float]:
-    """A range around all of them, with a margin."""
+    """Find a range around all places, with a margin."""
     low, high = min(places), max(places)
     margin = MARGIN * (high - low) or 1.0
     return low - margin, high + margin

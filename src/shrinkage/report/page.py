@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from shrinkage.tracking.source import Source
+from shrinkage.names import in_html
+from shrinkage.tracking.source import RunSummary, Source
 
 from . import figures
 from .answer import Answer, number, percent, short
+from .cells import csv_safe
 from .evidence import Evidence, gather
 
 MOST_ROWS = 2000  # of the page's table
@@ -29,11 +31,20 @@ tr.chosen { font-weight: 600; background: #eef5fa; } thead th { border-bottom: 1
 """
 
 
-def write(answer: Answer, runs: Sequence[dict], source: Source, folder: Path, title: str) -> list[Path]:
-    """Write a report's files into a folder, and list them.
+@dataclass(frozen=True)
+class Pictures:
+    """What a report shows beside its words and tables: the evidence, the charts of its page, and the files of pictures.
 
-    runs: all of them, also those that the answer leaves out. A picture whose data are missing is left out.
+    charts: each a heading and its HTML.
     """
+
+    evidence: Evidence
+    charts: list[tuple[str, str]]
+    files: list[Path]
+
+
+def draw(answer: Answer, source: Source, folder: Path) -> Pictures:
+    """Draw a report's pictures into a folder; one whose data are missing is left out."""
     from . import interactive
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,12 +54,20 @@ def write(answer: Answer, runs: Sequence[dict], source: Source, folder: Path, ti
         pictures["coefficients.png"] = figures.coefficient_path(answer, evidence.path, evidence.of)
     if evidence.curves:
         pictures["learning_curves.png"] = figures.split_curves(answer, evidence.curves, evidence.unit)
-    files = [folder / "report.html"]
-    files[0].write_text(page(answer, evidence, title, interactive.charts(answer, evidence)), encoding="utf-8")
-    files += [saved(figure, folder / name) for name, figure in pictures.items() if figure is not None]
-    table_of_runs(runs).to_csv(folder / "runs.csv", index=False)
+    files = [saved(figure, folder / name) for name, figure in pictures.items() if figure is not None]
+    return Pictures(evidence, interactive.charts(answer, evidence), files)
+
+
+def write(answer: Answer, runs: Sequence[RunSummary], pictures: Pictures, folder: Path, title: str) -> list[Path]:
+    """Write the rest of a report's files into the folder of its pictures, and list all of them.
+
+    runs: all of them, also those that the answer leaves out.
+    """
+    path = folder / "report.html"
+    path.write_text(page(answer, pictures.evidence, title, pictures.charts), encoding="utf-8")
+    csv_safe(table_of_runs(runs)).to_csv(folder / "runs.csv", index=False)
     (folder / "answer.json").write_text(json.dumps(answer.as_json(), ensure_ascii=False, indent=1), encoding="utf-8")
-    return [*files, folder / "runs.csv", folder / "answer.json"]
+    return [path, *pictures.files, folder / "runs.csv", folder / "answer.json"]
 
 
 def saved(figure: Figure, path: Path) -> Path:
@@ -56,7 +75,7 @@ def saved(figure: Figure, path: Path) -> Path:
     return path
 
 
-def table_of_runs(runs: Sequence[dict]) -> pd.DataFrame:
+def table_of_runs(runs: Sequence[RunSummary]) -> pd.DataFrame:
     """Make a table with a row for each run: name, status, the params that vary, the last metrics, and the error."""
     params = pd.DataFrame([run["params"] for run in runs])
     varied = [key for key in params if params[key].nunique(dropna=False) > 1]
@@ -81,21 +100,21 @@ def page(answer: Answer, evidence: Evidence, title: str, charts: Sequence[tuple[
         if not there
     ]
     body = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="answer">{escape(answer.sentence)}</p>',
-        *(f'<p class="warning">{escape(warning)}</p>' for warning in answer.warnings),
-        *(f"<p>{escape(comparison.sentence)}</p>" for comparison in answer.comparisons),
-        *(f'<p class="note">{escape(note)}</p>' for note in answer.notes),
+        f"<h1>{in_html(title)}</h1>",
+        f'<p class="answer">{in_html(answer.sentence)}</p>',
+        *(f'<p class="warning">{in_html(warning)}</p>' for warning in answer.warnings),
+        *(f"<p>{in_html(comparison.sentence)}</p>" for comparison in answer.comparisons),
+        *(f'<p class="note">{in_html(note)}</p>' for note in answer.notes),
         "<h2>Settings, each at its best</h2>",
         settings_table(answer),
-        *(f"<h2>{escape(heading)}</h2>{chart}" for heading, chart in charts),
-        *(f'<p class="note">Left out, {escape(words)}.</p>' for words in missing),
+        *(f"<h2>{in_html(heading)}</h2>{chart}" for heading, chart in charts),
+        *(f'<p class="note">Left out, {in_html(words)}.</p>' for words in missing),
         f"<h2>All {len(answer.table)} means</h2>",
         values_table(answer),
         '<p class="note">runs.csv has every run, answer.json the answer for programs. '
         f"{answer.runs} runs stand behind this page, {len(answer.left_out)} were left out.</p>",
     ]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{in_html(title)}</title><style>{STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>{"".join(body)}</body></html>\n'
 
 
@@ -107,7 +126,8 @@ def settings_table(answer: Answer) -> str:
     for each in answer.settings[:MOST_ROWS]:
         cells = [each.name, short(each.min), f"{each.mean:.5g}", number(each.error, ".2g"), percent(each.zeros)]
         if answer.axis == "lambd":
-            cells += [number(each.one_se), number(each.mean_1se, ".5g"), percent(each.zeros_1se)]
+            at = each.at_one_se
+            cells += [number(each.one_se), number(at and at.mean, ".5g"), percent(at and at.zeros)]
         rows.append((each is answer.winner, [*cells, str(each.values), str(each.splits)]))
     return html_table(heads, rows)
 
@@ -144,10 +164,10 @@ def values_table(answer: Answer) -> str:
 
 def html_table(heads: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]]) -> str:
     """Write a table as HTML. rows: of each whether it stands out, and its cells."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
+    head = "".join(f"<th>{in_html(cell)}</th>" for cell in heads)
     body = "".join(
         ('<tr class="chosen">' if stands_out else "<tr>")
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "".join(f"<td>{in_html(cell)}</td>" for cell in cells)
         + "</tr>\n"
         for stands_out, cells in rows
     )

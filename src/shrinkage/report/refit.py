@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from shrinkage import split
+from shrinkage.tracking.source import RunSummary
 
 from .answer import Refit, Setting
 
@@ -11,12 +12,12 @@ from .answer import Refit, Setting
 ASIDE = ("tracking.", "hydra.", "progress", "threads", "certificate", "metric", "refit", "export")
 
 
-def is_refit(run: dict) -> bool:
+def is_refit(run: RunSummary) -> bool:
     """Whether the run was trained on training and validation rows together."""
     return run["params"].get("data.refit") == "True"
 
 
-def find_refit(runs: Sequence[dict], winner: Setting, axis: str) -> Refit | None:
+def find_refit(runs: Sequence[RunSummary], winner: Setting, axis: str) -> Refit | None:
     """Find the run that trained the winner at λ.min or λ.1se on training and validation rows; None if there is none."""
     example = winner.runs_at(winner.min)[0]["params"]
 

@@ -45,7 +45,7 @@ def find_settings(params: pd.DataFrame, axis: str) -> tuple[list[str], np.ndarra
         and (key == "data.batch_size" or not f"{key}.".startswith("data."))
     ]
 
-    def order(key: str) -> tuple:
+    def order(key: str) -> tuple[int, bool, bool, str]:
         group = key.partition(".")[0]
         return (
             GROUPS.index(group) if group in GROUPS else len(GROUPS),

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from rich.console import Console
-from rich.table import Table
+from shrinkage.names import in_terminal
 
 ROWS = (
     ("train/loss", "data loss on the training part"),
@@ -24,7 +23,10 @@ def show_summary(
 
     about: what to say of each of the task's metrics.
     """
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    from rich.console import Console  # a tenth of the time in which a typo is answered
+    from rich.table import Table
+
+    table = Table(title=in_terminal(title), title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(style="dim")
@@ -40,4 +42,4 @@ def show_summary(
         table.add_row("test/loss", f"{test['test/loss']:.6g}", "data loss on the test part")
     console = Console()
     console.print(table)
-    console.print(f"[bold]optimum[/]  {verdict}", highlight=False)
+    console.print("[bold]optimum[/] ", in_terminal(verdict), highlight=False)

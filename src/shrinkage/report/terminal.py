@@ -1,11 +1,12 @@
-"""An answer in the terminal."""
+"""Print an answer in the terminal: a table of what was tried, what it rests on, and what to take."""
 
 import sys
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from shrinkage.names import in_terminal
 
 from .answer import FAR, Answer, Setting, number, percent, short
 
@@ -13,7 +14,7 @@ ROWS, MOST_ROWS, MOST_SETTINGS, WIDTH = 25, 36, 18, 120
 
 
 def show(answer: Answer) -> None:
-    """The answer in the terminal: the table, thinned to what is near the choice, then what it rests on, then itself."""
+    """Print an answer: the table, thinned to what is near the choice, then what it rests on, then itself."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     few = answer.settings[:MOST_SETTINGS]
     each = min(ROWS, max(2, MOST_ROWS // len(few)))
@@ -29,7 +30,7 @@ def show(answer: Answer) -> None:
         for _, row in rows.iloc[kept_rows(rows[answer.axis].to_numpy(), setting, each)].iterrows():
             value = row[answer.axis]
             marks = setting.marks(value, answer.axis)
-            cells = [escape(setting.name)] * labelled + [short(value), f"{row['runs']:.0f}", f"{row['mean']:.5g}"]
+            cells = [in_terminal(setting.name)] * labelled + [short(value), f"{row['runs']:.0f}", f"{row['mean']:.5g}"]
             cells += [number(row["error"], ".2g"), *(number(row[name]) for name in (*others, "weight/l2"))]
             cells += [percent(row["weight/zeros"])]
             cells += ["> 1,000 %" if row["above"] > 10 else percent(row["above"], ".2g")] * bool(far)
@@ -39,16 +40,19 @@ def show(answer: Answer) -> None:
         console.print(f"… and {len(answer.settings) - len(few)} more settings", style="dim")
     console.print()
     for comparison in answer.comparisons[:MOST_SETTINGS]:
-        console.print(f"• {escape(comparison.sentence)}", soft_wrap=True)
+        console.print(in_terminal(f"• {comparison.sentence}"), soft_wrap=True)
     for note in answer.notes:
-        console.print(f"note: {escape(note)}", style="dim", soft_wrap=True)
+        console.print(in_terminal(f"note: {note}"), style="dim", soft_wrap=True)
     for warning in answer.warnings:
-        console.print(f"warning: {escape(warning)}", style="yellow", soft_wrap=True)
-    console.print(escape(answer.sentence), style="bold", soft_wrap=True)
+        console.print(in_terminal(f"warning: {warning}"), style="yellow", soft_wrap=True)
+    console.print(in_terminal(answer.sentence), style="bold", soft_wrap=True)
 
 
 def kept_rows(values: np.ndarray, setting: Setting, most: int) -> list[int]:
-    """Which rows of a setting's sorted values are shown: λ.min and λ.1se, the ends, their neighbours, some between."""
+    """Choose which rows of a setting are shown: those of λ.min and λ.1se, the ends, neighbours, and some between.
+
+    values: the setting's, sorted. Returns their places.
+    """
     if len(values) <= most:
         return list(range(len(values)))
     marked = [int(np.flatnonzero(values == value)[0]) for value in (setting.min, setting.one_se) if value is not None]

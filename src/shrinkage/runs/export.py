@@ -6,37 +6,68 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from shrinkage.data import recipe
 from shrinkage.data.base import DataModule
+from shrinkage.errors import InputError
 from shrinkage.models.linear import Linear
 from shrinkage.tracking.source import INTERCEPT
 
 
-def write_model(datamodule: DataModule, model: nn.Module, folder: Path) -> Path:
+def write_model(datamodule: DataModule, model: nn.Module, folder: Path, link: str = "identity") -> Path:
     """Write what `tracking/serving.py` predicts with, from rows as the user has them; returns the folder.
 
+    link: that of the task, by which a number follows from the network's output. These are written:
     model.pt2: the network in evaluation mode, of any number of rows (`torch.export`). preprocessing.json: what comes
     before and after it. recipe.py: the program that reads cells by it. example.json: a few raw rows as MLflow's
     server takes them. Nothing in them is a pickle.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = next(model.parameters()).dtype
-    program = as_program(model, torch.zeros(2, datamodule.inputs, dtype=dtype))
+    dtype, way = next(model.parameters()).dtype, datamodule.recipe()
+    program = as_program(of_rows(model, datamodule), torch.zeros(2, len(way.features), dtype=dtype))
     program.example_inputs = None  # the only part of the file that would be pickled
     torch.export.save(program, folder / "model.pt2")
-    write_json(folder / "preprocessing.json", preprocessing(datamodule, dtype))
+    write_json(folder / "preprocessing.json", preprocessing(datamodule, dtype, link))
     shutil.copyfile(recipe.__file__, folder / "recipe.py")
-    example, columns = datamodule.example(), datamodule.recipe().columns
+    example, columns = datamodule.example(), way.columns
     rows = zip(*([as_json(value, column.kind) for value in example[column.name]] for column in columns), strict=True)
     split = {"columns": [column.name for column in columns], "data": list(map(list, rows))}
     write_json(folder / "example.json", {"dataframe_split": split})
     return folder
+
+
+def check_exportable(datamodule: DataModule) -> None:
+    """Look whether a model of these data can be written. Raises InputError if they do not come from columns."""
+    count, inputs = len(datamodule.recipe().features), datamodule.inputs
+    widths = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+    if not all(isinstance(width, int) for width in widths) or sum(widths) != count:
+        raise InputError(
+            f"export: a model that predicts from rows of a table is written, and inputs of {widths} are not the "
+            f"{count} features of these data side by side; leave it out"
+        )
+
+
+def of_rows(model: nn.Module, datamodule: DataModule) -> nn.Module:
+    """Return the model as one of rows of features [n, p], whether it has one input or several."""
+    return model if isinstance(datamodule.inputs, int) else OfFeatures(model, datamodule)
+
+
+class OfFeatures(nn.Module):
+    """A model of several inputs, as one of rows of features, which are the inputs side by side."""
+
+    def __init__(self, model: nn.Module, datamodule: DataModule) -> None:
+        super().__init__()
+        self.model, self.inputs = model, datamodule.inputs
+        self.has_names = isinstance(datamodule.parts["train"].x, Mapping)
+
+    def forward(self, x: Tensor) -> Tensor:
+        each = x.split(list(self.inputs.values()), dim=1)
+        return self.model(dict(zip(self.inputs, each, strict=True)) if self.has_names else each)
 
 
 def as_program(model: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
@@ -45,12 +76,13 @@ def as_program(model: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
     return torch.export.export(network, (rows[:2],), dynamic_shapes=({0: torch.export.Dim("rows")},))
 
 
-def preprocessing(datamodule: DataModule, dtype: torch.dtype) -> dict[str, object]:
+def preprocessing(datamodule: DataModule, dtype: torch.dtype, link: str = "identity") -> dict[str, object]:
     """Describe how raw rows become the network's inputs, and what its outputs mean."""
     return {
         "classes": list(datamodule.class_names),
         "center": float(datamodule.center),
         "scale": float(datamodule.scale),
+        "link": link,
         "dtype": str(dtype).removeprefix("torch."),
         **asdict(datamodule.recipe()),
     }
@@ -61,8 +93,10 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
 
 
-def as_json(value: object, kind: str) -> object:
+def as_json(value: Any, kind: str) -> object:
     """Turn a value of a raw column into one of JSON; None for a gap."""
+    import pandas as pd
+
     if pd.isna(value):
         return None
     return {"number": float, "integer": int, "boolean": bool, "date": lambda moment: f"{moment}", "text": str}[kind](
@@ -75,17 +109,18 @@ def coefficients(
     model: nn.Module,
     parameters: Mapping[str, Tensor] | None = None,
     exchangeable: np.ndarray | None = None,
-) -> pd.DataFrame | None:
+) -> dict[str, list[Any]] | None:
     """Tabulate a linear model as columns output, feature, weight, coefficient, exchangeable; None for another model.
 
     weight: w, and in the row `(intercept)` the bias b, of the features (x − m)/s and the target (y − c_y)/s_y that the
     model was trained on. coefficient: w·s_y/s, and the intercept c_y + s_y(b − Σw·m/s), so that Σ coefficient·x +
     intercept is the prediction in the user's own units. For classes it is their logits (s_y = 1, c_y = 0); two classes
-    have one logit, the second's. exchangeable: features with one entry can take over weight from one another at the
-    same objective, and it is the name of the first; empty for all others.
+    have one logit, the second's. Under a log link it is the logarithm of the prediction (s_y = 1, c_y = 0).
+    exchangeable: features with one entry can take over weight from one another at the same objective, and it is the
+    name of the first; empty for all others.
 
-    parameters: by name, in place of the model's own. exchangeable: the groups [outputs, p] of `Certifier.exchangeable`,
-    None where none are known.
+    parameters: by name, in place of the model's own. exchangeable: the groups [outputs, p] of
+    `exchangeable_columns.exchangeable`, None where none are known.
     """
     if type(model) is not Linear:
         return None
@@ -99,15 +134,21 @@ def coefficients(
     means, scales = (np.array([getattr(feature, name) for feature in features]) for name in ("mean", "scale"))
     own = weight / scales * datamodule.scale
     intercept = datamodule.center + datamodule.scale * bias - own @ means
-    names = datamodule.class_names[-len(weight) :] or ("",)
-    groups = np.zeros(weight.shape, dtype=np.int64) if exchangeable is None else exchangeable
-    firsts = [[features[list(row).index(group)].name if group else "" for group in row] for row in groups]
-    return pd.DataFrame(
-        {
-            "output": np.repeat(names, len(features) + 1),
-            "feature": [*(feature.name for feature in features), INTERCEPT] * len(weight),
-            "weight": np.column_stack([weight, bias]).ravel(),
-            "coefficient": np.column_stack([own, intercept]).ravel(),
-            "exchangeable": [name for row in firsts for name in (*row, "")],
-        }
-    )
+    outputs = datamodule.class_names[-len(weight) :] or ("",)
+    names = [feature.name for feature in features]
+    # A sweep writes thousands of these tables: as lists, since pandas takes ten times as long for each.
+    return {
+        "output": [output for output in outputs for _ in range(len(names) + 1)],
+        "feature": [*names, INTERCEPT] * len(weight),
+        "weight": np.column_stack([weight, bias]).ravel().tolist(),
+        "coefficient": np.column_stack([own, intercept]).ravel().tolist(),
+        "exchangeable": firsts_of_groups(names, exchangeable, len(weight)),
+    }
+
+
+def firsts_of_groups(names: list[str], groups: np.ndarray | None, outputs: int) -> list[str]:
+    """Name the first feature of each one's group, for every output with its intercept; empty where it has none."""
+    if groups is None or not groups.any():
+        return [""] * (outputs * (len(names) + 1))
+    rows = groups.tolist()
+    return [name for row in rows for name in (*(names[row.index(group)] if group else "" for group in row), "")]

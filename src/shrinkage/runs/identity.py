@@ -3,14 +3,14 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from shrinkage import split
-from shrinkage.config import GROUPS, step_unit
-
-from .old_configs import as_first_recorded
+from shrinkage.config import GROUPS, as_dict, is_exact, is_of_steps, step_unit
+from shrinkage.old_configs import as_first_recorded
 
 # What a command does with runs, and not what a run is: no run records it.
 COMMAND = ("resume", "rerun", "resume_sweep", "skip_finished", "on_error")
@@ -27,7 +27,7 @@ IN_NAME_ALREADY = {
 }
 
 
-def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     """List every leaf of a resolved config by its dotted key; a list is one leaf, and so are patterns with values."""
     for key, value in node.items():
         if isinstance(value, dict | DictConfig) and all(str(name).isidentifier() for name in value):
@@ -36,32 +36,38 @@ def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", list(value) if isinstance(value, ListConfig) else value
 
 
-def recorded(cfg: DictConfig) -> dict:
+def recorded(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Resolve a config as a run records it: without interpolations, and without the keys of the command alone."""
-    tree = OmegaConf.to_container(cfg, resolve=True)
-    return {key: value for key, value in tree.items() if key not in COMMAND}
+    return {key: value for key, value in as_dict(cfg).items() if key not in COMMAND}
 
 
-def fingerprint(resolved: dict) -> str:
+def fingerprint(resolved: dict[str, Any]) -> str:
     """Compute 16 hexadecimal digits that two recorded configs share if they come to the same numbers."""
     tree = {key: value for key, value in as_first_recorded(resolved).items() if key not in WITHOUT_EFFECT}
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def params(resolved: dict) -> dict[str, object]:
-    """List a run's params: the chosen names of the groups, and every leaf of the config but a person's own tags."""
+def params(resolved: dict[str, Any]) -> dict[str, object]:
+    """List a run's params: the chosen names of the groups, and every leaf of the config but a person's own tags.
+
+    Of a run that an exact engine solves they leave out what only steps read.
+    """
     tree = {key: value for key, value in resolved.items() if key not in ("choices", "tags")}
-    return resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit(resolved)}
+    found: dict[str, object] = resolved["choices"] | dict(leaves(tree)) | {"step_unit": step_unit(resolved)}
+    if is_exact(resolved):
+        found = {key: value for key, value in found.items() if not is_of_steps(key)}
+        found["solver"] = "exact"
+    return found
 
 
-def own_tags(cfg: DictConfig) -> dict[str, str]:
+def own_tags(cfg: Mapping[str, Any]) -> dict[str, str]:
     """List the tags that a person has given a run, as text."""
-    return {str(name): str(value) for name, value in (cfg.tags or {}).items()}
+    return {str(name): str(value) for name, value in (cfg["tags"] or {}).items()}
 
 
-def shared_by_lanes(cfg: DictConfig) -> str:
+def shared_by_lanes(cfg: Mapping[str, Any]) -> str:
     """Write what lanes of one training have in common: all but λ, the seed, tags and the penalty's own numbers."""
-    tree = OmegaConf.to_container(cfg, resolve=True)
+    tree = as_dict(cfg)
     del tree["lambd"], tree["seed"], tree["tags"]
     tree["penalty"] = {
         key: "a number" if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -75,28 +81,35 @@ def setting(overrides: list[str]) -> dict[str, str]:
     return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
 
 
+def without_sweep(overrides: list[str]) -> list[str]:
+    """List the overrides of a sweep's job by which it is trained once more, apart from its folds and its sweep."""
+    left_out = (*split.OF_FOLDS, "refit", "export", *COMMAND)
+    return [line for line, key in zip(overrides, setting(overrides), strict=True) if key not in left_out]
+
+
 def strength(lambd: float) -> dict[str, float]:
     """Give λ as metrics, since params are text to MLflow, which neither sorts nor plots; no logarithm at λ = 0."""
     return {"lambd": float(lambd)} | ({"log10_lambd": math.log10(lambd)} if lambd > 0 else {})
 
 
-def run_name(cfg: DictConfig, overrides: list[str]) -> str:
+def run_name(cfg: Mapping[str, Any], overrides: list[str]) -> str:
     """Name a run by what was chosen: `l1 λ=3 seed=0`, the data and model if they were chosen, other overrides.
 
     What the runs of a sweep differ in comes first: a row of MLflow's table shows some twenty characters.
     """
-    choices = cfg.choices
+    choices, lambd = cfg["choices"], cfg["lambd"]
     chosen = setting(overrides)
-    strength = f"{cfg.lambd:g}" if isinstance(cfg.lambd, float) else cfg.lambd
-    words = [choices.penalty, f"λ={strength}"]
+    words = [choices["penalty"], f"λ={lambd:g}" if isinstance(lambd, float) else f"λ={lambd}"]
     if any(key in chosen for key in split.OF_FOLDS):
-        words.append(split.name_fold(cfg.data))
-    if cfg.data.get("refit"):
+        words.append(split.name_fold(cfg["data"]))
+    if cfg["data"].get("refit"):
         words.append("refit")
-    words += [f"seed={cfg.seed}", *(choices[group] for group in ("data", "model") if group in chosen)]
-    if cfg.study is not None:
-        words = [cfg.study._target_.split(".")[-2]]  # the study's file
+    words += [f"seed={cfg['seed']}", *(choices[group] for group in ("data", "model") if group in chosen)]
+    if cfg["study"] is not None:
+        words = [cfg["study"]["_target_"].split(".")[-2]]  # the study's file
     apart = [key for key in chosen if key not in IN_NAME_ALREADY and key.split(".")[0] not in ("tracking", "tags")]
+    if is_exact(cfg) and "trainer" in apart:
+        apart.remove("trainer")
     words += [f"{key}={chosen[key]}" for key in apart]
     return " ".join(words)[:250]
 

@@ -7,12 +7,42 @@ the last word of a job that takes long, `jobs` how many there will be, and `lamb
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypedDict, TypeVar, Unpack, cast
+
+from shrinkage.machine.disk import patiently
+from shrinkage.names import as_json
+from shrinkage.tracking.source import RunSummary
 
 VARIABLE = "SHRINKAGE_SWEEP"
 SWEEP, RESULTS = "sweep.json", "results.jsonl"
+
+
+class Ending(TypedDict):
+    """How a job ended, and which config it had."""
+
+    status: str
+    fingerprint: str
+
+
+class Result(RunSummary, Ending):
+    """A line of `results.jsonl`: a job's run as a report sees it, and what tells which job it was."""
+
+    overrides: list[str]
+
+
+class Changes(Ending):
+    """What may change in a result when the store has the run."""
+
+    run_id: str | None
+    tags: dict[str, str]
+    error: str | None
+
+
+AnEnding = TypeVar("AnEnding", bound=Ending)
 
 
 @dataclass(frozen=True)
@@ -20,18 +50,19 @@ class Membership:
     """The sweep that a job belongs to.
 
     folder: the sweep's own. parent: the id of the journal of the sweep's own run, None where nothing is tracked. times:
-    how often the sweep has been begun.
+    how often the sweep has been begun. has_rows: whether its jobs are rows of a table, and no runs of their own.
     """
 
     folder: Path
     parent: str | None
     times: int = 1
+    has_rows: bool = False
 
     @classmethod
     def of(cls, folder: Path) -> "Membership":
         """Read what a sweep has written of itself into its folder."""
         about = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
-        return cls(folder, about["parent"], about["times"])
+        return cls(folder, about["parent"], about["times"], about.get("rows", False))
 
     @classmethod
     def of_this_job(cls) -> "Membership | None":
@@ -45,8 +76,8 @@ class Membership:
         command: the overrides by which the sweep is known again.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        about = {"parent": self.parent, "times": self.times, "command": list(command)}
-        (self.folder / SWEEP).write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+        about = {"parent": self.parent, "times": self.times, "rows": self.has_rows, "command": list(command)}
+        (self.folder / SWEEP).write_text(as_json(about), encoding="utf-8")
         os.environ[VARIABLE] = str(self.folder)
 
     def expect(self, jobs: int) -> None:
@@ -80,38 +111,51 @@ class Membership:
         """Remove the note of how far the jobs have come, once the sweep has ended."""
         (self.folder / "progress").unlink(missing_ok=True)
 
-    def report(self, **result: object) -> None:
-        """Add how this job ended to the sweep's results.
+    def report(self, **result: Unpack[Result]) -> None:
+        """Add how this job ended to the sweep's results. Raises InputError where a disk stays full.
 
         It is one write of one line, so that jobs may do it at the same moment.
         """
-        with (self.folder / RESULTS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result, ensure_ascii=False) + "\n")
+        self.append(result)
 
-    def results(self) -> list[dict]:
+    def amend(self, folder: str, **changes: Unpack[Changes]) -> None:
+        """Add what has changed of the last report on the run of a folder since that was made."""
+        self.append({"folder": folder, **changes})
+
+    def append(self, report: Mapping[str, object]) -> None:
+        """Add a line to the reports. Raises InputError where a full disk has no room for it, after half a minute."""
+        path = self.folder / RESULTS
+        patiently(lambda: append_line(path, as_json(report).encode()), path)
+
+    def results(self) -> list[Result]:
         """Read what the jobs have reported so far; of a run that was taken up again the last report.
 
         In a sweep that is begun again a job is known by its config: one that was stopped before it had a run has
         another folder when it FINISHES.
         """
         path = self.folder / RESULTS
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        told = [json.loads(line) for line in lines if line.endswith("\n")]
-        return self.standing({result["folder"]: result for result in told})
+        content = path.read_bytes() if path.exists() else b""
+        told: dict[str, dict[str, Any]] = {}
+        for line in content.splitlines(keepends=True):
+            if (report := read_report(line)) is not None:
+                told[report["folder"]] = told.get(report["folder"], {}) | report
+        whole = [cast("Result", report) for report in told.values() if "status" in report]
+        return self.drop_made_good(whole)
 
-    def standing(self, last: Mapping[str, dict]) -> list[dict]:
+    def drop_made_good(self, last: Collection[AnEnding]) -> list[AnEnding]:
         """Drop the results of failed runs whose config has FINISHED in another folder.
 
         last: each folder's last result.
         """
         if self.times == 1:
-            return list(last.values())
-        done = {result["fingerprint"] for result in last.values() if result["status"] == "FINISHED"}
-        return [each for each in last.values() if each["status"] == "FINISHED" or each["fingerprint"] not in done]
+            return list(last)
+        done = {result["fingerprint"] for result in last if result["status"] == "FINISHED"}
+        return [each for each in last if each["status"] == "FINISHED" or each["fingerprint"] not in done]
 
     def ended(self) -> Iterator[int]:
         """Yield how many jobs have ended, again and again; each time only what is new is read."""
-        path, place, last = self.folder / RESULTS, 0, {}
+        path, place = self.folder / RESULTS, 0
+        last: dict[str, Ending] = {}
         while True:
             if path.exists():
                 with path.open("rb") as file:
@@ -119,10 +163,34 @@ class Membership:
                     for line in file:
                         if line.endswith(b"\n"):
                             place += len(line)
-                            told = json.loads(line)
-                            last[told["folder"]] = {key: told.get(key) for key in ("status", "fingerprint")}
-            yield len(self.standing(last))
+                            if "status" in (told := read_report(line) or {}):
+                                last[str(told["folder"])] = {
+                                    "status": told["status"],
+                                    "fingerprint": told.get("fingerprint", ""),
+                                }
+            yield len(self.drop_made_good(last.values()))
 
-    def finished(self) -> dict[str, dict]:
+    def finished(self) -> dict[str, Result]:
         """Find the results of jobs that had FINISHED before this sweep was begun again, by their fingerprints."""
         return {r["fingerprint"]: r for r in self.results() if r["status"] == "FINISHED"} if self.times > 1 else {}
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line, in one write; where a crash or a full disk has left half a line, that one is ended before."""
+    with path.open("ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        is_torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+        left = b"\n" * is_torn + line + b"\n"
+        while left:
+            left = left[file.write(left) :]
+
+
+def read_report(line: bytes) -> dict[str, Any] | None:
+    """Read a line of results; None where it is not whole, or not what a job has written."""
+    if not line.endswith(b"\n"):
+        return None
+    with suppress(ValueError, RecursionError):
+        told: Any = json.loads(line)
+        if isinstance(told, dict) and isinstance(told.get("folder"), str):
+            return told
+    return None

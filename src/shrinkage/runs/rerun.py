@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from omegaconf import DictConfig, OmegaConf, open_dict
+from pathlib import Path
+from typing import Any
 
 from shrinkage.errors import InputError
-from shrinkage.tracking.journal import Reader
+from shrinkage.old_configs import in_todays_names
 from shrinkage.tracking.location import home, store_uri
+from shrinkage.tracking.story import Reader
 
 from . import identity, resume, yaml_text
-from .folder import Place
-from .old_configs import in_todays_names
+from .folder import RunLocation
 from .record import Record
 
 # Tags that tell under which circumstances a run came to its numbers.
-CIRCUMSTANCES = ("version.", "mlflow.source.git.commit", "git.clean", "data.")
+CIRCUMSTANCES = ("version.", "mlflow.source.git.commit", "git.", "data.")
 WORDS = {"mlflow.source.git.commit": "git commit", "git.clean": "a tree without uncommitted changes"}
 
 
@@ -28,50 +28,59 @@ class Original:
 
     name: str
     id: str
-    config: dict
+    config: dict[str, Any]
     overrides: list[str]
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
-    def cfg(self, command: DictConfig) -> DictConfig:
+    def cfg(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Build the config with which the run is done again: its own, with what the command decides."""
-        cfg = OmegaConf.create(self.config)
-        with open_dict(cfg):
-            for key in identity.FROM_COMMAND:
-                cfg[key] = command[key]
-        return cfg
+        return self.config | {key: command[key] for key in identity.FROM_COMMAND}
 
 
-def original(command: DictConfig, place: Place) -> Original:
+def original(command: Mapping[str, Any], place: RunLocation) -> Original:
     """Read the run that `rerun=` names, from its own folder, and where that is gone from the store.
 
     Raises InputError where there is no such run, or it cannot be done again.
     """
     resume.refuse_values(place.overrides, "rerun")
-    root = place.root
-    target, uri = str(command.rerun), store_uri(command.tracking.uri, root)
-    try:
-        earlier = resume.find(target, uri, root)
-        journal = earlier.journal(home(uri, root))
-    except InputError:
-        journal = None
-    if journal is None:
-        found = of_store(target, uri)
-    else:
-        found = Original(earlier.name, earlier.id, earlier.recorded, earlier.place(root).overrides)
-        for event in Reader(journal).events():
-            match event["event"]:
-                case "run" | "tags":
-                    found.tags |= event["tags"]
-                case "metrics":
-                    found.metrics |= event["metrics"]
-                case "dataset":
-                    found.digests[event["context"]] = event["digest"]
+    target, uri = str(command["rerun"]), store_uri(command["tracking"]["uri"], place.root)
+    found = of_folder(target, uri, place.root) or of_store(target, uri)
     if found.config["study"] is not None:
         raise InputError(f"rerun={target}: a study is done again by its experiment, {found.name}")
     if not found.metrics:
         raise InputError(f"rerun={target}: {found.name} has no metrics to compare with")
+    return found
+
+
+def of_folder(target: str, uri: str, root: Path) -> Original | None:
+    """Read a run from its own folder; None where that is gone, or the run was not tracked.
+
+    Raises InputError where the folder itself is named and is no run's, and where a script has recorded the run.
+    """
+    try:
+        earlier = resume.find(target, uri, root)
+        journal = earlier.journal(home(uri, root))
+    except InputError:
+        if resume.existing_folder(target) is not None:
+            raise
+        return None
+    if earlier.is_script:
+        resume.refuse_script(target, earlier.name)
+    if earlier.id is None or journal is None:
+        return None
+    found = Original(earlier.name, earlier.id, earlier.recorded, earlier.place(root).overrides)
+    for event in Reader(journal).events():
+        match event["event"]:
+            case "run" | "tags":
+                found.tags |= event["tags"]
+            case "metrics":
+                found.metrics |= event["metrics"]
+            case "dataset":
+                found.digests[event["context"]] = event["digest"]
+            case _:
+                pass
     return found
 
 
@@ -81,16 +90,26 @@ def of_store(target: str, uri: str) -> Original:
 
     from shrinkage.tracking import read
 
-    client = read.open_to_read(uri)
+    client = read.open_to_read(uri, "tracking.uri=")
     run = read.one(client, uri, target)
+    name = run.info.run_name or run.info.run_id
+    if run.data.tags.get("kind") == "script":
+        resume.refuse_script(target, name)
     with TemporaryDirectory() as folder:
-        texts = [read.text_of(client, run.info.run_id, file, folder) for file in ("config.yaml", "overrides.yaml")]
-    if None in texts:
-        raise InputError(f"rerun={target}: {run.info.run_name} has no config.yaml among its artifacts")
-    digests = {entry.tags[0].value: entry.dataset.digest for entry in run.inputs.dataset_inputs}
-    recorded, overrides = map(yaml_text.from_yaml, texts)
-    config = in_todays_names(recorded)
-    return Original(run.info.run_name, run.info.run_id, config, overrides, run.data.metrics, run.data.tags, digests)
+        config = read.text_of(client, run.info.run_id, "config.yaml", folder)
+        overrides = read.text_of(client, run.info.run_id, "overrides.yaml", folder)
+    if config is None or overrides is None:
+        raise InputError(f"rerun={target}: {name} has no config.yaml among its artifacts")
+    datasets = run.inputs.dataset_inputs if run.inputs is not None else []
+    return Original(
+        name=name,
+        id=run.info.run_id,
+        config=in_todays_names(yaml_text.from_yaml(config)),
+        overrides=yaml_text.from_yaml(overrides),
+        metrics=run.data.metrics,
+        tags=run.data.tags,
+        digests={entry.tags[0].value: entry.dataset.digest for entry in datasets},
+    )
 
 
 def verdict(original: Original, record: Record, digests: Mapping[str, str]) -> tuple[bool, str]:
@@ -126,7 +145,7 @@ def circumstances(original: Original, tags: Mapping[str, str], digests: Mapping[
         for name in names
         if original.tags.get(name) != tags.get(name)
     ]
-    if original.tags.get("git.clean") == "false":
+    if any(name.startswith("git.clean") and value == "false" for name, value in original.tags.items()):
         found.append("The run was made from a tree with uncommitted changes, which nobody has recorded.")
     return found + [
         f"What differs: the {part} data ({original.digests.get(part)} then, {digest} now)."

@@ -7,32 +7,33 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig
 
 from shrinkage.errors import InputError
-from shrinkage.machine.secrets import masked_values
-from shrinkage.tracking.journal import Story
+from shrinkage.machine.secrets import masked_override, masked_values
+from shrinkage.old_configs import missing_from_data
 from shrinkage.tracking.location import home, store_uri
+from shrinkage.tracking.story import Story
 from shrinkage.tracking.sync import waiting
 
 from . import identity
-from .folder import ABOUT, Earlier, Place
+from .folder import ABOUT, Earlier, RunLocation
 from .identity import FROM_COMMAND
-from .membership import SWEEP, Membership
-from .old_configs import missing_from_data
+from .membership import SWEEP, Membership, Result
 
 STACK = "lanes.json"
 
 
-def find_earlier(command: DictConfig, place: Place, sweep: Membership | None) -> Earlier | None:
+def find_earlier(command: Mapping[str, Any], place: RunLocation, sweep: Membership | None) -> Earlier | None:
     """Find the run that goes on in this process: the one that `resume=` names, or a sweep's interrupted one.
 
     Of a sweep that is begun for the first time it is the one in the job's own folder, whose process has died: clusters
     start a job again by themselves. None where it begins. Raises InputError where the one that is named cannot go on.
     """
     if sweep is None:
-        return None if command.resume is None else find_resumable(command, place.root)
+        return None if command["resume"] is None else find_resumable(command, place.root)
     if sweep.times == 1 and not (place.folder / ABOUT).exists():
         return None
     fingerprint = identity.fingerprint(identity.recorded(command))
@@ -44,7 +45,7 @@ def find_earlier(command: DictConfig, place: Place, sweep: Membership | None) ->
     return None
 
 
-def find_finished(jobs: Sequence[tuple[DictConfig, Path]], sweep: Membership) -> list[dict | None]:
+def find_finished(jobs: Sequence[tuple[Mapping[str, Any], Path]], sweep: Membership) -> list[Result | None]:
     """Find what each job reported when it FINISHED in an earlier attempt; None for a job that did not.
 
     jobs: their configs and folders. In a sweep that is begun again a job is known by its config alone.
@@ -70,15 +71,17 @@ def refuse_values(overrides: Sequence[str], key: str) -> None:
         raise InputError(f"{', '.join(own)}: {key}=… takes every value from what the run recorded; leave them out")
 
 
-def find_resumable(command: DictConfig, root: Path) -> Earlier:
+def find_resumable(command: Mapping[str, Any], root: Path) -> Earlier:
     """Find the run that `resume=` names. Raises InputError where there is none, or it has FINISHED."""
-    uri = store_uri(command.tracking.uri, root)
-    earlier = find(str(command.resume), uri, root)
+    uri = store_uri(command["tracking"]["uri"], root)
+    earlier = find(str(command["resume"]), uri, root)
+    if earlier.is_script:
+        refuse_script(str(command["resume"]), earlier.name)
     path = earlier.journal(home(uri, root))
     if path is not None and Story.of(path).status == "FINISHED":
-        raise InputError(f"resume={command.resume}: the run is FINISHED; rerun={command.resume} does it again")
+        raise InputError(f"resume={command['resume']}: the run is FINISHED; rerun={command['resume']} does it again")
     if earlier.recorded["study"] is not None:
-        raise InputError(f"resume={command.resume}: a study has no checkpoints; start its experiment again")
+        raise InputError(f"resume={command['resume']}: a study has no checkpoints; start its experiment again")
     return earlier
 
 
@@ -90,28 +93,40 @@ def find(target: str, uri: str, root: Path) -> Earlier:
     return Earlier.of(folder_of(target, uri, root))
 
 
+def refuse_script(target: str, name: str) -> NoReturn:
+    """Refuse to train a run that has no config. Raises InputError."""
+    raise InputError(f"{target}: a script has recorded {name}; start that again, with JournalLogger(run={target!r})")
+
+
 def folder_of(target: str, uri: str, root: Path) -> Path:
     """Find the folder of the run or sweep of this folder, id or name.
 
     Raises InputError where it is not on this machine.
     """
-    with suppress(OSError):  # a name may be too long for a folder's
-        if Path(target).is_dir():
-            return Path(target).resolve()
+    if (folder := existing_folder(target)) is not None:
+        return folder
     for story in reversed(waiting(home(uri, root))):
         if isinstance(story, Story) and target in (story.id, story.name) and story.folder is not None:
             return story.folder
 
     from shrinkage.tracking import read
 
-    tags = read.one(read.open_to_read(uri), uri, target).data.tags
-    folder, host = tags.get("folder"), tags.get("process.host")
-    if not folder or not Path(folder).is_dir():
+    tags = read.one(read.open_to_read(uri, "tracking.uri="), uri, target).data.tags
+    place, host = tags.get("folder"), tags.get("process.host")
+    if not place or not Path(place).is_dir():
         raise InputError(
-            f"{target}: its folder, {folder or 'which it has not recorded'}, is not on this machine"
+            f"{target}: its folder, {place or 'which it has not recorded'}, is not on this machine"
             + (f"; it was made on {host}" if host else "")
         )
-    return Path(folder)
+    return Path(place)
+
+
+def existing_folder(target: str) -> Path | None:
+    """Find the folder at this path; None where there is none."""
+    with suppress(OSError):  # a name may be too long for a folder's
+        if Path(target).is_dir():
+            return Path(target).resolve()
+    return None
 
 
 @functools.cache
@@ -177,7 +192,7 @@ def take_over(sweep: Path, data: Mapping[str, object], overrides: Sequence[str])
             path.write_text(json.dumps(about), encoding="utf-8")
             if (result := told.get(str(path.parent))) is not None:
                 params = masked_values(identity.params(earlier.recorded))
-                Membership.of(sweep).report(**result | {"fingerprint": fingerprint, "params": params})
+                Membership.of(sweep).report(**{**result, "fingerprint": fingerprint, "params": params})
     said = identity.setting(list(overrides))
     own = {key: value for key, value in missing.items() if data.get(key, value) != value and f"data.{key}" not in said}
     return [f"data.{key}={value}" for key, value in own.items()]
@@ -194,9 +209,10 @@ def sweep_folder(target: str, uri: str, root: Path) -> Path:
 
 
 def command(cfg: DictConfig) -> list[str]:
-    """List the overrides by which a sweep is known again: all but those that change no number."""
+    """List the overrides by which a sweep is known again, without secrets: all but those that change no number."""
     own = (*identity.COMMAND, *identity.WITHOUT_EFFECT)
-    return [line for line in cfg.hydra.overrides.task if line.lstrip("+~").partition("=")[0].split(".")[0] not in own]
+    lines = [line for line in cfg.hydra.overrides.task if line.lstrip("+~").partition("=")[0].split(".")[0] not in own]
+    return [masked_override(line) for line in lines]
 
 
 def find_last_sweep(command: Sequence[str], folder: Path) -> Path | None:
@@ -205,5 +221,13 @@ def find_last_sweep(command: Sequence[str], folder: Path) -> Path | None:
     folder: the one that the sweep would get; sweeps in it, beside it, and beside its parent are looked at.
     """
     found = [*folder.glob(SWEEP), *folder.parent.glob(f"*/{SWEEP}"), *folder.parent.parent.glob(f"*/*/{SWEEP}")]
-    same = [path for path in found if json.loads(path.read_text(encoding="utf-8")).get("command") == list(command)]
+    same = [path for path in found if command_of(path) == list(command)]
     return max(same, key=lambda path: path.stat().st_mtime).parent if same else None
+
+
+def command_of(path: Path) -> object:
+    """Read the command of a sweep from what it has written of itself; None where that was cut off by a crash."""
+    with suppress(OSError, ValueError):
+        about: Any = json.loads(path.read_text(encoding="utf-8"))
+        return about.get("command") if isinstance(about, dict) else None
+    return None

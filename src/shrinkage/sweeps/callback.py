@@ -1,8 +1,8 @@
 """Around a sweep: the parent run that its jobs stand under, the progress, and the answer at its end."""
 
 import atexit
-import concurrent.futures.thread  # noqa: F401 it cannot be imported any more while the interpreter exits, and pandas does
 import contextlib
+import importlib
 import math
 import os
 import shlex
@@ -12,20 +12,25 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from shrinkage import rules, split
+from shrinkage import rules
 from shrinkage.boundary import command_in_one_line, tell
-from shrinkage.config import root_of
+from shrinkage.config import as_dict, config_flags, root_of
 from shrinkage.errors import InputError, ShrinkageError
+from shrinkage.machine.disk import patiently
+from shrinkage.machine.imports import importing_much
 from shrinkage.machine.interrupt import SIGNALS, leave, left
+from shrinkage.machine.invocation import invocation
+from shrinkage.machine.secrets import learn, learn_overrides, masked_override
+from shrinkage.names import on_a_line
 from shrinkage.runs import identity, resume
-from shrinkage.runs.identity import COMMAND, setting
-from shrinkage.runs.membership import SWEEP, Membership
+from shrinkage.runs.membership import SWEEP, Membership, Result
 from shrinkage.runs.provenance import run_tags
 from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
@@ -33,10 +38,40 @@ from shrinkage.tracking.location import home, store_uri
 
 if TYPE_CHECKING:
     from shrinkage.report.answer import Answer
+    from shrinkage.report.page import Pictures
+
+importlib.import_module("concurrent.futures.thread")  # pandas needs it, and not while the interpreter exits
 
 PATIENCE_SECONDS = 2.0
 REFIT = "refit"  # the folder of the refit, in the sweep's
 IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
+
+
+@dataclass(frozen=True)
+class ParentRun:
+    """The sweep's own run, which its jobs stand under: its journal, and the client that carries it into the store."""
+
+    client: Client
+    journal: Journal
+
+    def end(self, status: str, has_jobs: bool, has_finished: bool) -> None:
+        """End the run and say where it is, also where waiting for the store is interrupted."""
+        try:
+            self.client.end(self.journal, status)
+            self.client.wait_for(self.journal)
+        except ShrinkageError as error:
+            tell(error)
+        finally:
+            self.tell_address(status, has_jobs, has_finished)
+
+    def tell_address(self, status: str, has_jobs: bool, has_finished: bool) -> None:
+        """Print where the sweep is in the store."""
+        if has_jobs:  # else nothing was tried
+            print(f"The sweep is {status}. {self.client.where(self.journal)}")
+        run_id = self.client.run_id(self.journal)
+        if status == "KILLED" and has_finished and run_id:
+            print(f"What has finished tells: python -m shrinkage.report {run_id}")
+        sys.stdout.flush()
 
 
 class Sweep(Callback):
@@ -46,25 +81,37 @@ class Sweep(Callback):
     so the end hangs on the interpreter's exit too, and whichever comes first does it.
     """
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> "tuple[type[Sweep], tuple[()]]":
         # Launchers send their callbacks to the workers, which need none of what this process holds.
         return Sweep, ()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         self.started = time.monotonic()
-        self.config, self.root = config, root_of(config.hydra)
-        self.overrides = list(config.hydra.overrides.task)
+        self.config, self.root, self.invocation = config, root_of(config.hydra), invocation()
+        given = list(config.hydra.overrides.task)
+        learn_overrides(given)
+        learn(as_dict(config, resolve=False))
+        self.overrides = [masked_override(override) for override in given]
+        self.as_given = dict(zip(self.overrides, given, strict=True))
         self.name = " ".join(["sweep", *self.overrides])[:250]
-        self.client: Client | None = None
-        self.journal: Journal | None = None
+        self.parent: ParentRun | None = None
+        self.pictures: Pictures | None = None
         self.ended = False
         for signum in SIGNALS:
             signal.signal(signum, leave)
         folder = Path(config.hydra.sweep.dir).resolve()
         earlier = Membership.of(folder) if (folder / SWEEP).exists() else None
+        has_rows = config.tracking.enabled and config.tracking.jobs == "table"
         with command_in_one_line():
-            parent = self.begin_parent(config, folder, earlier) if config.tracking.enabled else None
-        self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1)
+            if earlier is not None and earlier.has_rows != has_rows:
+                raise InputError(
+                    f"tracking.jobs={config.tracking.jobs}: the jobs of a sweep are all of one kind, and this one was "
+                    f"begun otherwise; use tracking.jobs={'table' if earlier.has_rows else 'runs'}"
+                )
+            if config.tracking.enabled:
+                self.parent = self.begin_parent(config, folder, earlier)
+        parent = None if self.parent is None else self.parent.journal.id
+        self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1, has_rows)
         self.membership.announce(resume.command(config))
         atexit.register(self.end_at_exit)
         if earlier is not None:
@@ -72,25 +119,25 @@ class Sweep(Callback):
         self.done = threading.Event()
         threading.Thread(target=self.show_progress, daemon=True).start()
 
-    def begin_parent(self, config: DictConfig, folder: Path, earlier: Membership | None) -> str:
-        """Begin the journal of the parent run, or go on with it if the sweep was begun before; return its id."""
+    def begin_parent(self, config: DictConfig, folder: Path, earlier: Membership | None) -> "ParentRun":
+        """Begin the journal of the parent run, or go on with it if the sweep was begun before."""
         uri = store_uri(config.tracking.uri, self.root)
         beside = home(uri, self.root)
-        self.client = connect(uri, config.tracking.experiment, beside, 0, config.tracking.offline)
+        client = connect(uri, config.tracking.experiment, beside, 0, config.tracking.offline)
         if config.hydra.runtime.choices["hydra/launcher"] in IN_THIS_PROCESS:
-            import shrinkage.training.run  # noqa: F401 it takes as long as the writer, which opens the store meanwhile
-        self.client.wait_until_ready()
+            with importing_much():  # it takes as long as the writer opens the store
+                importlib.import_module("shrinkage.training.run")
+        client.wait_until_ready()
         # Taken out of the environment: it is this run and none of the jobs that it means.
         adopt = os.environ.pop("MLFLOW_RUN_ID", None) or None
         known = [] if earlier is None else [beside / JOURNALS / f"{earlier.parent}{SUFFIX}", folder / KEPT]
         for path in known:
             if path.exists():
-                self.journal = self.client.resume(path, adopt)
-                return self.journal.id
+                return ParentRun(client, client.resume(path, adopt))
         rules.check_tags(config)
-        tags = identity.own_tags(config) | run_tags(self.root, self.overrides)
-        self.journal = self.client.begin(self.name, tags, adopt=adopt, folder=folder)
-        return self.journal.id
+        own = {key: value for key, value in as_dict(config, resolve=False).items() if key != "hydra"}
+        tags = identity.own_tags(config) | run_tags(self.root, self.overrides, own)
+        return ParentRun(client, client.begin(self.name, tags, adopt=adopt, folder=folder))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         self.end()
@@ -102,7 +149,7 @@ class Sweep(Callback):
         self.done.set()
         self.membership.forget_progress()
         refit = self.membership.folder / REFIT  # of a sweep that was begun before
-        results = [result for result in self.membership.results() if Path(result["folder"]) != refit]
+        results = [result for result in self.membership.results() if result["folder"] != str(refit)]
         total = self.membership.expected()
         finished, failed, killed = (
             [result for result in results if result["status"] == status] for status in ("FINISHED", "FAILED", "KILLED")
@@ -131,7 +178,10 @@ class Sweep(Callback):
             status = "KILLED"
             raise
         finally:
-            self.end_parent(status, bool(results or total), bool(finished))
+            if self.parent is not None:
+                if self.membership.has_rows:
+                    self.keep_table(answer, self.parent)
+                self.parent.end(status, bool(results or total), bool(finished))
             if status != "FINISHED" and (results or total) and not refused:
                 folder = shlex.quote(str(self.membership.folder))
                 print(f"To go on with it, the same command and: resume_sweep={folder}")
@@ -148,31 +198,7 @@ class Sweep(Callback):
         with contextlib.suppress(SystemExit):
             self.end()
 
-    def end_parent(self, status: str, has_jobs: bool, has_finished: bool) -> None:
-        """End the parent run and say where it is, also where waiting for the store is interrupted."""
-        if self.client is None:
-            return
-        try:
-            self.client.end(self.journal, status)
-            self.client.wait_for(self.journal)
-        except ShrinkageError as error:
-            tell(error)
-        finally:
-            self.tell_address(status, has_jobs, has_finished)
-
-    def tell_address(self, status: str, has_jobs: bool, has_finished: bool) -> None:
-        """Print where the sweep is in the store."""
-        try:
-            if has_jobs:  # else nothing was tried
-                print(f"The sweep is {status}. {self.client.where(self.journal)}")
-            run_id = self.client.run_id(self.journal)
-            if status == "KILLED" and has_finished and run_id:
-                print(f"What has finished tells: python -m shrinkage.report {run_id}")
-        except ShrinkageError:
-            pass  # it was said when the parent was ended
-        sys.stdout.flush()
-
-    def conclude(self, finished: list[dict], results: list[dict]) -> "tuple[Answer | None, str | None]":
+    def conclude(self, finished: list[Result], results: list[Result]) -> "tuple[Answer | None, str | None]":
         """Answer, refit, and answer again if there is a refitted model, since the answer then speaks of its weights."""
         answer = model = None
         try:
@@ -180,28 +206,31 @@ class Sweep(Callback):
             if answer is None:
                 return None, None
             print(f"The report: {self.membership.folder / 'report.html'}")
-            if self.journal is not None:
+            if self.parent is not None:
                 winner = answer.winner
                 error = {} if math.isnan(winner.error) else {f"{answer.metric}_error": winner.error}
-                self.journal.metrics(
+                self.parent.journal.metrics(
                     {answer.metric: winner.mean, **error, answer.axis: winner.min}, step=self.membership.times - 1
                 )
-            model = self.refit(answer) if self.config.refit else None
+            model = self.refit(answer, results) if self.config.refit else None
             if model is not None:
                 answer = self.answer(finished, self.membership.results()) or answer
         except Exception:  # a defect of the report must not keep the parent from its end
             traceback.print_exc()
         return answer, model
 
-    def answer(self, finished: list[dict], results: list[dict]) -> "Answer | None":
+    def answer(self, finished: list[Result], results: list[Result]) -> "Answer | None":
         """Choose a λ, and write and record the report. If nothing can be chosen, print the runs and return None."""
         trained = [result for result in finished if "train/loss" in result["metrics"]]  # and no study
         if not trained:
             return None
-        from shrinkage.report.choice import choose
-        from shrinkage.report.evidence import FolderSource
-        from shrinkage.report.page import table_of_runs, write
-        from shrinkage.report.sweep_summary import show_runs
+        from shrinkage.report.cells import csv_safe
+
+        with importing_much():
+            from shrinkage.report.choice import choose
+            from shrinkage.report.page import draw, table_of_runs, write
+            from shrinkage.report.sweep_summary import show_runs
+            from shrinkage.tracking.source import FolderSource
 
         folder = self.membership.folder
         try:
@@ -209,55 +238,72 @@ class Sweep(Callback):
         except InputError as error:
             show_runs(trained)
             print(f"note: {error}", file=sys.stderr)
-            table_of_runs(results).to_csv(folder / "runs.csv", index=False)
+            csv_safe(table_of_runs(results)).to_csv(folder / "runs.csv", index=False)
             self.keep(folder / "runs.csv")
             return None
-        for path in write(answer, results, FolderSource(), folder, self.name):
+        if self.pictures is None:  # else they are drawn: with the refitted model only words change
+            self.pictures = draw(answer, FolderSource(), folder)
+        for path in write(answer, results, self.pictures, folder, self.name):
             self.keep(path)
-        if self.journal is not None:
-            self.journal.tags(answer.tags(*self.client.pages(self.journal, "report.html")))
+        if self.parent is not None:
+            pages = self.parent.client.pages(self.parent.journal, "report.html")
+            self.parent.journal.tags(answer.tags(*pages))
         return answer
+
+    def keep_table(self, answer: "Answer | None", parent: "ParentRun") -> None:
+        """Record the jobs as rows of a table, and those that the answer takes as runs."""
+        from shrinkage.tracking.jobs_table import JOBS, ROWS, write_rows
+
+        path, rows = self.membership.folder / JOBS, self.membership.results()
+        rows = [row for row in rows if row["folder"] != str(self.membership.folder / REFIT)]
+        try:
+            patiently(lambda: write_rows(rows, path), path)
+            self.keep(path)
+            parent.journal.tags({ROWS: len(rows)})
+            taken = [Path(str(run["folder"]), KEPT) for run in answer.taken] if answer is not None else []
+            for journal in [parent.client.bring_in(kept) for kept in taken if kept.exists()]:
+                parent.client.wait_for(journal)
+        except ShrinkageError as error:
+            tell(error)
 
     def keep(self, path: Path) -> None:
         """Record a file with the parent run."""
-        if self.journal is not None:
-            self.journal.artifact(path)
+        if self.parent is not None:
+            self.parent.journal.artifact(path.resolve())
 
-    def refit(self, answer: "Answer") -> str | None:
-        """Train at the chosen λ on training and validation rows, by a command of its own. Return what came of it."""
-        winner, which = answer.winner, self.config.refit
+    def refit(self, answer: "Answer", results: list[Result]) -> str | None:
+        """Train at the chosen λ on training and validation rows, by a command of its own. Return what came of it.
+
+        results: those of the jobs that the answer is chosen from.
+        """
+        winner, which = answer.winner, str(self.config.refit)
         if which == "1se" and winner.one_se is None:
             print("note: refit=1se: there is no λ.1se without an error over splits; λ.min is taken", file=sys.stderr)
             which = "min"
-        value = winner.min if which == "min" else winner.one_se
-        run = winner.runs_at(value)[0]
+        value = winner.value_for(which)
+        chosen = winner.runs_at(value)[0]["folder"]
+        run = next(result for result in results if result["folder"] == chosen)
         if run["params"].get("data.refit") is None:
             print(
                 f"note: refit={which}: data={run['params']['data']} has no rows to join; it takes data from a table",
                 file=sys.stderr,
             )
             return None
-        given = setting(run["overrides"])
-        kept = [
-            override
-            for override, key in zip(run["overrides"], given, strict=True)
-            if key not in (*split.OF_FOLDS, "refit", "export", *COMMAND)
-        ]
         name = self.config.export or Path(run["params"].get("data.path", run["params"]["data"])).stem
-        command = [*kept, "data.refit=true", f"export={name}", "hydra.mode=RUN"]
-        print(f"refit at {which}: python train.py {shlex.join(command)}")
+        command = [*identity.without_sweep(run["overrides"]), "data.refit=true", f"export={name}", "hydra.mode=RUN"]
+        command = [*config_flags(self.config.hydra), *command]
+        print(f"refit at {which}: {shlex.join([*self.invocation.typed, *command])}")
         sys.stdout.flush()
         folder = self.membership.folder / REFIT
         ended = subprocess.run(
             [
-                sys.executable,
-                str(self.root / "train.py"),
-                *command,
+                *self.invocation.words,
+                *(self.as_given.get(override, override) for override in command),
                 f"hydra.run.dir={folder}",
             ],
             check=False,
         )
-        told = [result for result in self.membership.results() if Path(result["folder"]) == folder]
+        told = [result for result in self.membership.results() if result["folder"] == str(folder)]
         if ended.returncode or not told:
             tell("the refit did not finish; its command is above")
             return None
@@ -265,9 +311,10 @@ class Sweep(Callback):
         tests = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))
         words = f"Refitted at λ.{which} = {value:g} on training and validation rows"
         words += f"; the test rows, seen once: {tests}" if tests else "; there is no test part"
-        if "model.registered" in result["tags"]:
-            self.journal.tags({"model.registered": result["tags"]["model.registered"]})
-            words += "\n" + self.client.how_to_predict(result["tags"]["model.registered"], folder)
+        registered = result["tags"].get("model.registered")
+        if self.parent is not None and registered is not None:
+            self.parent.journal.tags({"model.registered": registered})
+            words += "\n" + self.parent.client.how_to_predict(registered, folder)
         return words
 
     def show_progress(self) -> None:
@@ -289,15 +336,15 @@ class Sweep(Callback):
                 )
 
 
-def show_failures(failed: list[dict]) -> None:
+def show_failures(failed: list[Result]) -> None:
     """Print what went wrong: each cause once, with the number of jobs that it ended."""
-    causes: dict[str, list[str]] = {}
+    causes: dict[str | None, list[str]] = {}
     for result in failed:
         causes.setdefault(result["error"], []).append(result["name"])
     for error, names in causes.items():
         if len(names) == 1:
-            print(f"FAILED: {names[0]}: {error}", file=sys.stderr)
+            print(f"FAILED: {on_a_line(names[0])}: {error}", file=sys.stderr)
         else:
             from shrinkage.report.answer import listed
 
-            print(f"FAILED, {len(names)} runs: {error} ({listed(names)})", file=sys.stderr)
+            print(f"FAILED, {len(names)} runs: {error} ({on_a_line(listed(names))})", file=sys.stderr)

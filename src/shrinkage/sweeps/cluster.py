@@ -12,11 +12,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -25,6 +26,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shrinkage.boundary import tell
 from shrinkage.errors import InputError
 from shrinkage.machine.interrupt import SIGNALS
+
+Result = TypeVar("Result")
 
 PACKAGES = ("torch", "lightning", "hydra-core", "mlflow")
 CARRIED = ("MLFLOW_", "SHRINKAGE_")  # prefixes of the environment variables that jobs need
@@ -36,7 +39,7 @@ WAITING = 4  # tasks for each that can run at once, that are handed over and not
 
 
 @contextmanager
-def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Iterator[None]:
+def joined(address: str | None, folder: Path, resources: Mapping[str, float]) -> Generator[None]:
     """Join a cluster whose every node can do the work of the sweep in this folder, and leave it in the end.
 
     address: None for one of this machine's cores alone. resources: what a task takes. Raises InputError.
@@ -45,8 +48,10 @@ def joined(address: str | None, folder: Path, resources: Mapping[str, float]) ->
     connect(address)
     have = {key: ray.cluster_resources().get(name, 0) for name, key in KINDS.items()}
     left = threading.Event()
-    by_client = address is not None and address.startswith("ray://")
-    head = address.removeprefix("ray://") if by_client else ray.get_runtime_context().gcs_address
+    if address is not None and address.startswith("ray://"):
+        head = address.removeprefix("ray://")
+    else:
+        head = ray.get_runtime_context().gcs_address
     threading.Thread(target=watch, args=(head, left), daemon=True).start()
     try:
         if address is None:  # a cluster may grow
@@ -95,7 +100,7 @@ def connect(address: str | None) -> None:
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         except OSError as error:
             raise InputError(nobody_there(address, error.strerror or str(error))) from None
-    arguments = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    arguments: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
     handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
     try:
         ray.init(**arguments, logging_level=logging.ERROR, log_to_driver=True)
@@ -171,18 +176,18 @@ def tasks_at_once(resources: Mapping[str, float]) -> int:
 
 
 def run_tasks(
-    function: Callable, tasks: Iterable[tuple[int, Sequence[object]]], resources: Mapping[str, float]
-) -> Iterator[tuple[int, object]]:
+    function: Callable[..., Result], tasks: Iterable[tuple[int, Sequence[object]]], resources: Mapping[str, float]
+) -> Iterator[tuple[int, Result | Exception]]:
     """Run function(*arguments) for every task; yields each task's number and result in the order in which they end.
 
     What a task raised is its result. A task whose process dies is run again, three times, and then its result is that
     InputError. Where this process leaves off, so do the tasks, by the signal that Ctrl-C would send them.
     """
     about = (Path.cwd(), {key: value for key, value in os.environ.items() if key.startswith(CARRIED)})
-    remote = ray.remote(max_retries=3, **resources)(run_in_worker)
+    remote = ray.remote(max_retries=3, num_cpus=resources["num_cpus"], num_gpus=resources["num_gpus"])(run_in_worker)
     most = WAITING * tasks_at_once(resources)
     left = iter(tasks)
-    running: dict[Future, tuple[int, ray.ObjectRef]] = {}
+    running: dict[Future[Result], tuple[int, ray.ObjectRef[Any]]] = {}
     try:
         while True:
             while len(running) < most and (task := next(left, None)) is not None:
@@ -202,7 +207,7 @@ def run_tasks(
             wait(running, timeout=END_SECONDS)  # each ends its run
 
 
-def result(future: Future) -> object:
+def result(future: Future[Result]) -> Result | Exception:
     """Return what a task returned, or as a value what it raised."""
     try:
         return future.result()
@@ -213,11 +218,14 @@ def result(future: Future) -> object:
         return InputError(f"the process of the job died four times ({reason[:300]}); resume the sweep to try again")
 
 
-def run_in_worker(cwd: Path, environment: Mapping[str, str], function: Callable, *arguments: object) -> object:
+def run_in_worker(
+    cwd: Path, environment: Mapping[str, str], function: Callable[..., Result], *arguments: object
+) -> Result:
     """Run a task in a worker's process, as if it had been started where the sweep was."""
     os.chdir(cwd)
     os.environ.update(environment)
     try:
         return function(*arguments)
     except SystemExit as left:  # which would end the worker, and have Ray start the task again
-        raise RuntimeError(f"the job was stopped by signal {left.code - 128}") from None
+        how = f"by signal {left.code - 128}" if isinstance(left.code, int) else f"({left.code})"
+        raise RuntimeError(f"the job was stopped {how}") from None

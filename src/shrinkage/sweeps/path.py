@@ -4,25 +4,29 @@ Reference: Friedman, Hastie & Tibshirani (2010), "Regularization paths for gener
 descent", §2.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from shrinkage import rules
+from shrinkage import rules, split
+from shrinkage.config import is_of_steps
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
-from shrinkage.optimum.certifier import Certifier, note_on_columns
+from shrinkage.optimum.certifier import Certifier
+from shrinkage.optimum.exchangeable_columns import note_on_columns
 from shrinkage.optimum.problem import Problem
 from shrinkage.runs import identity
-from shrinkage.training.workshop import Workshop
+from shrinkage.training.workshop import Workshops
 
 LEAST_L1_RATIO = 0.001  # glmnet's: ridge has no λ_max, and takes that of an elastic net of so little L1
 RATIO = 0.001
-# What brings runs of a convex problem to their optimum, where the user has not said otherwise; they start at zero
-# weights, so that of several optima no seed chooses.
+SOLVED = {"trainer": "exact"}  # what has a convex problem solved, where the user has asked for no steps
+# What brings runs by steps to the optimum of a convex problem, where the user has not said otherwise; they start at
+# zero weights, so that of several optima no seed chooses.
 CONVERGED = {
     "data.batch_size": "null",
     "trainer.until_gap": "1e-06",
@@ -34,14 +38,14 @@ CONVERGED = {
 
 @dataclass(frozen=True)
 class LambdaPath:
-    """The λ's of a path, from the largest down, and what else its runs need.
+    """The λ's of a regularisation path, from the largest down, and what else its runs need.
 
-    overrides: what they are given beside λ, where nothing else is asked of them. notes: on the data. at_lambda_max:
-    whether the path begins where every weight is zero in a model of all rows that are not test rows.
+    is_convex: whether its problem has an optimum that is certified. notes: on the data. at_lambda_max: whether the path
+    begins where every weight is zero in a model of all rows that are not test rows.
     """
 
     lambd: list[float]
-    overrides: dict[str, str]
+    is_convex: bool
     notes: list[str]
     at_lambda_max: bool = False
 
@@ -51,20 +55,28 @@ def geometric(largest: float, ratio: float, num: int, zero: bool) -> list[float]
     return [float(f"{value:.6g}") for value in np.geomspace(largest, ratio * largest, num)] + [0.0] * zero
 
 
-def lambda_path(cfg: DictConfig, num: int, ratio: float | None, largest: float | None, zero: bool) -> LambdaPath:
+def lambda_path(
+    cfg: DictConfig,
+    num: int,
+    ratio: float | None,
+    largest: float | None,
+    zero: bool,
+    workshops: Workshops | None = None,
+) -> LambdaPath:
     """Find the path of num λ's for a config's model, penalty and data; the config's own λ counts for nothing.
 
     The path is that of all rows which are not test rows, so that it is one for all folds. largest: None for λ_max, the
     smallest λ at which every weight is zero, for Ω = ½‖w‖² that of an elastic net with l1_ratio = 0.001. ratio: None
     for 0.001, where λ_max is known so far below the λ_max of L1 alone, also for ½‖w‖². zero: whether 0 comes last. No
-    penalty has the path 0. Raises InputError if λ_max is neither known nor given, or a value of the config is bad.
+    penalty has the path 0. workshops: those of other paths, whose data may be the same. Raises InputError if λ_max is
+    neither known nor given, or a value of the config is bad.
     """
     rules.check(cfg)
     cfg = cfg.copy()
     if "refit" in cfg.data:
         with open_dict(cfg):
             cfg.data.refit = True
-    workshop = Workshop(cfg)
+    workshop = (workshops or Workshops()).open(cfg)
     datamodule = workshop.datamodule
     model = workshop.model(cfg.seed)
     penalty = workshop.penalty(cfg, model)
@@ -72,23 +84,24 @@ def lambda_path(cfg: DictConfig, num: int, ratio: float | None, largest: float |
     notes = datamodule.notes + ([] if isinstance(certifier, str) else note_on_columns(datamodule))
     net = penalty.elastic_net(1.0)
     if net == (0.0, 0.0):
-        return LambdaPath([0.0], {} if isinstance(certifier, str) else CONVERGED, notes)
-    if isinstance(certifier, str):
+        return LambdaPath([0.0], not isinstance(certifier, str), notes)
+    if isinstance(certifier, str) or net is None:
         if largest is None:
             raise InputError(
                 f"hydra.sweeper.max is not set: with penalty={cfg.choices.penalty} and model={cfg.choices.model} no "
                 f"λ_max is known ({certifier}); use hydra.sweeper.max=1, from which the path goes down to "
                 "hydra.sweeper.ratio times it"
             )
-        return LambdaPath(geometric(largest, ratio or RATIO, num, zero), {}, notes)
-    at_lambda_max = largest is None and net[0] > 0 and "refit" in cfg.data
+        return LambdaPath(geometric(largest, ratio or RATIO, num, zero), False, notes)
+    l1, l2 = map(float, net)
+    at_lambda_max = largest is None and l1 > 0 and "refit" in cfg.data
     if largest is None:
-        l1_ratio = max(net[0], LEAST_L1_RATIO * sum(net))
+        l1_ratio = max(l1, LEAST_L1_RATIO * (l1 + l2))
         largest = rounded_up(problem_of_all_rows(certifier, datamodule).lambda_max(l1_ratio) / certifier.factor)
         if largest == 0:
             raise InputError("no column has anything to do with the target: λ_max is 0, and there is no path to take")
-        ratio = ratio or RATIO * (1 if net[0] else LEAST_L1_RATIO)
-    return LambdaPath(geometric(largest, ratio or RATIO, num, zero), CONVERGED, notes, at_lambda_max)
+        ratio = ratio or RATIO * (1 if l1 else LEAST_L1_RATIO)
+    return LambdaPath(geometric(largest, ratio or RATIO, num, zero), True, notes, at_lambda_max)
 
 
 def problem_of_all_rows(certifier: Certifier, datamodule: DataModule) -> Problem:
@@ -106,20 +119,24 @@ def rounded_up(value: float) -> float:
     return float(f"{value * (1 + 5e-6):.6g}")  # half of the sixth digit is at most 5e-6 of the value
 
 
-def path_key(cfg: DictConfig) -> str:
+def path_key(cfg: Mapping[str, Any]) -> str:
     """Return what configs with the same path have in common: all but the seed and the split of the data."""
-    tree = OmegaConf.to_container(cfg, resolve=True)
+    tree = identity.recorded(cfg)
     del tree["seed"]
-    for key in ("fold", "repeat", "seed"):
-        tree["data"].pop(key, None)
+    tree["data"] = {key: value for key, value in tree["data"].items() if f"data.{key}" not in split.KEYS}
     return str(tree)
 
 
 def jobs_along(jobs: Sequence[Sequence[str]], paths: Sequence[LambdaPath]) -> list[list[str]]:
-    """Return each job's overrides once for every λ of its path, with what the path adds where the job says nothing."""
+    """Return each job's overrides once for every λ of its path, with those that bring it to its optimum.
+
+    A convex problem is solved exactly, unless the job asks for steps: then it has as many as bring it there.
+    """
     found = []
     for job, along in zip(jobs, paths, strict=True):
         given = identity.setting(list(job))
-        added = [f"{key}={value}" for key, value in along.overrides.items() if key not in given]
+        by_steps = "trainer" in given or any(is_of_steps(key) for key in given)
+        adding = (CONVERGED if by_steps and given.get("trainer") != "exact" else SOLVED) if along.is_convex else {}
+        added = [f"{key}={value}" for key, value in adding.items() if key not in given]
         found += [[*job, f"lambd={value!r}", *added] for value in along.lambd]
     return found

@@ -21,12 +21,14 @@ class Target:
     """What a data set asks to be predicted.
 
     kind: a value for each of its `rows`, or the next token of a `language`. classes: how many classes or tokens there
-    are; None for numbers. scale: the factor that brings a residual into the user's own units.
+    are; None for numbers. scale: the factor that brings a residual into the user's own units. least: the smallest of
+    the numbers.
     """
 
     kind: Literal["rows", "language"] = "rows"
     classes: int | None = None
     scale: float = 1.0
+    least: float | None = None
 
 
 class Task(ABC):
@@ -34,13 +36,16 @@ class Task(ABC):
 
     outputs: how many numbers the model gives for a row. predicts: what the predictions are. standard: the metrics that
     every run of the task has; others can be added. scale: the factor that brings a metric with the target's units into
-    the user's own.
+    the user's own. keeps_units: whether the target is taken as numbers in the user's units, neither read as classes
+    nor standardised. link: whether a number is predicted by the output itself, or by exp of it.
     """
 
     outputs: int
     predicts: ClassVar[Literal["numbers", "classes", "tokens"]]
     standard: ClassVar[Sequence[type[Metric]]] = ()
     scale: float = 1.0
+    keeps_units: ClassVar[bool] = False
+    link: ClassVar[Literal["identity", "log"]] = "identity"
 
     def __init__(self) -> None:
         self.metrics: tuple[Metric, ...] = tuple(metric() for metric in self.standard)
@@ -155,20 +160,41 @@ class Task(ABC):
 class ConvexTask(Task):
     """A task whose loss is a convex function ℓ(z) of a row's outputs z, so that a linear model can be certified.
 
-    curvature: the largest second derivative of ℓ in any direction. Methods are pure functions, to be vectorised.
+    curvature: the largest second derivative of ℓ in any direction, ∞ if there is none. is_least_squares: whether ℓ(z)
+    is ½(z − t)² and a constant, of one output. Methods are pure functions, to be vectorised.
     """
 
     curvature: float
+    is_least_squares: ClassVar[bool] = False
 
     @abstractmethod
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
         """Compute the gradient ∇ℓ(z) of each row, [n, outputs]."""
 
     @abstractmethod
-    def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
-        """Compute the Fenchel–Young difference of each row, [n], between z and the scaled gradient s∇ℓ(z).
+    def curvatures(self, output: Tensor, target: Tensor) -> Tensor:
+        """Compute the second derivatives ∇²ℓ(z) of each row: [n] for one output, else [n, outputs, outputs]."""
 
-        That is ℓ(z) + ℓ*(s∇ℓ(z)) − s∇ℓ(z)·z with s = scale in [0, 1]: ≥ 0, and 0 at s = 1.
+    def model_curvatures(self, output: Tensor, target: Tensor) -> Tensor:
+        """Compute the curvatures by which an engine's steps go, as `curvatures` does: the second derivatives.
+
+        A loss whose second derivatives vanish says here by what its steps stay finite.
+        """
+        return self.curvatures(output, target)
+
+    @abstractmethod
+    def fenchel_young(self, output: Tensor, target: Tensor, dual: Tensor) -> Tensor:
+        """Compute the Fenchel–Young difference of each row, [n], between outputs z and slopes u = dual [n, outputs].
+
+        That is ℓ(z) + ℓ*(u) − u·z: ≥ 0, 0 at u = ∇ℓ(z), and ∞ where no outputs have the slope u, not even nearly.
+        """
+
+    @abstractmethod
+    def recession(self, target: Tensor) -> Tensor:
+        """Say along which changes d of the outputs the loss of a row falls for ever, by rows a of [n, m, outputs].
+
+        ℓ(z + t·d) never rises in t ≥ 0 if a·d ≥ 0 for each of the m rows a, and has no minimum if one of them is > 0.
+        With m = 0 the loss rises at last in every direction, so that it has a minimum whatever the columns are.
         """
 
     @abstractmethod

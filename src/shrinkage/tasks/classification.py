@@ -12,6 +12,7 @@ from .base import ConvexTask, Target
 from .metrics.accuracy import Accuracy
 
 NEWTON_STEPS = 20
+ROUNDING = 1e-14  # of a probability
 
 
 class Classification(ConvexTask):
@@ -43,12 +44,28 @@ class Classification(ConvexTask):
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
         return output.sigmoid() - target[:, None] if self.outputs == 1 else self.excess(output, target)
 
-    def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
-        # With q = y + s(p − y) it is the relative entropy KL(q‖p).
+    def curvatures(self, output: Tensor, target: Tensor) -> Tensor:
+        if self.outputs == 1:
+            return (output.sigmoid() * (-output).sigmoid())[:, 0]
+        probabilities = output.softmax(dim=1)
+        return probabilities.diag_embed() - probabilities[:, :, None] * probabilities[:, None, :]
+
+    def fenchel_young(self, output: Tensor, target: Tensor, dual: Tensor) -> Tensor:
+        # With q = y + u it is the relative entropy KL(q‖p), where q are probabilities.
         logs = self.logits(output).log_softmax(dim=1)
-        excess = self.excess(output, target)
-        mixed = F.one_hot(target, logs.shape[1]) + scale * excess
-        return (torch.xlogy(mixed, mixed) - mixed * logs).sum(dim=1).clamp(min=0)
+        mixed = F.one_hot(target, logs.shape[1]) + (torch.cat([-dual, dual], dim=1) if self.outputs == 1 else dual)
+        is_rounded = mixed >= -ROUNDING
+        mixed = mixed.clamp(min=0)
+        entropy = (torch.xlogy(mixed, mixed) - mixed * logs).sum(dim=1).clamp(min=0)
+        return torch.where(is_rounded.all(dim=1), entropy, torch.inf)
+
+    def recession(self, target: Tensor) -> Tensor:
+        # A row's loss falls where the logit of its own class rises over that of another one.
+        one_hot = F.one_hot(target, 2 if self.outputs == 1 else self.outputs).double()
+        if self.outputs == 1:
+            return (2 * one_hot[:, 1] - 1)[:, None, None]
+        others = torch.eye(self.outputs, dtype=one_hot.dtype, device=one_hot.device)
+        return one_hot[:, None, :] - others
 
     def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
         """Find the bias by Newton's method, damped so that it converges from anywhere.

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from shrinkage.errors import InputError
@@ -19,6 +20,7 @@ class Regression(ConvexTask):
     predicts: ClassVar = "numbers"
     standard: ClassVar = (R2, RMSE, MAE)
     curvature = 1.0
+    is_least_squares: ClassVar = True
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()
@@ -41,8 +43,14 @@ class Regression(ConvexTask):
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
         return output - target[:, None]
 
-    def fenchel_young(self, output: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
-        return ((1 - scale) * (output[:, 0] - target)).square() / 2
+    def curvatures(self, output: Tensor, target: Tensor) -> Tensor:
+        return torch.ones_like(output[:, 0])
+
+    def fenchel_young(self, output: Tensor, target: Tensor, dual: Tensor) -> Tensor:
+        return (output[:, 0] - target - dual[:, 0]).square() / 2
+
+    def recession(self, target: Tensor) -> Tensor:
+        return target.new_zeros(len(target), 0, 1)
 
     def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
         return (target[:, None] - output).mean(dim=0)

@@ -29,27 +29,25 @@ def refuse_at_start(client: MlflowClient, run_id: str, params: Mapping[str, str]
 
     Raises StoreAway where the store does not answer.
     """
-    run, objection = look_up(client, run_id)
-    if run is not None:
-        objection = has_ended(run) or is_taken(run, None) or holds_more(run, params)
+    run = look_up(client, run_id)
+    objection = run if isinstance(run, str) else has_ended(run) or is_taken(run, None) or holds_more(run, params)
     return None if objection is None else sentence(run_id, objection)
 
 
-def adopt(
-    client: MlflowClient, run_id: str, journal: str, params: Mapping[str, str] | None
-) -> tuple[Run | None, str | None]:
-    """Claim a run for the journal of this id; returns the run, or None and why the journal becomes a run of its own.
+def adopt(client: MlflowClient, run_id: str, journal: str, params: Mapping[str, str] | None) -> Run | str:
+    """Claim a run for the journal of this id; returns the run, or in words why the journal becomes a run of its own.
 
     params: those that the journal's run began with where nothing was decided then, else None. May be done again.
     """
-    run, objection = look_up(client, run_id)
-    if run is not None:  # whatever its status: `mlflow run` ends its run when the command's process ends
-        objection = is_taken(run, journal)
-        if objection is None and params is not None and owner(run) != journal:
-            objection = holds_more(run, params)
-        if objection is None:
-            objection = claim(client, run_id, journal)
-    return (run, None) if objection is None else (None, sentence(run_id, objection))
+    run = look_up(client, run_id)  # whatever its status: `mlflow run` ends its run when the command's process ends
+    if isinstance(run, str):
+        return sentence(run_id, run)
+    objection = is_taken(run, journal)
+    if objection is None and params is not None and owner(run) != journal:
+        objection = holds_more(run, params)
+    if objection is None:
+        objection = claim(client, run_id, journal)
+    return run if objection is None else sentence(run_id, objection)
 
 
 def sentence(run_id: str, objection: str) -> str:
@@ -57,15 +55,15 @@ def sentence(run_id: str, objection: str) -> str:
     return masked(f"MLFLOW_RUN_ID={run_id}: {objection}; so this is a run of its own")
 
 
-def look_up(client: MlflowClient, run_id: str) -> tuple[Run | None, str | None]:
-    """Read the run of this id; or None, and why it cannot be had."""
+def look_up(client: MlflowClient, run_id: str) -> Run | str:
+    """Read the run of this id; or say why it cannot be had."""
     try:
         with asking():
-            return client.get_run(run_id), None
+            return client.get_run(run_id)
     except StoreRefuses as refusal:
         if refusal.code in NOT_THERE:
-            return None, "there is no such run in this store"
-        return None, f"the store does not let you use that run ({refusal.code})"
+            return "there is no such run in this store"
+        return f"the store does not let you use that run ({refusal.code})"
 
 
 def claim(client: MlflowClient, run_id: str, journal: str) -> str | None:
@@ -78,8 +76,9 @@ def claim(client: MlflowClient, run_id: str, journal: str) -> str | None:
         with asking():
             client.log_param(run_id, JOURNAL, journal, synchronous=True)
     except StoreRefuses as refusal:
-        run, objection = look_up(client, run_id)
-        return objection or is_taken(run, journal) or f"that run cannot be written to ({refusal.code})"
+        run = look_up(client, run_id)
+        objection = run if isinstance(run, str) else is_taken(run, journal)
+        return objection or f"that run cannot be written to ({refusal.code})"
     return None
 
 

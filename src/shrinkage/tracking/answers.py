@@ -9,7 +9,7 @@ that was not made, and MLflow's client keeps neither a status that it does not k
 import errno
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from ssl import SSLCertVerificationError
 
@@ -55,7 +55,7 @@ CLOSED_PATHS = (
 
 
 @contextmanager
-def asking(explain: Callable[[Exception], str] | None = None) -> Iterator[None]:
+def asking(explain: Callable[[Exception], str] | None = None) -> Generator[None]:
     """Ask a store something: what it says where it does not answer is raised as StoreAway or StoreRefuses.
 
     explain: puts into words why a store that is being opened cannot be used; None for one that has been opened.
@@ -79,7 +79,7 @@ def as_ours(error: Exception, explain: Callable[[Exception], str] | None) -> Tra
         may_pass = explain is None and isinstance(error, MlflowException | OSError | SQLAlchemyError | sqlite3.Error)
     if may_pass:
         return StoreAway(shortly(error))
-    words = masked(f"{type(error).__name__}: {error}") if explain is None else explain(error)
+    words = masked(f"{type(error).__name__}: {own_words(error)}") if explain is None else explain(error)
     return StoreRefuses(words, error.error_code if isinstance(error, MlflowException) else "")
 
 
@@ -102,7 +102,8 @@ def can_pass(error: BaseException) -> bool | None:
             return not is_untrusted and not isinstance(error, ValueError)  # which is about the address
         case OSError():
             return None if error.errno in CLOSED_PATHS else True
-    return None
+        case _:
+            return None
 
 
 def of_wrapper(error: MlflowException) -> bool | None:
@@ -152,9 +153,10 @@ def status_of(error: MlflowException) -> int | None:
 
 def chain(error: BaseException) -> Iterator[BaseException]:
     """The exception, then the one that it came from (`orig` with SQLAlchemy), and so on."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or getattr(error, "orig", None) or error.__context__
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or getattr(link, "orig", None) or link.__context__
 
 
 def shortly(error: Exception) -> str:
@@ -177,5 +179,6 @@ def shortly(error: Exception) -> str:
 
 
 def own_words(error: Exception) -> str:
-    """An exception's own words in one line, without the statement that a database was given."""
-    return " ".join(str(error).split()).split(" [SQL")[0][:LONGEST]
+    """An exception's own words in one line, without the statement that a database was given and SQLAlchemy's advice."""
+    words = " ".join(str(error).split()).split(" [SQL")[0]
+    return re.sub(r"\(raised as a result of Query-invoked autoflush;[^)]*\) | \(Background on .*", "", words)[:LONGEST]

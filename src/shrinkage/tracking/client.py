@@ -10,15 +10,26 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from shrinkage.errors import InputError, TrackingError
 
-from .journal import JOURNALS, NOT_ADOPTED, Journal, Story
+from .journal import JOURNALS, KEPT, NOT_ADOPTED, Journal
 from .location import ENVIRONMENT, run_page, runs_page, sqlite_path, without_password
+from .story import Story
 
 # No child of this process, so that whoever kills this one with all its children (joblib does) leaves it to end the run.
-DETACHED_WRITER = "import os; os.fork() and os._exit(0); from shrinkage.tracking.writer import main; main()"
+DETACHED_WRITER = """
+import os
+os.fork() and os._exit(0)
+from shrinkage.machine.imports import importing_much
+with importing_much():
+    from shrinkage.tracking.writer import main
+main()
+"""
 AT_LEAST_SECONDS = 120.0  # a new store takes MLflow's migrations, and its turn behind other first users
 PATIENCE_SECONDS = 15.0  # how long a run waits for a store to open before it goes on without
 ANSWER_SECONDS = 5.0  # how long for a store that is open to say whether a run may be adopted
@@ -36,23 +47,28 @@ def connect(uri: str, experiment: str, home: Path, number: int, offline: bool | 
     return Client(uri, experiment, home, number, offline)
 
 
+os.register_at_fork(after_in_child=connect.cache_clear)  # a fork has no thread that hears the writer
+
+
 class Client:
     """What a training process knows of its writer: it hands journals over, and hears what becomes of them."""
 
     def __init__(self, uri: str, experiment: str, home: Path, number: int = 0, offline: bool | str = "auto") -> None:
         self.uri, self.experiment, self.home, self.offline = without_password(uri), experiment, home, offline
         self.journals = home / JOURNALS
+        self.started_in = Path.cwd()  # which may be gone when the run ends
         # By standard input, and not as an argument, which everybody on this machine can read.
         self.settings = {"uri": uri, "experiment": experiment, "home": str(home), "errands": number == 0}
-        self.answers: queue.Queue[dict | None] = queue.Queue()
+        self.answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.open: dict[str, Path] = {}  # the journals that are being followed
-        self.opened: dict[str, dict] = {}
+        self.opened: dict[str, dict[str, str]] = {}
         self.closed: set[str] = set()
         self.undelivered: dict[str, str] = {}
         self.adoptions: dict[str, str | None] = {}  # by the id of a run: why it must not be adopted; None if it may
         self.models: dict[str, dict[str, str]] = {}  # by journal: uri, registered and error, those that there are
         self.is_ready = False
         self.away: str | None = None  # why the store does not answer, while it does not
+        self.over: InputError | TrackingError | None = None  # why no writer delivers anything any more
         self.noted = self.given_up = False
         self.writers = 0
         self.sending = threading.Lock()
@@ -75,10 +91,10 @@ class Client:
         self.send(self.settings)
         threading.Thread(target=self.listen, args=(self.process,), daemon=True).start()
 
-    def listen(self, process: subprocess.Popen) -> None:
+    def listen(self, process: subprocess.Popen[str]) -> None:
         """Take in a writer's answers; where it dies without having given up, another one goes on with its journals."""
         gave_up = False
-        for line in process.stdout:
+        for line in process.stdout or ():
             answer = json.loads(line)
             gave_up = gave_up or "refused" in answer or "failed" in answer
             self.answers.put(answer)
@@ -90,12 +106,11 @@ class Client:
         for path in list(self.open.values()):
             self.send({"follow": str(path), "fresh": False})
 
-    def send(self, word: dict) -> None:
+    def send(self, word: Mapping[str, object]) -> None:
         """Say a word to the writer, if it is there."""
         try:
             with self.sending:
-                self.process.stdin.write(json.dumps(word) + "\n")
-                self.process.stdin.flush()
+                print(json.dumps(word), file=self.process.stdin, flush=True)
         except OSError:
             pass  # the writer is gone; another one is told, or whoever waits for it hears why
 
@@ -111,11 +126,14 @@ class Client:
         if answer is None:
             self.answers.put(None)
             self.errors.seek(0)
-            raise TrackingError(f"the writer to {self.uri} stopped: {self.errors.read()[-2000:] or 'without a word'}")
+            said = self.errors.read()[-2000:] or "without a word"
+            raise self.over or TrackingError(f"the writer to {self.uri} stopped: {said}")
         if "refused" in answer:
-            raise InputError(answer["refused"])
+            self.over = InputError(answer["refused"])
+            raise self.over
         if "failed" in answer:
-            raise TrackingError(f"the store {self.uri} failed: {answer['failed']}")
+            self.over = TrackingError(f"the store {self.uri} failed: {answer['failed']}")
+            raise self.over
         if "undelivered" in answer:
             self.undelivered[answer["undelivered"]] = answer["reason"]
         elif "away" in answer:
@@ -178,10 +196,12 @@ class Client:
         parent: the id of the journal of the run that it stands under. adopt: the id of a run in the store that this one
         is to become, if that may be (`adoption.py`); if not, it is a run of its own, and a note and a tag say why.
         """
-        decided = adopt is not None and self.ask_to_adopt(adopt, params or {})
-        if decided and (objection := self.adoptions.pop(adopt)) is not None:
-            print(f"note: {objection}", file=sys.stderr)
-            tags, adopt = tags | {NOT_ADOPTED: objection}, None
+        decided = False
+        if adopt is not None and self.ask_to_adopt(adopt, params or {}):
+            decided = True
+            if (objection := self.adoptions.pop(adopt)) is not None:
+                print(f"note: {objection}", file=sys.stderr)
+                tags, adopt = tags | {NOT_ADOPTED: objection}, None
         try:
             journal = Journal.new(
                 self.journals,
@@ -193,15 +213,23 @@ class Client:
                 store=self.uri,
                 experiment=self.experiment,
                 home=folder.resolve(),
+                params=params,
             )
         except OSError as error:
             raise InputError(
                 f"{self.journals} cannot be written ({error.strerror}): each run keeps its record there first; "
                 "make it writable, or run from a copy that is"
             ) from error
-        if params is not None:
-            journal.params(params)
         self.follow(journal, fresh=True)
+        return journal
+
+    def bring_in(self, kept: Path) -> Journal:
+        """Have the writer carry a run that has ended, and whose journal has stayed in its folder, into the store.
+
+        Raises InputError if the journal cannot be read.
+        """
+        journal = Journal.ended(self.journals, kept)
+        self.follow(journal)
         return journal
 
     def ask_to_adopt(self, run_id: str, params: dict[str, str]) -> bool:
@@ -224,7 +252,11 @@ class Client:
         Raises InputError if the journal cannot be read.
         """
         journal = Journal.resumed(self.journals, path)
-        if adopt not in (None, Story.of_header(journal.path).header["adopt"]):
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while path.name == KEPT and journal.id in self.open and time.monotonic() < deadline:
+            self.hear(deadline - time.monotonic())  # the writer is about to say that it has put the journal there
+        self.closed.discard(journal.id)
+        if adopt not in (None, Story.of(journal.path).adopt):
             print(f"note: MLFLOW_RUN_ID={adopt}: a run that goes on stays the run that it is", file=sys.stderr)
         self.follow(journal, fresh=False)
         return journal
@@ -236,12 +268,10 @@ class Client:
             self.send({"follow": str(journal.path), "fresh": fresh})
 
     def run_id(self, journal: Journal) -> str | None:
-        """Look up a run's id in the store; None where the store does not have it yet.
-
-        Raises InputError if the writer says that the store cannot be used.
-        """
-        while self.hear(0):
-            pass
+        """Look up a run's id in the store; None where the store does not have it yet."""
+        with suppress(InputError, TrackingError):  # `wait_for` says that the store cannot be used
+            while self.hear(0):
+                pass
         return self.opened[journal.id]["run_id"] if journal.id in self.opened else None
 
     def end(self, journal: Journal, status: str) -> None:
@@ -252,19 +282,22 @@ class Client:
     def wait_for(self, journal: Journal) -> bool:
         """Wait until all of an ended run is in the store; returns whether it is.
 
-        A store that is away is not waited for long.
-
-        Raises TrackingError if the store refuses the run, InputError if the writer says that it cannot be used at all.
+        A store that is away is not waited for long. Raises TrackingError, which says where the run's record lies, if
+        the store refuses the run, or cannot be used at all.
         """
         if self.offline is True:
             return False
+        try:
+            return self.is_delivered(journal)
+        except (InputError, TrackingError) as error:
+            raise TrackingError(f"{error}; its record lies in {journal.path}") from None
+
+    def is_delivered(self, journal: Journal) -> bool:
+        """Wait for an ended run, as `wait_for` does. Raises TrackingError, and InputError where the store refuses."""
         silent = time.monotonic()
         while journal.id not in self.closed:
             if journal.id in self.undelivered:
-                raise TrackingError(
-                    f"the store {self.uri} did not take the run ({self.undelivered[journal.id]}); "
-                    f"its record lies in {journal.path}"
-                )
+                raise TrackingError(f"the store {self.uri} did not take the run ({self.undelivered[journal.id]})")
             limit = (END_SECONDS if self.is_ready else NEVER_SECONDS) if self.away else SILENCE_SECONDS
             limit = 0.0 if self.given_up and self.away else limit
             if self.hear(min(1.0, limit)):
@@ -279,7 +312,7 @@ class Client:
         """Find the pages of a run, or of a file of it, and of the experiment's runs by λ, from the root of MLflow's
         page.
 
-        None where the store does not have the run yet. Raises InputError as `run_id` does.
+        None where the store does not have the run yet.
         """
         if self.run_id(journal) is None:
             return None, None
@@ -287,10 +320,11 @@ class Client:
         return run_page(answer["experiment_id"], answer["run_id"], file), runs_page(answer["experiment_id"])
 
     def where(self, journal: Journal) -> str:
-        """Say where a run is and how to look at it, or how to bring it in. Raises InputError as `run_id` does."""
+        """Say where a run is and how to look at it, or how to bring it in."""
         if journal.id not in self.opened or journal.path.exists():
-            reason = "tracking.offline=true" if self.offline is True else self.away or "it is slow"
-            where = "" if self.home == Path.cwd() else f" {self.journals}"
+            reason = "it cannot be used" if self.over else self.away or "it is slow"
+            reason = "tracking.offline=true" if self.offline is True else reason
+            where = "" if self.home == self.started_in else f" {self.journals}"
             store = "" if self.is_beside else f" --store {self.uri}"
             return (
                 f"Not all of it is in the store {self.uri} yet ({reason}); the record lies in {journal.path}\n"
@@ -309,8 +343,8 @@ class Client:
         The rows are JSON: of a CSV `mlflow models predict` guesses anew what each column is.
         """
         example = folder / "model" / "example.json"
-        if example.is_relative_to(Path.cwd()):
-            example = example.relative_to(Path.cwd())
+        if example.is_relative_to(self.started_in):
+            example = example.relative_to(self.started_in)
         command = f"mlflow models predict --env-manager local -m {model} -t json -i {shlex.quote(str(example))}"
         return f"The model is {model}: " + ("" if self.is_beside else f"MLFLOW_TRACKING_URI={self.uri} ") + command
 
@@ -318,7 +352,7 @@ class Client:
     def is_beside(self) -> bool:
         """Whether MLflow finds the store by itself from where this process was started."""
         database = sqlite_path(self.uri)
-        return database is not None and database.name == "mlflow.db" and database.parent.resolve() == Path.cwd()
+        return database is not None and database.name == "mlflow.db" and database.parent.resolve() == self.started_in
 
 
 def writer_environment() -> dict[str, str]:

@@ -5,19 +5,26 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from shrinkage.errors import StoreAway, StoreRefuses, TrackingError
+from shrinkage.machine.process import died
+from shrinkage.names import encodable
 
 from .adoption import adopt
 from .answers import asking
-from .journal import KEPT, NOT_ADOPTED, Reader, end_for, locked
+from .journal import KEPT, NOT_ADOPTED, end_for, locked
+from .own_files import NotOwn, named, opened
 from .store import JOURNAL, Store, furnish
+from .story import Reader
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100  # MLflow's limits
+METRICS_HELD = 50_000  # of a long journal, before they are sent
 LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 8000, 250
+SOURCE_TYPE, CONTEXT = "local", "mlflow.data.context"  # of a data set; the second is a tag's name
 CUT = " … (cut: config.yaml has all of it)"
 
 
@@ -30,8 +37,8 @@ class Waiting(TrackingError):
 class Delivery:
     """One journal, carried into the store as far as it goes each time.
 
-    fresh: nobody else can have begun to deliver it. run_id: in the store, None until the run is there. lost: files that
-    were gone when they were to be stored. said: hears what is to be told at once.
+    fresh: nobody else can have begun to deliver it. run_id: in the store, empty until the run is there. lost: files
+    that were gone when they were to be stored, or none of the run's own. said: hears what is to be told at once.
     """
 
     def __init__(
@@ -40,11 +47,10 @@ class Delivery:
         self.store, self.client, self.path, self.said = store, store.client, path, said
         self.reader = Reader(path)
         self.fresh = fresh
-        self.id: str | None = None
-        self.run_id: str | None = None
+        self.id = self.run_id = ""  # until the journal's first event is delivered
         self.experiment_id = store.experiment_id
         self.folder: Path | None = None
-        self.status = "RUNNING"
+        self.status, self.latest = "RUNNING", 0  # the latest time in the journal, in milliseconds since 1970
         self.closed = False
         self.adopted_params: set[str] = set()  # names that `mlflow run` has written, which MLflow lets nobody change
         self.metrics: list[Metric] = []
@@ -73,13 +79,19 @@ class Delivery:
         with locked(self.path), asking():
             self.deliver()
             if self.status == "RUNNING":
-                end_for(self.path, status, time)
+                end_for(self.path, status, died(self.latest, time))
                 self.deliver()
 
     def deliver(self) -> None:
         """Carry what has been appended, without the lock."""
         for event in self.reader.events():
-            getattr(self, f"on_{event['event']}")(**{name: value for name, value in event.items() if name != "event"})
+            handle = getattr(self, f"on_{event['event']}", None)
+            if handle is None:
+                raise StoreRefuses(f"nobody here knows its event {event['event']}; bring it in with a newer version")
+            handle(**{name: value for name, value in event.items() if name != "event"})
+            self.latest = max(self.latest, event.get("time", 0))
+            if len(self.metrics) >= METRICS_HELD:
+                self.flush()
         self.flush()
         if self.status == "RUNNING":
             self.try_artifacts()
@@ -106,14 +118,16 @@ class Delivery:
             self.inputs = []
 
     def send_artifacts(self) -> None:
-        """Send the run's files; those that are gone are noted as lost."""
+        """Send the run's files; those that are gone, or none of the run's own, are noted as lost."""
         while self.artifacts:
             path, folder = self.artifacts[0]
-            found = self.located(Path(path))
-            if found is None:
+            try:
+                with named(Path(path), self.folder, self.path) as found:
+                    self.repository.log_artifact(str(found), folder or None)
+            except NotOwn as why:
+                self.lost.append(f"{path} ({why})")
+            except FileNotFoundError:
                 self.lost.append(path)
-            else:
-                self.repository.log_artifact(str(found), folder or None)
             self.artifacts.pop(0)
 
     def try_artifacts(self) -> None:
@@ -121,26 +135,13 @@ class Delivery:
         with suppress(StoreAway), asking():
             self.send_artifacts()
 
-    def located(self, path: Path) -> Path | None:
-        """Find where a file is now: where it was, or beside a journal that has been moved together with its run."""
-        if path.is_file():
-            return path
-        if self.folder is not None and path.is_relative_to(self.folder):
-            moved = self.path.parent / path.relative_to(self.folder)
-            return moved if moved.is_file() else None
-        return None
-
     def close(self) -> None:
         """Move the journal, all of which is in the store, into its run's folder."""
-        if self.lost or self.reader.damaged:
-            told = {"artifacts": " ".join(self.lost), "lines": self.reader.damaged or ""}
-            self.on_tags({f"lost.{name}": str(value) for name, value in told.items() if value})
+        if told := lost_tags(self.lost, self.reader.damaged):
+            self.on_tags(told)
             self.flush()
-        if self.path.name != KEPT:
-            if self.folder is not None and self.folder.is_dir():
-                shutil.move(self.path, self.folder / KEPT)
-            else:
-                self.path.unlink()
+        self.store.check_in_place()
+        put_away(self.path, self.folder)
         self.closed = True
 
     def on_run(
@@ -156,21 +157,11 @@ class Delivery:
         folder: str | None,
         process: dict[str, object],
         decided: bool = False,  # journals of earlier versions do not say
+        **others: object,  # of later versions
     ) -> None:
         self.id, self.folder = id, None if folder is None else Path(folder)
-        tags = {name: cut(value, LONGEST_TAG) for name, value in tags.items()}
-        tags |= {JOURNAL: id, "folder": folder or ""} | process_tags(process, time)
-        self.experiment_id = self.store.experiment_id
-        if parent is not None:
-            above = self.store.find(parent)
-            if above is not None:
-                tags["mlflow.parentRunId"] = above.info.run_id
-                # MLflow's page shows a run under its parent only within one experiment.
-                self.experiment_id = above.info.experiment_id
-            elif self.path.with_stem(parent).exists():
-                raise Waiting(f"the sweep {parent} is not in the store yet")
-            else:
-                tags["shrinkage.parent"] = parent
+        self.experiment_id, above = place_under(self.store, self.path, parent)
+        tags = first_tags(id, time, tags, folder, process) | above
         name = cut(name, LONGEST_NAME)
         run = None if self.fresh else self.store.find(id)
         if run is None and adopt is not None:
@@ -186,9 +177,9 @@ class Delivery:
 
     def adopted(self, run_id: str, decided: bool, name: str, tags: dict[str, str]) -> Run | None:
         """Take over the run of this id, by its name and tags; or leave it, return None, and add to the tags why."""
-        run, objection = adopt(self.client, run_id, self.id, None if decided else self.first_params())
-        if objection is not None:
-            tags[NOT_ADOPTED] = cut(objection, LONGEST_TAG)
+        run = adopt(self.client, run_id, self.id, None if decided else self.first_params())
+        if isinstance(run, str):
+            tags[NOT_ADOPTED] = cut(run, LONGEST_TAG)
             return None
         self.client.update_run(run_id, status="RUNNING", name=name)  # `mlflow run` may have ended it by now
         furnish(self.client, self.client.get_experiment(run.info.experiment_id))
@@ -203,6 +194,8 @@ class Delivery:
     def take_run(self, run: Run) -> None:
         """Remember the run in the store that this journal is about, and tell of it."""
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
+        if run.info.artifact_uri is None:
+            raise StoreRefuses(f"the store has no place for the files of run {self.run_id}")
         # Not through the client, which would read the whole run back from the store to know this.
         self.repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.store.uri)
         self.said(opened=self.id, run_id=self.run_id, experiment_id=self.experiment_id)
@@ -230,11 +223,11 @@ class Delivery:
         dataset = Dataset(
             name=name,
             digest=digest,
-            source_type="local",
+            source_type=SOURCE_TYPE,
             source=json.dumps(source),
             profile=json.dumps(profile),
         )
-        self.inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+        self.inputs.append(DatasetInput(dataset, [InputTag(CONTEXT, context)]))
 
     def on_artifact(self, path: str, folder: str) -> None:
         self.artifacts.append((path, folder))
@@ -255,9 +248,16 @@ class Delivery:
         """Log the model that lies in a folder, and register it; add to `told` where it is."""
         from . import logged_model
 
-        if not folder.is_dir():
-            raise StoreRefuses(f"FileNotFoundError: {folder} is gone")
-        model_id = logged_model.log_model(self.client, self.experiment_id, self.run_id, metrics, folder)
+        with TemporaryDirectory() as copied:
+            for name in logged_model.FILES.values():
+                try:
+                    with opened(folder / name, self.folder, self.path) as file:
+                        shutil.copyfile(f"/dev/fd/{file}", Path(copied, name))
+                except NotOwn as why:
+                    raise StoreRefuses(f"{folder / name}: it is not stored: {why}") from None
+                except FileNotFoundError:
+                    raise StoreRefuses(f"FileNotFoundError: {folder / name} is gone") from None
+            model_id = logged_model.log_model(self.client, self.experiment_id, self.run_id, metrics, Path(copied))
         told["uri"] = f"models:/{model_id}"
         if register is not None:
             version = logged_model.register(self.client, self.run_id, model_id, register)
@@ -271,6 +271,46 @@ class Delivery:
         self.status = status
 
 
+def first_tags(
+    id: str, time: int, tags: dict[str, str], folder: str | None, process: dict[str, object]
+) -> dict[str, str]:
+    """Build the tags that a run of its own is made with, from the first event of its journal."""
+    tags = {name: cut(value, LONGEST_TAG) for name, value in tags.items()}
+    return tags | {JOURNAL: id, "folder": encodable(folder or "")} | process_tags(process, time)
+
+
+def place_under(store: Store, journal: Path, parent: str | None) -> tuple[str, dict[str, str]]:
+    """Find the experiment of a run and the tags that put it under its sweep, by the id of the sweep's journal.
+
+    Raises Waiting where the sweep is not in the store yet and will be.
+    """
+    if parent is None:
+        return store.experiment_id, {}
+    above = store.find(parent)
+    if above is not None:
+        # MLflow's page shows a run under its parent only within one experiment.
+        return above.info.experiment_id, {"mlflow.parentRunId": above.info.run_id}
+    if journal.with_stem(parent).exists():
+        raise Waiting(f"the sweep {parent} is not in the store yet")
+    return store.experiment_id, {"shrinkage.parent": parent}
+
+
+def lost_tags(lost: list[str], damaged: int) -> dict[str, str]:
+    """Build the tags that say which files of a run were not stored, and how many lines of its journal were damaged."""
+    told = {"artifacts": " ".join(lost), "lines": damaged or ""}
+    return {f"lost.{name}": str(value) for name, value in told.items() if value}
+
+
+def put_away(journal: Path, folder: Path | None) -> None:
+    """Move a journal, all of which is in the store, into its run's folder; one that lies there already stays."""
+    if journal.name == KEPT:
+        return
+    if folder is not None and folder.is_dir():
+        shutil.move(journal, folder / KEPT)
+    else:
+        journal.unlink()
+
+
 def process_tags(process: dict[str, object], time: int) -> dict[str, str]:
     """Build the tags by which it can be told whether a run that is RUNNING does run.
 
@@ -280,5 +320,6 @@ def process_tags(process: dict[str, object], time: int) -> dict[str, str]:
 
 
 def cut(value: str, length: int) -> str:
-    """Cut a text to MLflow's limit, and say so in it."""
+    """Cut a text to MLflow's limit, and say so in it; what no database can hold of it is escaped."""
+    value = value if value.isascii() else encodable(value)
     return value if len(value) <= length else value[: length - len(CUT)] + CUT

@@ -1,9 +1,11 @@
 """A model that a run has written to its folder, logged and registered. Imported only where there is one."""
 
+import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import mlflow.pyfunc
 import pandas as pd
@@ -11,33 +13,35 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, Schema, TensorSpec
 
 NAME = "model"
+EXAMPLE = "example"  # which MLflow writes anew
+# What `export.write_model` leaves, by the names that `serving.py` has for them.
+FILES = {"network": "model.pt2", "preprocessing": "preprocessing.json", "reading": "recipe.py", EXAMPLE: "example.json"}
 TYPES = {"number": "double", "integer": "long", "boolean": "boolean", "date": "string", "text": "string"}
+DIGESTS = "sha256"  # by which `serving.py` knows its files; it stands alone, so the word is in both
 DTYPES = {"double": "float64", "long": "int64", "boolean": "bool", "string": "object", "datetime": "datetime64[ns]"}
 
 
 def save(folder: Path, path: Path, model: Model) -> None:
     """Save what `export.write_model` has written as an MLflow model.
 
-    Its code is `serving.py`, its data are artifacts.
+    Its code is `serving.py`, its data are artifacts, which it takes only as they are now.
     """
-    description = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
-    example = json.loads((folder / "example.json").read_text(encoding="utf-8"))["dataframe_split"]
+    description = json.loads((folder / FILES["preprocessing"]).read_text(encoding="utf-8"))
+    example = json.loads((folder / FILES[EXAMPLE]).read_text(encoding="utf-8"))["dataframe_split"]
     rows = pd.DataFrame(example["data"], columns=example["columns"], dtype=object)
     types = {column["name"]: type_of(column) for column in description["columns"]}
-    outputs = [ColSpec("string" if description["classes"] else "double", "prediction")]
+    outputs: list[ColSpec | TensorSpec] = [ColSpec("string" if description["classes"] else "double", "prediction")]
     outputs += [ColSpec("double", f"probability_{name}") for name in description["classes"]]
+    files = {name: folder / file for name, file in FILES.items() if name != EXAMPLE}
     mlflow.pyfunc.save_model(
         path,
         mlflow_model=model,
         python_model=str(Path(__file__).with_name("serving.py")),
-        artifacts={
-            "network": str(folder / "model.pt2"),
-            "preprocessing": str(folder / "preprocessing.json"),
-            "reading": str(folder / "recipe.py"),
-        },
+        artifacts={name: str(path) for name, path in files.items()},
+        model_config={DIGESTS: {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}},
         signature=ModelSignature(Schema([ColSpec(type, name) for name, type in types.items()]), Schema(outputs)),
         input_example=rows.astype({name: DTYPES[type] for name, type in types.items()}),
         # What serving.py imports. A local version such as +cpu is in no index.
@@ -45,7 +49,7 @@ def save(folder: Path, path: Path, model: Model) -> None:
     )
 
 
-def type_of(column: dict[str, object]) -> str:
+def type_of(column: dict[str, Any]) -> str:
     """Find the type of a column in the model's signature.
 
     MLflow makes False of a gap in a column of booleans, so one whose cells had gaps is `string`, which lets true,
@@ -91,8 +95,13 @@ def made(client: MlflowClient, experiment_id: str, run_id: str, folder: Path) ->
     try:
         with TemporaryDirectory() as temporary:
             path = Path(temporary) / NAME
-            identity = {"model_uuid": logged.model_id, "model_id": logged.model_id, "run_id": run_id}
-            save(folder, path, Model(artifact_path=logged.artifact_location, **identity))
+            model = Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
+                run_id=run_id,
+            )
+            save(folder, path, model)
             client.log_model_artifacts(logged.model_id, str(path))
         status = LoggedModelStatus.READY
     finally:

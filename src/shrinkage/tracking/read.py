@@ -1,49 +1,35 @@
-"""Runs read back from MLflow, as a report sees them.
-
-A run is {"name", "status", "run_id", "folder": None, "params", "metrics" (the last of each), "tags", "error"}.
-"""
+"""Runs read back from MLflow, as a report sees them."""
 
 import gc
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 
 from shrinkage.errors import InputError, StoreAway
 
 from .answers import asking
+from .jobs_table import JOBS, ROWS, read_rows, without_runs, without_sweeps
 from .location import ENVIRONMENT, sqlite_path, without_password
-from .source import Source
-from .store import explain
+from .source import LOSSES, PARENT, FolderSource, Found, RunSummary, Source
+from .store import explain, refuse_older
 
 PAGE = 1000
-PARENT = "mlflow.parentRunId"
-LOSSES = ("train/loss", "val/loss")
+
+Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Found:
-    """Runs that a report is about.
-
-    Those of a sweep, whose own run is the parent, or of an experiment, which has none. title: its name.
-    """
-
-    title: str
-    parent: str | None
-    experiment_id: str
-    runs: list[dict]
-
-
-def open_to_read(uri: str) -> MlflowClient:
-    """Open a store that is there, to read from it; nothing is made.
+def open_to_read(uri: str, option: str = "--store ") -> MlflowClient:
+    """Open a store that is there, to read from it; nothing is made. option: by which a person says another one.
 
     Raises InputError where there is none, StoreAway where it does not answer, StoreRefuses where it cannot be used.
     """
@@ -51,9 +37,12 @@ def open_to_read(uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     path = sqlite_path(uri)
     if path is not None and not has_runs_table(path):
-        raise InputError(f"{without_password(uri)}: there is no store; give the one that the runs are in with --store")
+        raise InputError(
+            f"{without_password(uri)}: there is no store; give the one that the runs are in with {option}…"
+        )
     try:
-        with asking(lambda error: explain(uri, error).replace("tracking.uri=", "--store ")):
+        with asking(lambda error: explain(uri, error).replace("tracking.uri=", option)):
+            refuse_older(uri)
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except StoreAway as error:
@@ -92,8 +81,10 @@ def find(client: MlflowClient, uri: str, target: str, told: Callable[[int], None
     for experiment in experiments:
         if target in (experiment.name, experiment.experiment_id):
             found = searched(client, experiment.experiment_id, "attributes.status = 'FINISHED'", told)
-            parents = {run["tags"].get(PARENT) for run in found}
-            runs = [run for run in found if run["run_id"] not in parents]
+            source = StoreSource(client)
+            tables = searched(client, experiment.experiment_id, f"tags.`{ROWS}` != ''", told)
+            rows = [row for sweep in tables for row in source.rows(str(sweep["run_id"])) if row["status"] == "FINISHED"]
+            runs = without_sweeps(found) + without_runs(rows, found)
             return Found(experiment.name, None, experiment.experiment_id, runs)
     names = ", ".join(f"{experiment.name} ({experiment.experiment_id})" for experiment in experiments)
     raise InputError(
@@ -119,6 +110,8 @@ def sweep(client: MlflowClient, run: Run, told: Callable[[int], None]) -> Found:
     """Read the runs under a parent. Raises InputError where there are none."""
     run_id, experiment_id = run.info.run_id, run.info.experiment_id
     runs = searched(client, experiment_id, f"tags.`{PARENT}` = '{run_id}'", told)
+    if ROWS in run.data.tags:
+        runs += without_runs(StoreSource(client).rows(run_id), runs)
     if not runs:
         parent = run.data.tags.get(PARENT)
         raise InputError(
@@ -128,7 +121,7 @@ def sweep(client: MlflowClient, run: Run, told: Callable[[int], None]) -> Found:
     return Found(run.info.run_name or run_id, run_id, experiment_id, runs)
 
 
-def searched(client: MlflowClient, experiment_id: str, condition: str, told: Callable[[int], None]) -> list[dict]:
+def searched(client: MlflowClient, experiment_id: str, condition: str, told: Callable[[int], None]) -> list[RunSummary]:
     """Read the runs of an experiment that meet a condition, a page at a time."""
     found = []
     with without_collecting():
@@ -142,7 +135,7 @@ def searched(client: MlflowClient, experiment_id: str, condition: str, told: Cal
 
 
 @contextmanager
-def without_collecting() -> Iterator[None]:
+def without_collecting() -> Generator[None]:
     """Stop Python's search for garbage, which takes half the time where SQLAlchemy makes a hundred objects a run."""
     was = gc.isenabled()
     gc.disable()
@@ -153,9 +146,9 @@ def without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def pages(read: Callable[[str | None], list]) -> Iterator:
+def pages(read: Callable[[str | None], PagedList[Item]]) -> Iterator[Item]:
     """Yield the items of all pages; `read` takes a page's token."""
-    token = None
+    token: str | None = None
     while True:
         page = read(token)
         yield from page
@@ -164,10 +157,10 @@ def pages(read: Callable[[str | None], list]) -> Iterator:
             return
 
 
-def as_seen(run: Run) -> dict:
+def as_seen(run: Run) -> RunSummary:
     """Turn a run of MLflow's into what a report sees."""
     return {
-        "name": run.info.run_name,
+        "name": run.info.run_name or run.info.run_id,
         "status": run.info.status,
         "run_id": run.info.run_id,
         "folder": None,
@@ -184,7 +177,9 @@ class StoreSource(Source):
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
 
-    def coefficients(self, run: dict) -> pd.DataFrame | None:
+    def coefficients(self, run: RunSummary) -> pd.DataFrame | None:
+        if run["run_id"] is None:
+            return FolderSource().coefficients(run)
         with TemporaryDirectory() as folder:
             try:
                 path = self.client.download_artifacts(run["run_id"], "coefficients.csv", folder)
@@ -192,7 +187,20 @@ class StoreSource(Source):
                 return None
             return pd.read_csv(path, keep_default_na=False)
 
-    def history(self, run: dict) -> list[tuple[int, dict[str, float]]]:
+    def rows(self, sweep: str) -> list[RunSummary]:
+        """Read the jobs that the sweep's own run of this id keeps as rows of a table.
+
+        Raises InputError where the table is gone.
+        """
+        with TemporaryDirectory() as folder:
+            try:
+                return read_rows(Path(self.client.download_artifacts(sweep, JOBS, folder)))
+            except MlflowException as error:
+                raise InputError(f"the sweep {sweep} has lost its {JOBS}, which holds its jobs: {error}") from error
+
+    def history(self, run: RunSummary) -> list[tuple[int, dict[str, float]]]:
+        if run["run_id"] is None:
+            return FolderSource().history(run)
         steps: dict[int, dict[str, float]] = {}
         for name in LOSSES:
             if name in run["metrics"]:

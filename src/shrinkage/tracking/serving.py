@@ -1,43 +1,91 @@
 """The code of a logged model, which goes with it: from rows as the user has them to predictions in the user's units.
 
 It stands alone. Beside it lie the weights, as a `torch.export` archive; what comes before and after them, as JSON; and
-the file by which training read its cells, too.
+the file by which training read its cells, too. The file MLmodel has the SHA-256 of each, and nothing of a file is used
+that has another.
 """
 
-import importlib.util
+import hashlib
+import io
 import json
+import re
+import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-import mlflow
-import numpy as np
 import pandas as pd
 import torch
 from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+DIGESTS = "sha256"  # the key of MLmodel's `config` that has them
+# Members of an archive that are text or bare numbers, and the one that would be a pickle if there were anything in it.
+PLAIN = re.compile(
+    r"[^/]+/(archive_format|archive_version|byteorder|\.data/\w+|models/model\.json"
+    r"|data/(weights|constants)/(weight_\d+|tensor_\d+|model_\w+_config\.json))"
+)
+EMPTY = re.compile(r"[^/]+/data/sample_inputs/model\.pt")
 
 
-def load_module(path: str) -> ModuleType:
-    """The Python file as a module of its own, so that models of several versions can be loaded beside each other."""
-    spec = importlib.util.spec_from_file_location("recipe", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def checked(name: str, context: PythonModelContext) -> bytes:
+    """Read a file of the model. Raises MlflowException where it is not the one that was logged."""
+    path = Path(context.artifacts[name])
+    content = path.read_bytes()
+    digests = (context.model_config or {}).get(DIGESTS, {})
+    if digests.get(name) != hashlib.sha256(content).hexdigest():
+        raise MlflowException.invalid_parameter_value(
+            f"{path}: not the file that was logged with this model, by the SHA-256 in MLmodel, so it is not loaded; "
+            "export the model again"
+        )
+    return content
+
+
+def load_module(name: str, source: bytes) -> ModuleType:
+    """A Python file as a module of its own, so that models of several versions can be loaded beside each other.
+
+    It is made from this source, and not from a compiled copy that may lie beside the file.
+    """
+    module = ModuleType(name)
+    exec(compile(source, f"{name}.py", "exec"), module.__dict__)
     return module
 
 
-class Served(mlflow.pyfunc.PythonModel):
+def load_network(archive: bytes) -> torch.nn.Module:
+    """Load the network of a `torch.export` archive in which nothing is a pickle.
+
+    `torch.export.load` unpickles what is one, and loads compiled libraries. Raises MlflowException for such an archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        for member in file.infolist():
+            is_plain = PLAIN.fullmatch(member.filename) or (EMPTY.fullmatch(member.filename) and not member.file_size)
+            if is_plain and member.filename.endswith("_config.json"):
+                is_plain = not any(tensor["use_pickle"] for tensor in json.loads(file.read(member))["config"].values())
+            if not is_plain:
+                raise MlflowException.invalid_parameter_value(
+                    f"{member.filename} in the model's archive may be code, so it is not loaded; export the model again"
+                )
+    return torch.export.load(io.BytesIO(archive)).module()
+
+
+class Served(PythonModel):
     """Raw rows to `prediction`: the target in its own units, or a class name, with a `probability_<class>` for each."""
 
-    def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
-        """Load the network and the recipe of its features."""
-        description = json.loads(Path(context.artifacts["preprocessing"]).read_text(encoding="utf-8"))
-        self.reading = load_module(context.artifacts["reading"])
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the network and the recipe of its features. Raises MlflowException where a file has been replaced."""
+        description = json.loads(checked("preprocessing", context))
+        self.reading = load_module("recipe", checked("reading", context))
         self.recipe = self.reading.Recipe.from_json(description)
         self.dtype = getattr(torch, description["dtype"])
-        self.classes = np.array(description["classes"], dtype=object)
+        self.classes = description["classes"]
         self.center, self.scale = description["center"], description["scale"]
-        self.network = torch.export.load(context.artifacts["network"]).module()
+        self.link = description.get("link", "identity")  # which older models do not say
+        self.network = load_network(checked("network", context))
 
-    def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Predict from rows as the user has them.
 
         Raises MlflowException where a cell cannot be read, which a server answers with 400.
@@ -47,16 +95,9 @@ class Served(mlflow.pyfunc.PythonModel):
         except self.reading.Refused as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None  # a server answers 400
         with torch.no_grad():
-            output = self.network(x).double()
-        if not len(self.classes):
-            prediction = output[:, 0].numpy() * self.scale + self.center
-            return pd.DataFrame({"prediction": prediction}, index=model_input.index)
-        if output.shape[1] == 1:  # two classes share one logit, of the second
-            output = torch.cat([torch.zeros_like(output), output], dim=1)
-        probabilities = output.softmax(dim=1).numpy()
-        columns = {"prediction": self.classes[output.argmax(dim=1).numpy()]}
-        columns |= {f"probability_{name}": probabilities[:, k] for k, name in enumerate(self.classes)}
+            output = self.network(x).double().numpy()
+        columns = self.reading.predicted(output, self.classes, self.center, self.scale, self.link)
         return pd.DataFrame(columns, index=model_input.index)
 
 
-mlflow.models.set_model(Served())
+set_model(Served())

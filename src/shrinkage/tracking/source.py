@@ -1,7 +1,10 @@
-"""What a report reads of single runs, wherever they are kept."""
+"""What a report reads of single runs, wherever they are kept: in the store, or in their folders."""
 
+import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -9,14 +12,46 @@ if TYPE_CHECKING:
 
 LARGER_IS_BETTER = "metrics.larger_is_better"  # a tag of every run: the names of its metrics of that direction
 AT_LAMBDA_MAX = "path.lambda_max"  # tag of a run whose λ is the λ_max that its path begins at
+PARENT = "mlflow.parentRunId"  # MLflow's own tag of a run that stands under another
+LOSSES = ("train/loss", "val/loss")  # whose curves a report draws
 INTERCEPT = "(intercept)"  # the feature of a bias, in coefficients.csv
+
+
+class RunSummary(TypedDict):
+    """One run, as a report sees it, whether it was read from the store or from a sweep's folder.
+
+    run_id: the store's, None where the run is in none. folder: the run's own, None where it is not known. metrics: the
+    last value of each. error: what went wrong, None where nothing did.
+    """
+
+    name: str
+    status: str
+    run_id: str | None
+    folder: str | None
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Runs that a report is about.
+
+    Those of a sweep, whose own run is the parent, or of an experiment, which has none. title: its name.
+    """
+
+    title: str
+    parent: str | None
+    experiment_id: str
+    runs: list[RunSummary]
 
 
 class Source(ABC):
     """Where a report reads a run's coefficients and history from: a run's folder, or the store."""
 
     @abstractmethod
-    def coefficients(self, run: dict) -> "pd.DataFrame | None":
+    def coefficients(self, run: RunSummary) -> "pd.DataFrame | None":
         """Read a linear model's weights, a row each: output, feature, weight (as trained) and coefficient (in the
         user's units).
 
@@ -24,5 +59,21 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def history(self, run: dict) -> list[tuple[int, dict[str, float]]]:
+    def history(self, run: RunSummary) -> list[tuple[int, dict[str, float]]]:
         """Read the run's losses at each step that was kept, sorted by step; empty where there are none."""
+
+
+class FolderSource(Source):
+    """Reads what a run has left in its folder."""
+
+    def coefficients(self, run: RunSummary) -> "pd.DataFrame | None":
+        import pandas as pd
+
+        path = Path(run["folder"]) / "coefficients.csv" if run["folder"] else None
+        return pd.read_csv(path, keep_default_na=False) if path is not None and path.exists() else None
+
+    def history(self, run: RunSummary) -> list[tuple[int, dict[str, float]]]:
+        path = Path(run["folder"]) / "history.json" if run["folder"] else None
+        if path is None or not path.exists():
+            return []
+        return [(step, measured) for step, measured in json.loads(path.read_text(encoding="utf-8"))]

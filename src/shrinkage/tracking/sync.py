@@ -10,18 +10,21 @@ written twice, however often this is done. The next run brings in what waits, to
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shrinkage.boundary import command_in_one_line, tell
-from shrinkage.errors import InputError, StoreAway, StoreRefuses
-from shrinkage.machine.process import Process
+from shrinkage.errors import InputError
+from shrinkage.machine.process import Process, died
 from shrinkage.machine.secrets import masked
 
-from .journal import JOURNALS, KEPT, SUFFIX, Story
+from .journal import JOURNALS, KEPT, SUFFIX
 from .location import ENVIRONMENT, home, store_uri
+from .own_files import refuse_foreign
+from .story import Story
 
 if TYPE_CHECKING:
     from .store import Store
@@ -35,28 +38,24 @@ def waiting(home: Path) -> list[Story | InputError]:
 
 
 def stories(paths: Iterable[Path]) -> list[Story | InputError]:
-    """Read journals, the oldest first; an error for one that cannot be read."""
-    found = []
+    """Read what journals tell, the oldest first; an error for each that cannot be read, or is another user's."""
+    found: list[Story | InputError] = []
     for path in paths:
         try:
-            found.append(Story.of(path))
+            story = Story.of(path)
+            refuse_foreign(path, story.folder)
+            found.append(story)
         except InputError as error:
             found.append(error)
         except FileNotFoundError:  # its writer has just moved it to its run
             continue
-    return sorted(found, key=began)
+    return sorted(found, key=lambda each: each.began if isinstance(each, Story) else 0)
 
 
-def began(story: Story | InputError) -> int:
-    """Tell when a run began, in milliseconds since 1970; 0 where its journal cannot be read."""
-    return story.header["time"] if isinstance(story, Story) else 0
-
-
-def orphans(home: Path, uri: str) -> Iterator[Story]:
-    """Find the journals for a store that nobody is carrying there any more."""
-    for found in waiting(home):
-        if isinstance(found, Story) and found.store == masked(uri) and is_orphan(found):
-            yield found
+def orphans(home: Path, uri: str) -> list[Story | InputError]:
+    """Find the journals for a store that nobody is carrying there any more; an error for each unreadable one."""
+    shown = masked(uri)
+    return [each for each in waiting(home) if isinstance(each, InputError) or (each.store == shown and is_orphan(each))]
 
 
 def is_orphan(story: Story) -> bool:
@@ -77,15 +76,16 @@ def end_the_dead(store: "Store", home: Path) -> list[str]:
             continue
         # Looked at again: it may have ended well, and its process with it, since the list was made.
         if store.client.get_run(run.info.run_id).info.status == "RUNNING":
-            store.client.set_terminated(run.info.run_id, status="KILLED", end_time=heartbeat)
+            store.client.set_terminated(run.info.run_id, status="KILLED", end_time=died(0, heartbeat))
             ended.append(run.info.run_id)
     return ended
 
 
 def process_of(tags: dict[str, str]) -> tuple[Process | None, int]:
     """Read what a run's tags say of its process, and its last heartbeat; None where they say nothing."""
-    known = {name: tags.get(f"process.{name}") for name in ("host", "pid", "boot", "started", "heartbeat")}
-    if None in known.values() or not (known["pid"].isdigit() and known["heartbeat"].isdigit()):
+    names = ("host", "pid", "boot", "started", "heartbeat")
+    known = {name: tags[f"process.{name}"] for name in names if f"process.{name}" in tags}
+    if len(known) < len(names) or not (known["pid"].isdigit() and known["heartbeat"].isdigit()):
         return None, 0
     return Process(known["host"], int(known["pid"]), known["boot"], known["started"]), int(known["heartbeat"])
 
@@ -123,7 +123,7 @@ def find_journals(paths: list[Path]) -> list[Story | InputError]:
     """Read the journals at paths and in folders. Raises InputError where a path is not there."""
     found = []
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 it may be longer than a file's name
             raise InputError(f"{path}: there is no such file or folder; give journals, or folders of runs")
         found += [path] if path.is_file() else path.rglob(f"*{SUFFIX}")
     return stories(found)
@@ -168,39 +168,26 @@ def deliver(stories: list[Story], uri: str, experiment: str | None, beside: Path
     from rich.progress import track
 
     from .answers import asking
-    from .delivery import Delivery, Waiting
-    from .store import Store, open_store
+    from .bringing import Stores, bring
 
-    stores: dict[str, Store] = {}
-    brought, left = 0, []
-    for each in track(stories, "bringing in runs", console=Console(stderr=True), transient=True):
-        name = experiment or each.header["experiment"]
-        try:
-            stores[name] = stores.get(name) or open_store(uri, name, beside / "mlartifacts")
-            delivery = Delivery(stores[name], each.path, fresh=False, said=partial(say_note, each.name))
-            delivery.end("KILLED", each.heartbeat)
-        except Waiting:
-            left.append(f"{each.path}: the sweep that it belongs to has to come first, and could not")
-        except FileNotFoundError:
-            brought += 1  # another process was quicker
-        except StoreAway as error:
-            left.append(f"{each.path}: {masked(uri)} does not take it now: {error}")
-        except StoreRefuses as error:
-            left.append(str(error) if name not in stores else f"{each.path}: {masked(uri)} does not take it: {error}")
-        except InputError as error:
-            left.append(str(error))
-        else:
-            brought += 1
-            if delivery.lost:
-                print(f"{each.name}: gone before they were stored: {', '.join(delivery.lost)}", file=sys.stderr)
-            if delivery.reader.damaged:
-                print(f"{each.name}: {delivery.reader.damaged} damaged lines were left out", file=sys.stderr)
-    for name, store in stores.items():
+    stores = Stores(uri, beside / "mlartifacts", experiment)
+    brought = chain.from_iterable(bring(stories, stores, lambda story: partial(say_note, story.name)))
+    left: list[str] = []
+    for each in track(brought, "bringing in runs", len(stories), console=Console(stderr=True), transient=True):
+        if each.error is not None:
+            left.append(str(each.error))
+            continue
+        if each.lost:
+            words = ", ".join(each.lost)
+            print(f"{each.story.name}: gone before they were stored, or none of its own: {words}", file=sys.stderr)
+        if each.damaged:
+            print(f"{each.story.name}: {each.damaged} damaged lines were left out", file=sys.stderr)
+    for name, store in stores.opened.items():
         with asking():
             dead = end_the_dead(store, beside)
         if dead:
             print(f"{len(dead)} runs of {name} whose process had died are ended as KILLED")
-    return brought, left
+    return len(stories) - len(left), left
 
 
 if __name__ == "__main__":

@@ -1,23 +1,43 @@
 """What the training of one model and that of many at once have in common."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from shrinkage.data.base import WHOLE
+from shrinkage.data.base import WHOLE, DataModule
 from shrinkage.errors import InputError
-from shrinkage.optimum import certifier as certify
+from shrinkage.optimum import memory
 from shrinkage.optimum.certifier import Certifier
+from shrinkage.optimum.learning_rates import working_lr
 from shrinkage.penalties.base import Params, Penalty
 from shrinkage.tasks.base import Task
 
 from . import objective
-from .history import Moment
 from .norms import norms
 from .schedules import Schedule
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a training needs beside its model and penalty: the data, the task, and how it is optimised.
+
+    make_optimizer: makes the optimiser of an iterable of parameters. schedule: of the learning rate.
+    """
+
+    datamodule: DataModule
+    task: Task
+    make_optimizer: Callable[..., torch.optim.Optimizer]
+    schedule: Schedule
 
 
 class TrainingModule(L.LightningModule, ABC):
@@ -26,25 +46,22 @@ class TrainingModule(L.LightningModule, ABC):
     A subclass says what is done once for a model and what is done for many: `PenalisedModule` and `LanesModule`, both
     of them final. What is written here is overridden by neither.
 
-    make_optimizer: makes the optimiser of an iterable of parameters. history: what was measured after each epoch, and
-    once before the first. measured: the metrics of the last moment. certifier: for a convex problem, what tells how far
-    its optimum is. certify_epochs: whether it does after every epoch. until_gap: the duality gap at which training may
-    stop, None for never. polish_steps: how many full-batch proximal steps are to close the training, which then may
-    diverge: they begin at zero weights where those are better. on_polish: is told how many polishing steps are done,
-    and how many lanes are left.
+    A subclass keeps a `history`: what was measured after each epoch, and once before the first. measured: the metrics
+    of the last moment. callbacks: those of the trainer that know this module. certifier: for a convex problem, what
+    tells how far its optimum is. certify_epochs: whether it does after every epoch. until_gap: the duality gap at which
+    training may stop, None for never. polish_steps: how many full-batch proximal steps are to close the training of a
+    convex problem, which then may diverge: they begin at zero weights where those are better. on_polish: is told how
+    many polishing steps are done, and how many lanes are left. gap: where an exact engine solves the problem instead of
+    any training, how far above the optimum a point may be, as a share of the null objective; None for a training by
+    steps. on_solved: is told how many points of how many are solved.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        penalty: Penalty,
-        make_optimizer: Callable[..., torch.optim.Optimizer],
-        schedule: Schedule,
-    ) -> None:
+    def __init__(self, model: nn.Module, penalty: Penalty, ingredients: Ingredients) -> None:
         super().__init__()
-        self.model, self.task, self.penalty = model, task, penalty
-        self.make_optimizer, self.schedule = make_optimizer, schedule
+        self.model, self.penalty = model, penalty
+        self.datamodule, self.task = ingredients.datamodule, ingredients.task
+        self.make_optimizer, self.schedule = ingredients.make_optimizer, ingredients.schedule
+        self.callbacks: list[L.Callback] = []
         self.weights, self.biases = objective.split_parameters(model)
         self.penalised = objective.penalised(penalty, model)
         self.certifier: Certifier | None = None
@@ -52,7 +69,8 @@ class TrainingModule(L.LightningModule, ABC):
         self.until_gap: float | None = None
         self.polish_steps = 0
         self.on_polish: Callable[[int, int], None] = lambda done, lanes: None
-        self.history: list[Moment] = []
+        self.gap: float | None = None
+        self.on_solved: Callable[[int, int], None] = lambda done, points: None
         self.measured: dict[str, float] = {}
         self.starts_at_zero = not any(w.any() for w in self.weights.values())
         self.rates: dict[int, list[float]] = {}  # the learning rates of the first so many steps
@@ -60,7 +78,7 @@ class TrainingModule(L.LightningModule, ABC):
     # What is done once for a model, or for each of many.
 
     @abstractmethod
-    def each(self, function: Callable, *trees: object, at_once: int | None = None) -> object:
+    def apply_to_each(self, function: Callable[..., Result], *trees: object, at_once: int | None = None) -> Result:
         """Return function(penalty, λ, *trees); of lanes, each one's with its own penalty, λ and trees, stacked.
 
         at_once: for how many lanes together, None for all.
@@ -71,8 +89,11 @@ class TrainingModule(L.LightningModule, ABC):
         """Return the parameters without their autograd history."""
 
     @abstractmethod
-    def predict(self, x: Tensor) -> Tensor:
-        """Return the model's outputs for some rows, [rows, …]; of lanes [lanes, rows, …]."""
+    def predict(self, x: Any) -> Tensor:
+        """Return the model's outputs for some rows, [rows, …]; of lanes [lanes, rows, …].
+
+        x: a tensor, or a dict or a tuple of tensors for a model of several inputs.
+        """
 
     @abstractmethod
     def sum_over_rows(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -95,9 +116,17 @@ class TrainingModule(L.LightningModule, ABC):
     def measure(self, step: int) -> None:
         """Evaluate the parts and the weights as they are now, and keep all of it in the history."""
 
+    @property
+    @abstractmethod
+    def epochs_measured(self) -> int:
+        """How many epochs, the last one perhaps a part of one, have been trained and measured."""
+
     # The objective and its steps.
 
-    def configure_optimizers(self) -> dict:
+    def configure_callbacks(self) -> list[L.Callback]:
+        return self.callbacks
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.model.parameters())
         objective.check_optimizer(self.penalty, optimizer)
         steps = self.trainer.estimated_stepping_batches
@@ -122,34 +151,47 @@ class TrainingModule(L.LightningModule, ABC):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # Here, and not earlier in the step, the gradient is already taken at the undecayed weights, as AdamW's is.
         if self.penalty.mode == "decay":
-            self.update(objective.decayed, rate=self.decay_rate(optimizer))
+            self.update(objective.decayed, rate=self.decay_rate)
         elif self.penalty.mode == "cautious":
             self.before = {name: w.clone() for name, w in objective.detached(self.penalised).items()}
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure=None) -> None:
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        group = optimizer.param_groups[0]
         if self.penalty.mode == "prox":
-            self.update(objective.proxed, lr=group["lr"], momentum=group["momentum"])
+            settings = self.optimizer_settings
+            self.update(objective.proxed, lr=settings["lr"], momentum=settings["momentum"])
         elif self.penalty.mode == "cautious":
-            self.update(objective.cautiously_decayed, self.before, rate=self.decay_rate(optimizer))
+            self.update(objective.cautiously_decayed, self.before, rate=self.decay_rate)
 
-    def decay_rate(self, optimizer: torch.optim.Optimizer) -> float:
-        group = optimizer.param_groups[0]
-        return objective.decay_rate(self.penalty, group["lr"], group["initial_lr"])
+    @property
+    def optimizer_settings(self) -> dict[str, Any]:
+        """The numbers of the optimiser that all parameters share, such as the learning rate of this step."""
+        return self.trainer.optimizers[0].param_groups[0]
+
+    @property
+    def initial_lr(self) -> float:
+        """The learning rate that the schedule's factors multiply."""
+        return self.optimizer_settings["initial_lr"]
+
+    @property
+    def decay_rate(self) -> float:
+        """What λ is multiplied by in a decay at this step."""
+        return objective.decay_rate(self.penalty, self.optimizer_settings["lr"], self.initial_lr)
 
     @torch.no_grad()
-    def update(self, function: Callable, *trees: Params, **numbers: float) -> None:
+    def update(self, function: Callable[..., dict[str, Tensor]], *trees: Params, **numbers: float) -> None:
         """Replace the penalised weights by what a function of `objective` makes of them, and of others like them."""
 
         def updated(penalty: Penalty, lambd: Tensor | float, *trees: Params) -> dict[str, Tensor]:
             return function(penalty, *trees, lambd=lambd, **numbers)
 
-        objective.assign_(self.penalised, self.each(updated, objective.detached(self.penalised), *trees))
-
-    @property
-    def initial_lr(self) -> float:
-        return self.trainer.optimizers[0].param_groups[0]["initial_lr"]
+        objective.assign_(self.penalised, self.apply_to_each(updated, objective.detached(self.penalised), *trees))
 
     # Measuring.
 
@@ -162,11 +204,6 @@ class TrainingModule(L.LightningModule, ABC):
         """At an epoch's end, what the metrics' steps count: epochs, or optimiser steps where they count the run."""
         return self.trainer.global_step if self.trainer.max_steps > 0 else self.trainer.current_epoch + 1
 
-    @property
-    def epochs_measured(self) -> int:
-        """How many epochs, the last one perhaps a part of one, have been trained and measured."""
-        return len(self.history) - 1
-
     @torch.no_grad()
     def measurements(self) -> dict[str, Tensor]:
         """Return every metric of this moment by its name; float64 on the CPU."""
@@ -178,20 +215,20 @@ class TrainingModule(L.LightningModule, ABC):
             return norms(weights, biases)
 
         train = self.evaluate("train")
-        val = self.evaluate("val") if "val" in self.trainer.datamodule.parts else {}
+        val = self.evaluate("val") if "val" in self.datamodule.parts else {}
         named = self.parameters_by_name()
 
         def those(names: Iterable[str]) -> dict[str, Tensor]:
             return {name: named[name] for name in names}
 
-        penalty = self.each(strength, those(self.penalised)).double()
+        penalty = self.apply_to_each(strength, those(self.penalised)).double()
         measured = {f"val/{name}": value for name, value in val.items()} | {
             "train/loss": train["loss"],
             "train/penalty": penalty,
             "train/objective": train["loss"] + penalty,
-            **self.each(sizes, those(self.weights), those(self.biases)),
+            **self.apply_to_each(sizes, those(self.weights), those(self.biases)),
         }
-        if self.certifier is not None and self.certify_epochs:
+        if self.certify_epochs:
             measured |= self.certificate()
         return {name: value.double().cpu() for name, value in measured.items()}
 
@@ -201,14 +238,13 @@ class TrainingModule(L.LightningModule, ABC):
 
         Processes that train together share its rows.
         """
-        datamodule = self.trainer.datamodule
-        share = datamodule.share if self.trainer.training else WHOLE
+        share = self.datamodule.share if self.trainer.training else WHOLE
         training = self.model.training
         self.model.eval()
         sums: dict[str, Tensor] = {}
         outputs: list[Tensor] = []
         targets: list[Tensor] = []
-        for batch in datamodule.evaluation_dataloader(part, self.evaluation_rows, share):
+        for batch in self.datamodule.evaluation_dataloader(part, self.evaluation_rows, share):
             x, y = self.trainer.strategy.batch_to_device(batch, self.device)
             x = self.trainer.precision_plugin.convert_input(x)
             with self.trainer.precision_plugin.forward_context():
@@ -230,31 +266,33 @@ class TrainingModule(L.LightningModule, ABC):
     # The optimum.
 
     def certificate(self) -> dict[str, Tensor]:
-        """Return the metrics that say how far from its optimum the training stands."""
-        return self.each(self.certifier, self.parameters_by_name(), at_once=self.certifier.at_once)
+        """Return the metrics that say how far from its optimum the training stands; none where nothing certifies it."""
+        if self.certifier is None:
+            return {}
+        return self.apply_to_each(self.certifier, self.parameters_by_name(), at_once=self.certifier.at_once)
 
-    def strengths(self) -> tuple[Tensor, Tensor]:
+    def strengths(self, certifier: Certifier) -> tuple[Tensor, Tensor]:
         """Return λ₁ and λ₂ of the problem that the training tends to, 0-d; of lanes [lanes]."""
 
         def of(penalty: Penalty, lambd: Tensor | float) -> tuple[Tensor, Tensor]:
-            l1, l2 = (torch.as_tensor(s, dtype=torch.float64) for s in self.certifier.strengths(penalty, lambd))
+            l1, l2 = (torch.as_tensor(s, dtype=torch.float64) for s in certifier.strengths(penalty, lambd))
             return l1, l2
 
-        return self.each(of)
+        return self.apply_to_each(of)
 
-    def memory(self, lambd: float, steps: int) -> dict[str, float]:
+    def measure_memory(self, lambd: float, steps: int) -> dict[str, float]:
         """Return `init/memory`, the share of the initial weights that is left after so many optimiser steps.
 
-        Empty if it is not known, or the weights began at zero.
+        Empty if it is not known, or the weights began at zero or were solved for.
         """
-        if self.starts_at_zero:
+        if self.starts_at_zero or self.gap is not None:
             return {}
         if self.trainer.gradient_clip_val is not None and self.penalty.mode == "loss":
             return {}
         if steps not in self.rates:
             total = self.trainer.estimated_stepping_batches
             self.rates[steps] = [self.initial_lr * self.schedule(step, total) for step in range(steps)]
-        return certify.measure_memory(self.model, self.penalty, lambd, self.trainer.optimizers[0], self.rates[steps])
+        return memory.measure_memory(self.model, self.penalty, lambd, self.trainer.optimizers[0], self.rates[steps])
 
     # Divergence.
 
@@ -270,8 +308,9 @@ class TrainingModule(L.LightningModule, ABC):
     def shorter_steps(self, penalty: Penalty, lambd: float) -> str | None:
         """Say which smaller learning rate works; None if the present one does, or none is known."""
         optimizer, lr = self.trainer.optimizers[0], self.initial_lr
-        if self.certifier is not None and isinstance(optimizer, torch.optim.SGD):
-            works, words = self.certifier.working_lr(penalty, lambd, optimizer, self.trainer.datamodule.batch_rows)
+        is_bounded = self.certifier is not None and math.isfinite(self.certifier.problem.task.curvature)
+        if self.certifier is not None and is_bounded and isinstance(optimizer, torch.optim.SGD):
+            works, words = working_lr(self.certifier, penalty, lambd, optimizer, self.datamodule.batch_rows)
             return words if works < lr else None
         bound = objective.largest_stable_lr(penalty, lambd, optimizer)
         if lr < bound:
@@ -280,19 +319,22 @@ class TrainingModule(L.LightningModule, ABC):
 
     # Going on from a checkpoint.
 
-    def check_fits(self, checkpoint: dict, kind: str) -> None:
-        """Refuse a checkpoint of another training.
+    def check_kind(self, checkpoint: dict[str, Any], kind: str) -> None:
+        """Refuse a checkpoint of a run where one of lanes is needed, or the other way round.
 
         kind: the key that checkpoints of a run or of lanes have. Raises InputError.
         """
         if kind not in checkpoint:
             other = "several lanes" if "lanes" in checkpoint else "a single run or lane"
             raise InputError(f"{self.trainer.ckpt_path} is of {other}; resume each from its own checkpoint")
+
+    def check_fits(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of a model or an optimiser with other settings. Raises InputError."""
         # Lightning does so only after loading, where it would narrow what is loaded first.
         self.trainer.precision_plugin.convert_module(self)
         optimizer = self.make_optimizer(self.model.parameters())
 
-        def settings(state: dict[str, Tensor], group: dict) -> dict[str, str]:
+        def settings(state: dict[str, Tensor], group: dict[str, Any]) -> dict[str, str]:
             sizes = {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in state.items()}
             return sizes | {"the optimizer's": ", ".join(sorted({*group, "initial_lr"} - {"params"}))}
 

@@ -6,7 +6,9 @@ import sys
 import time
 import zipfile
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -15,7 +17,13 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from shrinkage.errors import InputError
-from shrinkage.machine.disk import patiently
+from shrinkage.machine.disk import patiently, write_into
+
+from .best import BestCheckpoint, no_best
+
+if TYPE_CHECKING:
+    from .lanes import LanesModule
+    from .module import PenalisedModule
 
 EVERY_SECONDS = 10.0
 LONG_SECONDS = 0.1  # a write that takes k times as long is followed by k times the pause, so that 1 % of the time goes
@@ -24,20 +32,26 @@ LONG_SECONDS = 0.1  # a write that takes k times as long is followed by k times 
 class CheckpointFiles(TorchCheckpointIO):
     """Lightning's checkpoints, handed over instead of written, and read without unpickling."""
 
-    def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object | None = None) -> None:
+    def __init__(self) -> None:
+        self.checkpoint: dict[str, Any] = {}
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
         self.checkpoint = checkpoint
 
-    def load_checkpoint(self, path: Path, map_location: object = "cpu", weights_only: bool | None = True) -> dict:
-        return load(path)
+    def load_checkpoint(
+        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return load(Path(path))
 
 
-def held(trainer: L.Trainer) -> dict | None:
-    """Return Lightning's checkpoint of this moment, in memory; None in every process but the first.
+def checkpoint_now(trainer: L.Trainer) -> dict[str, Any]:
+    """Return Lightning's checkpoint of this moment, in memory; an empty one in every process but the first.
 
     Its tensors are those of the training, not copies.
     """
     trainer.save_checkpoint("held")
-    return trainer.strategy.checkpoint_io.checkpoint if trainer.is_global_zero else None
+    files = trainer.strategy.checkpoint_io
+    return files.checkpoint if isinstance(files, CheckpointFiles) else {}
 
 
 class Resumable(Checkpoint):
@@ -50,22 +64,24 @@ class Resumable(Checkpoint):
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.tried, self.pause, self.failing = time.monotonic(), 1.0, False
-        self.random: dict | None = None  # the random states to go on with
+        self.random: dict[str, Any] | None = None  # the random states to go on with
 
     @abstractmethod
-    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
+    def write(self, checkpoint: dict[str, Any], path: Path) -> None:
         """Write what there is to keep, with Lightning's checkpoint in it. Raises OSError."""
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.path is None:
+            return
         start = time.monotonic()
-        due = self.path is not None and start - self.tried > EVERY_SECONDS * self.pause
+        due = start - self.tried > EVERY_SECONDS * self.pause
         # All of them take part in the making of a checkpoint, and their clocks differ.
         due = trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
-        checkpoint = held(trainer) if due else None
-        if checkpoint is None:
+        checkpoint = checkpoint_now(trainer) if due else {}
+        if not checkpoint:
             return
         try:
-            self.write(checkpoint, trainer)
+            self.write(checkpoint, self.path)
         except OSError as error:
             if not self.failing:
                 note(f"{self.path} cannot be written ({error.strerror}); training goes on and tries again")
@@ -74,16 +90,16 @@ class Resumable(Checkpoint):
             self.tried = time.monotonic()
             self.pause, self.failing = max(1.0, (self.tried - start) / LONG_SECONDS), False
 
-    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["between_epochs"] = {"random": random_states(), "should_stop": trainer.should_stop}
 
-    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
         for key, done, asked in (
             ("max_epochs", progress["current"]["processed"], trainer.max_epochs),
             ("max_steps", checkpoint["global_step"], trainer.max_steps),
         ):
-            if 0 < asked < done:
+            if asked is not None and 0 < asked < done:
                 raise InputError(
                     f"{trainer.ckpt_path} is of {done} {key[4:]} and trainer.{key}={asked}; resume with as many or more"
                 )
@@ -93,7 +109,7 @@ class Resumable(Checkpoint):
         self.random = checkpoint["between_epochs"]["random"]
         trainer.should_stop = checkpoint["between_epochs"]["should_stop"]
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.random is not None:
             # Lightning would take the next epoch for the rest of one: its order of batches drawn already, before the
             # sampler knew the epoch, and with max_steps a batch that belongs to no epoch.
@@ -101,7 +117,7 @@ class Resumable(Checkpoint):
                 loop.on_iteration_done()
         self.restore_random_states()
 
-    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.restore_random_states()  # where nothing was left to train
 
     def restore_random_states(self) -> None:
@@ -119,10 +135,10 @@ class Checkpoints(Resumable):
     with `torch.load(..., weights_only=True)`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: "PenalisedModule") -> None:
         super().__init__(folder / "last.ckpt")
-        self.folder = folder
-        self.best: dict | None = None
+        self.folder, self.module = folder, module
+        self.best: BestCheckpoint = no_best()
         self.best_measured: dict[str, float] = {}
         self.best_is_written = True
 
@@ -131,57 +147,70 @@ class Checkpoints(Resumable):
         """The files that have been written."""
         return [path for path in (self.folder / "best.ckpt", self.folder / "last.ckpt") if path.exists()]
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.keep_better(module, trainer.current_epoch + 1)
-        super().on_train_epoch_end(trainer, module)
+    @property
+    def has_best(self) -> bool:
+        """Whether there are best weights yet, which there are where a validation loss has been measured."""
+        return bool(self.best["state_dict"])
 
-    def keep_better(self, module: L.LightningModule, epoch: int) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.keep_better(trainer.current_epoch + 1)
+        super().on_train_epoch_end(trainer, pl_module)
+
+    def keep_better(self, epoch: int) -> None:
         """Hold the module's weights if their val/loss is smaller than that of those held."""
-        loss = module.measured.get("val/loss")
-        if loss is not None and (self.best is None or not loss >= self.best["val/loss"]):
-            weights = {name: tensor.detach().clone() for name, tensor in module.model.state_dict().items()}
+        measured = self.module.measured
+        loss = measured.get("val/loss")
+        if loss is not None and not loss >= self.best["val/loss"]:
+            weights = {name: tensor.detach().clone() for name, tensor in self.module.model.state_dict().items()}
             self.best = {"epoch": epoch, "val/loss": loss, "state_dict": weights}
-            self.best_measured, self.best_is_written = module.measured, False
+            self.best_measured, self.best_is_written = measured, False
 
-    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        super().on_fit_end(trainer, module)
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_fit_end(trainer, pl_module)
+        if not self.has_best:  # the problem was solved, and no epoch has ended
+            self.keep_better(0)
         self.write_at_last(trainer)
 
-    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
+    def write(self, checkpoint: dict[str, Any], path: Path) -> None:
         """Write both files; the best one only if it has changed. Raises OSError."""
         if not self.best_is_written:
             save(self.best, self.folder / "best.ckpt")
             self.best_is_written = True
-        save(checkpoint, self.path)
+        save(checkpoint, path)
 
     def write_at_last(self, trainer: L.Trainer) -> None:
         """Write both files, waiting for room on a full disk for half a minute. Raises InputError if there is none."""
-        checkpoint = held(trainer)
-        if checkpoint is not None:
-            patiently(lambda: self.write(checkpoint, trainer), self.path)
+        checkpoint = checkpoint_now(trainer)
+        if checkpoint:
+            path = self.folder / "last.ckpt"
+            patiently(lambda: self.write(checkpoint, path), path)
 
-    def restore_best(self, module: L.LightningModule) -> None:
+    def restore_best(self) -> None:
         """Put the best weights back into the model."""
-        if self.best is not None:
-            module.model.load_state_dict(self.best["state_dict"])
-            module.measured = self.best_measured
+        if self.has_best:
+            self.module.model.load_state_dict(self.best["state_dict"])
+            self.module.measured = self.best_measured
 
-    def state_dict(self) -> dict:
-        return {"best": self.best, "best_measured": self.best_measured}
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best if self.has_best else None, "best_measured": self.best_measured}
 
-    def load_state_dict(self, state_dict: dict) -> None:
-        self.best, self.best_measured = state_dict["best"], state_dict["best_measured"]
-        self.best_is_written = self.best is None  # best.ckpt may have been written since
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_measured = state_dict["best"] or no_best(), state_dict["best_measured"]
+        self.best_is_written = not self.has_best  # best.ckpt may have been written since
 
 
 class LanesCheckpoint(Resumable):
     """Writes all that lanes need to go on together; at its end each lane has a checkpoint of its own."""
 
-    def write(self, checkpoint: dict, trainer: L.Trainer) -> None:
-        save(checkpoint | {"lanes": trainer.lightning_module.state_of_lanes()}, self.path)
+    def __init__(self, path: Path | None, module: "LanesModule") -> None:
+        super().__init__(path)
+        self.module = module
+
+    def write(self, checkpoint: dict[str, Any], path: Path) -> None:
+        save(checkpoint | {"lanes": self.module.state_of_lanes()}, path)
 
 
-def write(folder: Path, **checkpoints: dict) -> None:
+def write(folder: Path, **checkpoints: Mapping[str, Any]) -> None:
     """Write each checkpoint under its name in the folder.
 
     On a full disk it waits for room, for half a minute. Raises InputError if there is none then.
@@ -192,25 +221,25 @@ def write(folder: Path, **checkpoints: dict) -> None:
 
 
 def note(words: str) -> None:
+    """Tell the user something on stderr that does not stop the run."""
     print(f"note: {words}", file=sys.stderr)
 
 
-def save(checkpoint: dict, path: Path) -> None:
+def save(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint, replacing the file as a whole. Raises OSError, and then leaves nothing behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".tmp")
     # By way of memory: where a write of its own is broken off, by a full disk or a signal, PyTorch may abort.
     content = io.BytesIO()
     torch.save(checkpoint, content)
     try:
-        partial.write_bytes(content.getbuffer())
+        write_into(path.parent, lambda: partial.write_bytes(content.getbuffer()))
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
-def load(path: Path) -> dict:
+def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint that training can go on from, onto the CPU.
 
     Raises InputError if it cannot be read, is damaged, or holds weights only.
@@ -231,19 +260,29 @@ def load(path: Path) -> dict:
     return checkpoint
 
 
-def random_states() -> dict:
-    """Return the states of PyTorch's, NumPy's and Python's global generators, as
-    `torch.load(weights_only=True)` takes them."""
-    name, keys, *rest = np.random.get_state()
+def random_states() -> dict[str, Any]:
+    """Return the states of PyTorch's, NumPy's and Python's global generators.
+
+    They consist of what `torch.load(weights_only=True)` takes.
+    """
+    numpy = np.random.get_state(legacy=False)
+    keys, position = numpy["state"]["key"], numpy["state"]["pos"]
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "numpy": (
+            numpy["bit_generator"],
+            torch.from_numpy(keys.astype(np.int64)),
+            position,
+            numpy["has_gauss"],
+            numpy["gauss"],
+        ),
         "python": random.getstate(),
     }
 
 
-def set_random_states(states: dict) -> None:
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Set the global generators to the states that `random_states` returned."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])

@@ -9,17 +9,22 @@ size", for the timescale.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.l2 import L2
 
 from . import objective
+
+if TYPE_CHECKING:
+    from .module import PenalisedModule
 
 SAMPLES = 8  # steps of an epoch that are looked at, spread evenly
 SMALL = 10_000  # parameters, under which a model is tiny and not looked at unless asked
@@ -41,48 +46,52 @@ class Dynamics(L.Callback):
     remember. `loss/spikes`: the epoch's steps with a batch loss of six standard deviations above its running mean.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: "PenalisedModule") -> None:
+        self.module = module
         self.log_memory = 0.0
         self.mean, self.variance, self.seen = 0.0, 0.0, 0
         self.start_epoch()
 
     def start_epoch(self) -> None:
+        """Forget what was looked at in the epoch before."""
         self.losses: list[Tensor] = []
         self.squared_gradients: dict[str, list[Tensor]] = {}
         self.angles: dict[str, list[Tensor]] = {}
         self.before: dict[str, Tensor] | None = None
 
     def on_before_optimizer_step(
-        self, trainer: L.Trainer, module: L.LightningModule, optimizer: torch.optim.Optimizer
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        if (kept := kept_by_a_step(module.penalty, module.lambd, optimizer)) is not None:
+        if (kept := kept_by_a_step(self.module.penalty, self.module.lambd, optimizer)) is not None:
             self.log_memory += math.log(abs(kept)) if kept else -math.inf
         steps = steps_an_epoch(trainer)
         number = trainer.fit_loop.epoch_loop.batch_idx // trainer.accumulate_grad_batches
         if number * SAMPLES // steps == (number - 1) * SAMPLES // steps:  # the first step of each part of the epoch
             return
         self.before = {}
-        for name, w in matrices(module.model):
+        for name, w in matrices(self.module.model):
             self.before[name] = w.detach().clone()
             if w.grad is not None:
                 self.squared_gradients.setdefault(name, []).append(w.grad.double().square().sum())
 
     @torch.no_grad()
     def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: dict, batch: object, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
-        self.losses.append(outputs["loss"].detach())
+        if isinstance(outputs, Mapping):
+            self.losses.append(outputs["loss"].detach())
         if self.before is not None:
-            for name, w in matrices(module.model):
+            for name, w in matrices(self.module.model):
                 self.angles.setdefault(name, []).append(angle(self.before[name], w))
             self.before = None
 
     @torch.no_grad()
-    def end_epoch(self, module: L.LightningModule, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, float]:
-        """The metrics of the epoch that ends; begins another."""
+    def end_epoch(self, trainer: L.Trainer) -> dict[str, float]:
+        """Return the metrics of the epoch that ends, and begin another."""
         found: dict[str, float] = {}
-        penalty, lambd, lr = module.penalty, module.lambd, optimizer.param_groups[0]["lr"]
-        for name, w in matrices(module.model):
+        (optimizer,), steps = trainer.optimizers, steps_an_epoch(trainer)
+        penalty, lambd, lr = self.module.penalty, self.module.lambd, optimizer.param_groups[0]["lr"]
+        for name, w in matrices(self.module.model):
             if name not in self.angles:
                 continue
             norm = w.double().norm().item()
@@ -93,8 +102,8 @@ class Dynamics(L.Callback):
                 "effective_lr": lr / norm**2 if norm else math.inf,
                 "angle": torch.stack(self.angles[name]).mean().item(),
             }
-            if name in module.penalised:
-                strength = lambd * dict(factors(penalty, module.penalised))[name]
+            if name in self.module.penalised:
+                strength = lambd * dict(factors(penalty, self.module.penalised))[name]
                 own = (strength * norm) ** 2 if penalty.mode == "loss" else 0.0  # λw in the gradient, at a right angle
                 layer |= equilibrium(penalty, strength, lr, optimizer, max(squared - own, 0.0) * norm**2)
             found |= {f"layer/{name}/{key}": value for key, value in layer.items() if math.isfinite(value)}
@@ -102,14 +111,14 @@ class Dynamics(L.Callback):
             found["decay/memory"] = math.exp(self.log_memory)
             found["decay/timescale_steps"] = 1 / (lr * lambd)
             found["decay/timescale_epochs"] = 1 / (lr * lambd * steps)
-        if module.trainer.world_size > 1 and self.losses:
-            self.losses = [module.trainer.strategy.reduce(torch.stack(self.losses), reduce_op="mean")]
+        if trainer.world_size > 1 and self.losses:
+            self.losses = [trainer.strategy.reduce(torch.stack(self.losses), reduce_op="mean")]
         found["loss/spikes"] = float(self.spikes())
         self.start_epoch()
         return found
 
     def spikes(self) -> int:
-        """How many of the epoch's batch losses are spikes; one is no part of the running mean."""
+        """Count the spikes among the epoch's batch losses; one is no part of the running mean."""
         count = 0
         for loss in torch.hstack(self.losses).double().cpu().numpy() if self.losses else np.empty(0):
             if self.seen >= SETTLED and not loss <= self.mean + SPIKE * math.sqrt(self.variance):
@@ -136,25 +145,27 @@ def steps_an_epoch(trainer: L.Trainer) -> int:
 
 
 def matrices(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    """The weights with two dimensions or more."""
+    """List the weights with two dimensions or more."""
     return ((name, w) for name, w in model.named_parameters() if w.ndim > 1)
 
 
 def factors(penalty: Penalty, penalised: dict[str, nn.Parameter]) -> list[tuple[str, float]]:
-    return [(name, factor) for factor, names in objective.parts(penalty, tuple(penalised)) for name in names]
+    """Return the penalised parameters' names, each with its factor on λ."""
+    return [(name, factor) for factor, names in objective.names_by_factor(penalty, tuple(penalised)) for name in names]
 
 
 def angle(before: Tensor, after: Tensor) -> Tensor:
-    """Between two tensors as vectors, in radians, exact where it is small; 0-d, float64."""
+    """Measure the angle between two tensors as vectors, in radians, exact where it is small; 0-d, float64."""
     a, b = before.double().flatten(), after.double().flatten()
     difference = a / a.norm().clamp(min=1e-300) - b / b.norm().clamp(min=1e-300)
     return 2 * (difference.norm() / 2).clamp(max=1.0).arcsin()
 
 
 def kept_by_a_step(penalty: Penalty, lambd: float, optimizer: torch.optim.Optimizer) -> float | None:
-    """What is left of a weight without a gradient after a step, of parameters with a factor of 1; None where unknown.
+    """Return what is left after a step of a weight that has no gradient; None if it is not known.
 
-    Known of L2 decayed apart from the gradient, by the prox, and in the loss under SGD without momentum.
+    That is of parameters with a factor of 1 on λ. It is known of L2 decayed apart from the gradient, by the prox, and
+    in the loss under SGD without momentum.
     """
     if not isinstance(penalty, L2) or penalty.mode == "cautious":
         return None
@@ -170,7 +181,7 @@ def kept_by_a_step(penalty: Penalty, lambd: float, optimizer: torch.optim.Optimi
 def equilibrium(
     penalty: Penalty, lambd: float, lr: float, optimizer: torch.optim.Optimizer, unit_gradient: float
 ) -> dict[str, float]:
-    """Where the length of scale-invariant weights settles under L2, and by which angle a step turns them then.
+    """Predict where the length of scale-invariant weights settles under L2, and by which angle a step turns them then.
 
     SGD: ‖w‖⁴ = η·E‖g̃‖²/(2λ), with g̃ = ‖w‖g the gradient at length 1 and unit_gradient its mean square, angle √(2ηλ);
     with momentum μ and λ in the loss the angle √(2ηλ/(1 + μ)). AdamW: angle √(2ηλ(1 − β₁)/(1 + β₁)). {} where nothing

@@ -24,7 +24,7 @@ class Moment(NamedTuple, Generic[Metrics]):
     metrics: Metrics
 
 
-def defined(names: Iterable[str], values: Iterable[float]) -> dict[str, float]:
+def drop_undefined(names: Iterable[str], values: Iterable[float]) -> dict[str, float]:
     """Return the metrics by name, without those that are not defined for a part.
 
     A task's metric that is NaN is not defined; a loss that is NaN has diverged, and stays.
@@ -36,7 +36,7 @@ def defined(names: Iterable[str], values: Iterable[float]) -> dict[str, float]:
     }
 
 
-def not_finite(measured: Mapping[str, float]) -> str | None:
+def describe_not_finite(measured: Mapping[str, float]) -> str | None:
     """Say which of the metrics that decide about a training is infinite or NaN; None if none is."""
     for name in WATCHED:
         if not math.isfinite(measured.get(name, 0.0)):
@@ -44,7 +44,7 @@ def not_finite(measured: Mapping[str, float]) -> str | None:
     return None
 
 
-def grown(objectives: Sequence[float]) -> str | None:
+def describe_growth(objectives: Sequence[float]) -> str | None:
     """Say that an objective, measured before training and after each epoch, grows without bounds; None if it does not.
 
     It does where it ends at more than GROWTH times what it was before training, and at more than twice what it was

@@ -2,24 +2,29 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Self, final
+from typing import Any, Self, TypeVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import register_dataclass
 from torch.utils._pytree import tree_map
 
 from shrinkage.errors import InputError
 from shrinkage.machine.clock import now
-from shrinkage.penalties.base import Penalty
-from shrinkage.tasks.base import Task
+from shrinkage.optimum.certifier import Certifier
+from shrinkage.optimum.exchangeable_columns import exchangeable
+from shrinkage.optimum.polishing import polish_lanes
+from shrinkage.optimum.solved_lanes import no_minimum_error, solve_lanes
 
-from .checkpoints import held
+from .base import Ingredients
+from .best import BestCheckpoint
+from .checkpoints import checkpoint_now
 from .dynamics import steps_an_epoch
-from .history import WATCHED, Moment, defined, grown, not_finite
+from .history import WATCHED, Moment, describe_growth, describe_not_finite, drop_undefined
 from .lane import Lane
-from .schedules import Schedule
-from .stacked import StackedModule
+from .stacked import LaneStart, StackedModule
+
+Tree = TypeVar("Tree")
 
 COMPACT_SHARE = 7 / 8  # ended lanes leave the stack when no more than this share of it is still training
 
@@ -81,31 +86,30 @@ class LanesModule(StackedModule):
 
     patience and min_delta are those of early stopping, patience None for none. points: which of so many measured
     moments a lane's history keeps. on_end: is given every lane when it ends; a lane that stops early or diverges ends
-    before the others. history: moments with the metrics of all lanes in the stack, [K, metrics], called `names`. The
-    other arguments are those of `StackedModule`.
+    before the others. history: moments with the metrics of all lanes in the stack, [K, metrics], called `names`.
     """
 
     def __init__(
         self,
-        models: Sequence[nn.Module],
-        task: Task,
-        penalties: Sequence[Penalty],
-        lambd: Sequence[float],
-        order: Sequence[int],
-        data: Sequence[int] | None,
-        make_optimizer: Callable[..., torch.optim.Optimizer],
-        schedule: Schedule,
+        starts: Sequence[LaneStart],
+        ingredients: Ingredients,
         patience: int | None,
         min_delta: float,
         points: Callable[[int], Sequence[int]],
         on_end: Callable[[Lane], None],
     ) -> None:
-        super().__init__(models, task, penalties, lambd, order, data, make_optimizer, schedule)
+        super().__init__(starts, ingredients)
         self.patience, self.min_delta = patience, min_delta
         self.points, self.on_end = points, on_end
-        self.progress = LaneProgress.of_start(len(lambd))
+        self.progress = LaneProgress.of_start(len(starts))
+        self.history: list[Moment[Tensor]] = []
         self.best_weights: dict[str, Tensor] = {}
         self.names: list[str] = []
+        self.without_minimum: dict[int, InputError] = {}  # by lane, where the objective has none
+
+    @property
+    def epochs_measured(self) -> int:
+        return len(self.history) - 1
 
     # The course of the training.
 
@@ -113,6 +117,41 @@ class LanesModule(StackedModule):
         self.inputs, self.best_weights = tree_map(
             lambda tensor: tensor.to(self.device), (self.inputs, self.best_weights)
         )
+        if self.certifier is not None and self.gap is not None and not self.history:
+            self.solve(self.certifier, self.gap)
+
+    @torch.no_grad()
+    def solve(self, certifier: Certifier, gap: float) -> None:
+        """Put the weights of every lane at their optimum and measure them, as of step 0.
+
+        A lane ends when it is solved, so that an interruption loses none of those before. A lane whose objective has no
+        minimum fails.
+        """
+        parameters = dict(self.model.named_parameters())
+        l1, l2 = self.strengths(certifier)
+        for part in solve_lanes(certifier, l1, l2, self.stacked_parameters(), gap, self.on_polish):
+            which = torch.zeros(self.lanes, dtype=torch.bool)
+            which[part.lanes] = True
+            for lane in part.lanes[~part.has_minimum].tolist():
+                self.without_minimum[lane] = no_minimum_error(certifier)
+            for name, value in part.named.items():
+                parameters[name][which] = value
+            with self.measuring_only(which, part.named):
+                measured = self.measurements()
+            self.keep_solved(which, measured)
+            self.end(which)
+            self.on_solved(int((~self.progress.running).sum()), self.lanes)
+
+    def keep_solved(self, which: Tensor, measured: dict[str, Tensor]) -> None:
+        """Keep what was measured of the solved lanes of a mask [K], as the one moment of their history."""
+        self.names = list(measured)
+        values = torch.stack(list(measured.values()), dim=1)
+        if not self.history:
+            self.history.append(Moment(0, now(), values.new_full((self.lanes, len(self.names)), torch.nan)))
+            self.progress.best_values = self.history[0].metrics
+        self.history[0].metrics[which] = values
+        self.progress.best_loss[which] = values[:, self.names.index("val/loss")]
+        self.best_weights = self.stacked_parameters()
 
     def measure(self, step: int) -> None:
         measured = self.measurements()
@@ -160,34 +199,33 @@ class LanesModule(StackedModule):
         left = self.progress.running.nonzero()[:, 0]
         (optimizer,) = self.trainer.optimizers
         for parameter in self.model.parameters():
-            optimizer.state[parameter] = tree_map(self.lanes_at(left), dict(optimizer.state[parameter]))
-        self.keep(left)
+            optimizer.state[parameter] = self.take_lanes(dict(optimizer.state[parameter]), left)
+        self.keep_lanes(left)
 
-    def keep(self, positions: Tensor) -> None:
+    def keep_lanes(self, positions: Tensor) -> None:
         """Make the stack one of the lanes at these positions."""
-        kept = self.lanes_at(positions)
         for parameter in self.model.parameters():
-            parameter.data, parameter.grad = kept(parameter.data), None
+            parameter.data, parameter.grad = self.take_lanes(parameter.data, positions), None
         of_lanes = (self.inputs, self.progress, self.best_weights, self.history)
-        self.inputs, self.progress, self.best_weights, self.history = tree_map(kept, of_lanes)
+        self.inputs, self.progress, self.best_weights, self.history = self.take_lanes(of_lanes, positions)
 
-    def lanes_at(self, positions: int | Tensor) -> Callable[[object], object]:
-        """Return the function that takes the lanes at these positions out of a tensor whose first dimension is lanes.
+    def take_lanes(self, tree: Tree, positions: int | Tensor) -> Tree:
+        """Take the lanes at these positions out of every tensor of a tree whose first dimension is lanes.
 
         Anything else comes out as it is: an optimiser's state has that dimension wherever it is not one number for all.
         """
         lanes = self.lanes
 
-        def taken(leaf: object) -> object:
+        def of(leaf: object) -> object:
             if not isinstance(leaf, Tensor):
                 return leaf
             return (leaf[positions] if leaf.dim() > 0 and len(leaf) == lanes else leaf).clone()
 
-        return taken
+        return tree_map(of, tree)
 
     # Its checkpoints. What a lane leaves behind is Lightning's own; `state_of_lanes` is what all of them go on with.
 
-    def state_of_lanes(self) -> dict:
+    def state_of_lanes(self) -> dict[str, Any]:
         """Return all that the lanes in the stack need to go on, beside their weights and the optimiser."""
         steps, times, values = zip(*self.history, strict=True)
         return vars(self.progress) | {
@@ -199,16 +237,17 @@ class LanesModule(StackedModule):
             "values": torch.stack(values).mT,  # [moments, metrics, K]
         }
 
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the stack that of a checkpoint. Raises InputError if that is of another training."""
-        if (state := checkpoint.get("lanes")) is not None:
-            index, lambd = state["index"], self.inputs.lambd
-            if index[-1] >= len(lambd) or not lambd[index].equal(state["lambd"]):
-                raise InputError(
-                    f"{self.trainer.ckpt_path} is of lanes with other λ; resume with those that it was made with"
-                )
-            self.keep(index)
-        self.check_fits(checkpoint, "lanes")
+        self.check_kind(checkpoint, "lanes")
+        state, lambd = checkpoint["lanes"], self.inputs.lambd
+        index = state["index"]
+        if index[-1] >= len(lambd) or not lambd[index].equal(state["lambd"]):
+            raise InputError(
+                f"{self.trainer.ckpt_path} is of lanes with other λ; resume with those that it was made with"
+            )
+        self.keep_lanes(index)
+        self.check_fits(checkpoint)
         self.progress = LaneProgress(**{field.name: state[field.name] for field in fields(LaneProgress)})
         self.best_weights, self.names = state["best_weights"], state["names"]
         moments = zip(state["steps"].tolist(), state["times"].tolist(), state["values"].mT, strict=True)
@@ -220,32 +259,36 @@ class LanesModule(StackedModule):
         """End the lanes of a mask [K], and hand over each with all that it leaves behind."""
         if which.any():
             self.progress.running &= ~which
-            for lane in self.ended(which):
+            for lane in self.conclude_lanes(which):
                 self.on_end(lane)
 
-    def ended(self, which: Tensor) -> Iterator[Lane]:
+    def conclude_lanes(self, which: Tensor) -> Iterator[Lane]:
         """Yield the lanes of a mask [K] one by one, each with all that it leaves behind."""
         positions = which.nonzero()[:, 0].tolist()
-        checkpoint = {key: value for key, value in held(self.trainer).items() if key != "between_epochs"}
+        checkpoint = {key: value for key, value in checkpoint_now(self.trainer).items() if key != "between_epochs"}
         best = self.patience is not None and bool(self.best_weights)
         weights = self.best_weights if best else self.stacked_parameters()
         weights = {name: w[which.to(w.device)] for name, w in weights.items()}
         polished: dict[str, Tensor] = {}
         taken = torch.zeros(len(positions), dtype=torch.int64)
-        if self.polish_steps:
-            with self.only(which, weights):
-                strengths = self.strengths()
-            weights, taken, _ = self.certifier.polished(
-                *strengths, weights, self.polish_steps, self.until_gap, self.on_polish
+        if self.certifier is not None and self.polish_steps:
+            with self.measuring_only(which, weights):
+                strengths = self.strengths(self.certifier)
+            weights, taken, _ = polish_lanes(
+                self.certifier, *strengths, weights, self.polish_steps, self.until_gap, self.on_polish
             )
             if taken.any():
-                with self.only(which, weights):
+                with self.measuring_only(which, weights):
                     polished = self.measurements()
-        with self.only(which, weights):
-            tests = self.evaluate("test") if "test" in self.trainer.datamodule.parts else {}
-            certificates = self.certificate() if self.certifier is not None else {}
+        with self.measuring_only(which, weights):
+            tests = self.evaluate("test") if "test" in self.datamodule.parts else {}
+            certificates = self.certificate()
         for number, (position, lane) in enumerate(zip(positions, self.lanes_so_far(positions), strict=True)):
             is_rescued = self.polish_steps > 0 and self.epochs_measured > 0
+            if (error := self.without_minimum.get(lane.index)) is not None:
+                lane.error = error
+                yield lane
+                continue
             if not is_rescued and (what := self.divergence(position, lane)) is not None:
                 lane.error = self.divergence_error(what, self.penalty_of(position), self.lambd_of(position))
                 yield lane
@@ -254,16 +297,16 @@ class LanesModule(StackedModule):
             lane.weights = own
             if self.certifier is not None:
                 penalty, lambd = self.penalty_of(position), self.lambd_of(position)
-                lane.exchangeable = self.certifier.exchangeable(penalty, lambd, own)
+                lane.exchangeable = exchangeable(self.certifier, penalty, lambd, own)
             lane.best, lane.best_measured = self.best_of(position)
             if self.patience is not None:
                 lane.measured = lane.best_measured
             steps = int(taken[number])
             if steps:
-                lane.measured = defined(polished, [value[number].item() for value in polished.values()])
+                lane.measured = drop_undefined(polished, [value[number].item() for value in polished.values()])
                 lane.history.append(Moment(lane.history[-1].step + steps, now(), lane.measured))
                 if not lane.measured["val/loss"] >= lane.best["val/loss"]:
-                    lane.best |= {
+                    lane.best = {
                         "epoch": self.epochs_measured + steps,
                         "val/loss": lane.measured["val/loss"],
                         "state_dict": lane.best["state_dict"] | own,
@@ -272,41 +315,41 @@ class LanesModule(StackedModule):
             last = own if steps else {name: w[position].clone() for name, w in self.stacked_parameters().items()}
             lane.last = checkpoint | {
                 "state_dict": checkpoint["state_dict"] | {f"model.{name}": value for name, value in last.items()},
-                "optimizer_states": tree_map(self.lanes_at(position), checkpoint["optimizer_states"]),
+                "optimizer_states": self.take_lanes(checkpoint["optimizer_states"], position),
             }
             lane.test = {f"test/{name}": value[number].item() for name, value in tests.items()}
             lane.conclusion = {name: value[number].item() for name, value in certificates.items()}
-            lane.conclusion |= self.known_of(position, own, is_polished=steps > 0)
+            lane.conclusion |= self.conclusion_of(position, own, is_polished=steps > 0)
             yield lane
 
     def divergence(self, position: int, lane: Lane) -> str | None:
         """Say in what a lane shows that it has diverged; None if it has not."""
-        if (what := not_finite(lane.measured)) is not None or self.patience is not None:
+        if (what := describe_not_finite(lane.measured)) is not None or self.patience is not None:
             return what
         objective = self.names.index("train/objective")
-        return grown([moment.metrics[position, objective].item() for moment in self.history])
+        return describe_growth([moment.metrics[position, objective].item() for moment in self.history])
 
-    def known_of(self, position: int, named: dict[str, Tensor], is_polished: bool) -> dict[str, float]:
+    def conclusion_of(self, position: int, named: dict[str, Tensor], is_polished: bool) -> dict[str, float]:
         """Return what `PenalisedModule.conclusion` tells of a run beside its certificate, of one lane."""
         lambd = self.lambd_of(position)
         steps = self.trainer.global_step
         if self.patience is not None:
             steps = int(self.progress.best_epoch[position]) * steps_an_epoch(self.trainer)
-        known = {} if is_polished else self.memory(lambd, steps)
+        known = {} if is_polished else self.measure_memory(lambd, steps)
         if self.certifier is not None:
             known |= self.certifier.against_optimum(self.penalty_of(position), lambd, named)
         return known
 
-    def best_of(self, position: int) -> tuple[dict, dict[str, float]]:
+    def best_of(self, position: int) -> tuple[BestCheckpoint, dict[str, float]]:
         """Return the best checkpoint of a lane, and the metrics that it had then."""
         progress = self.progress
-        best = {
+        best: BestCheckpoint = {
             "epoch": int(progress.best_epoch[position]),
             "val/loss": progress.best_loss[position].item(),
             "state_dict": self.model.state_dict()
             | {name: w[position].clone() for name, w in self.best_weights.items()},
         }
-        return best, defined(self.names, progress.best_values[position].tolist())
+        return best, drop_undefined(self.names, progress.best_values[position].tolist())
 
     def lanes_so_far(self, positions: list[int]) -> list[Lane]:
         """Return the lanes at these positions with the history that each keeps so far."""
@@ -315,7 +358,7 @@ class LanesModule(StackedModule):
         lanes = []
         for position, rows in zip(positions, values, strict=True):
             history = [
-                Moment(moment.step, moment.time, defined(self.names, row))
+                Moment(moment.step, moment.time, drop_undefined(self.names, row))
                 for moment, row in zip(chosen, rows, strict=True)
             ]
             lanes.append(Lane(int(self.progress.index[position]), history, history[-1].metrics))

@@ -1,8 +1,9 @@
 """Builds and trains many runs at once, as lanes of one training, from their configs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import psutil
@@ -10,17 +11,20 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from shrinkage.config import devices, exports
+from shrinkage.config import devices, exports, is_exact
 from shrinkage.data.base import DataModule
 
-from .checkpoints import CheckpointFiles, LanesCheckpoint
+from .checkpoints import LanesCheckpoint
 from .history import thinned
 from .lane import Lane
 from .lanes import LanesModule
 from .progress import ProgressBar
 from .run import equivalents, interruptions_first, set_threads
 from .sharing import CannotShare, bytes_of_a_lane
+from .stacked import LaneStart
 from .workshop import Workshop
+
+COPIES = 8  # of its weights that a lane which is solved has at most: its own, the best and the last ones, and steps
 
 
 @dataclass
@@ -50,7 +54,7 @@ class LanesTraining:
 
 
 def build_lanes(
-    cfgs: Sequence[DictConfig],
+    cfgs: Sequence[Mapping[str, Any]],
     workshop: Workshop,
     folder: Path,
     on_end: Callable[[Lane], None],
@@ -64,44 +68,46 @@ def build_lanes(
     CannotShare if the runs have to be trained one by one.
     """
     cfg = workshop.cfg
-    bars = [ProgressBar(f"{len(cfgs)} lanes, step", tell)] if cfg.progress else []
-    trainer = workshop.trainer(folder, [*bars, LanesCheckpoint(checkpoint)], plugins=[CheckpointFiles()])
-    seeds = list(dict.fromkeys(c.seed for c in cfgs))
+    trainer = workshop.trainer(folder)
+    seeds = list(dict.fromkeys(c["seed"] for c in cfgs))
     models = {seed: workshop.model(seed, trainer) for seed in seeds}
     penalties = {}
     for c in cfgs:
-        key = str(c.penalty)
+        key = str(c["penalty"])
         penalties[key] = penalties.get(key) or workshop.penalty(c, models[seeds[0]])
     one_order = workshop.datamodule.batch_rows == len(workshop.datamodule.parts["train"])  # all rows, in order
-    orders = [(c.data.seed, 0 if one_order else c.seed) for c in cfgs]
-    datamodule, orders, data = workshop.data_of(orders)
+    orders = [(c["data"]["seed"], 0 if one_order else c["seed"]) for c in cfgs]
+    datamodule, orders, data = workshop.data_for_lanes(orders)
+    starts = [
+        LaneStart(models[c["seed"]], penalties[str(c["penalty"])], float(c["lambd"]), order, own)
+        for c, order, own in zip(cfgs, orders, data or [None] * len(cfgs), strict=True)
+    ]
     module = LanesModule(
-        [models[c.seed] for c in cfgs],
-        workshop.task,
-        [penalties[str(c.penalty)] for c in cfgs],
-        [float(c.lambd) for c in cfgs],
-        orders,
-        data,
-        workshop.make_optimizer,
-        workshop.schedule,
+        starts,
+        workshop.ingredients(datamodule),
         cfg.early_stopping.patience,
         cfg.early_stopping.min_delta,
         thinned if cfg.tracking.history == "thin" else range,
         on_end,
     )
     if data is None:
-        strengths = {(str(c.penalty), c.lambd) for c in cfgs}
-        workshop.certify(module, models[seeds[0]], float(cfg.lambd), len(strengths))
-    for bar in bars:
-        module.on_polish = bar.on_polish
-        bar.on_train_start(trainer, module)  # for a polish alone, after a training that was interrupted in it
+        strengths = {(str(c["penalty"]), c["lambd"]) for c in cfgs}
+        workshop.certify(module, models[seeds[0]], float(cfg["lambd"]), len(strengths))
+    module.callbacks.append(LanesCheckpoint(checkpoint, module))
+    if cfg.progress:
+        bar = ProgressBar(module, f"{len(cfgs)} lanes, step", tell)
+        module.callbacks.append(bar)
+        module.on_polish, module.on_solved = bar.on_polish, bar.on_solved
     model = models[seeds[0]]
     optimizer = workshop.make_optimizer(model.parameters())
-    tags = [workshop.tags | equivalents(c, penalties[str(c.penalty)], model, optimizer, datamodule) for c in cfgs]
+    tags = [
+        workshop.tags | equivalents(c, workshop.task, penalties[str(c["penalty"])], model, optimizer, datamodule)
+        for c in cfgs
+    ]
     return LanesTraining(cfg, datamodule, model, module, trainer, tags)
 
 
-def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path) -> int:
+def lanes_that_fit(cfgs: Sequence[Mapping[str, Any]], workshop: Workshop, folder: Path) -> int:
     """Return how many of these runs can be trained together in half of the memory that is free.
 
     Raises CannotShare if no two of them can, InputError if a value cannot be used.
@@ -120,11 +126,16 @@ def lanes_that_fit(cfgs: Sequence[DictConfig], workshop: Workshop, folder: Path)
         raise CannotShare("without a validation part each run is one to keep")
     if exports(workshop.cfg):
         raise CannotShare("export: each run keeps a model of its own")
-    other = next((cfg for cfg in cfgs if cfg.penalty != cfgs[0].penalty), cfgs[-1])
+    if is_exact(workshop.cfg):
+        if len({cfg["data"]["seed"] for cfg in cfgs}) > 1:
+            raise CannotShare("each data.seed has a problem of its own")
+        weights = sum(parameter.nbytes for parameter in workshop.model(cfgs[0]["seed"]).double().parameters())
+        return max(psutil.virtual_memory().available // 2 // (COPIES * weights), 1)
+    other = next((cfg for cfg in cfgs if cfg["penalty"] != cfgs[0]["penalty"]), cfgs[-1])
     pair = build_lanes([cfgs[0], other], workshop, folder, on_end=lambda lane: None)
     batch = workshop.datamodule.tensors("train")[: workshop.datamodule.batch_rows]
     x, y = pair.trainer.precision_plugin.convert_input(batch)
-    metrics = 20 * 8 * max(cfgs[0].trainer.max_epochs or 0, cfgs[0].trainer.max_steps)
+    metrics = 20 * 8 * max(trainer.max_epochs or 0, trainer.max_steps)
     free = free_memory(pair.trainer.strategy.root_device)
     return max(int(free / 2 // (bytes_of_a_lane(pair.module, x, y) + metrics)), 1)
 

@@ -3,21 +3,23 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shrinkage.machine.clock import now
+from shrinkage.optimum.certifier import Certifier
+from shrinkage.optimum.exchangeable_columns import exchangeable
+from shrinkage.optimum.polishing import polish_lanes
+from shrinkage.optimum.solved_lanes import no_minimum_error, solve_lanes
 from shrinkage.penalties.base import Penalty
-from shrinkage.tasks.base import Task
 
 from . import objective
-from .base import TrainingModule
-from .dynamics import Dynamics, steps_an_epoch
-from .history import Moment, defined, grown, not_finite
-from .schedules import Schedule
+from .base import Ingredients, Result, TrainingModule
+from .dynamics import Dynamics
+from .history import Moment, describe_growth, describe_not_finite, drop_undefined
 
 TRAJECTORY_NUMBERS = 10_000_000  # of the parameters after each epoch, that are kept
 
@@ -31,17 +33,10 @@ class PenalisedModule(TrainingModule):
     those of each epoch. polished: how many polishing steps have closed the training, None before.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        penalty: Penalty,
-        lambd: float,
-        make_optimizer: Callable[..., torch.optim.Optimizer],
-        schedule: Schedule,
-    ) -> None:
-        super().__init__(model, task, penalty, make_optimizer, schedule)
+    def __init__(self, model: nn.Module, penalty: Penalty, lambd: float, ingredients: Ingredients) -> None:
+        super().__init__(model, penalty, ingredients)
         self.lambd = lambd
+        self.history: list[Moment[dict[str, float]]] = []
         self.on_measured: Callable[[Moment[dict[str, float]]], None] = lambda moment: None
         self.dynamics: Dynamics | None = None
         self.trajectory: list[dict[str, Tensor]] = []
@@ -50,13 +45,13 @@ class PenalisedModule(TrainingModule):
 
     # What is done once.
 
-    def each(self, function: Callable, *trees: object, at_once: int | None = None) -> object:
+    def apply_to_each(self, function: Callable[..., Result], *trees: object, at_once: int | None = None) -> Result:
         return function(self.penalty, self.lambd, *trees)
 
     def parameters_by_name(self) -> dict[str, Tensor]:
         return objective.detached(dict(self.model.named_parameters()))
 
-    def predict(self, x: Tensor) -> Tensor:
+    def predict(self, x: Any) -> Tensor:
         return self.model(x)
 
     def sum_over_rows(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -70,14 +65,18 @@ class PenalisedModule(TrainingModule):
 
     @property
     def evaluation_rows(self) -> int:
-        return self.trainer.datamodule.rows_at_once
+        return self.datamodule.rows_at_once
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def epochs_measured(self) -> int:
+        return len(self.history) - 1
+
+    def forward(self, x: Any) -> Tensor:
         return self.model(x)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        weight = self.trainer.datamodule.weight(batch_idx) if self.trainer.world_size > 1 else 1.0
+        weight = self.datamodule.weight(batch_idx) if self.trainer.world_size > 1 else 1.0
         return self.loss(self.penalty, self.lambd, self.penalised, self.model(x), y, weight)
 
     # The course of the training.
@@ -90,45 +89,58 @@ class PenalisedModule(TrainingModule):
         measured = self.measurements()
         # One transfer for all of them.
         values = torch.stack(list(measured.values())).tolist()
-        self.measured = defined(measured, values) | found
+        self.measured = {**drop_undefined(measured, values), **found}
         self.history.append(Moment(step, now(), self.measured))
         numbers = sum(p.numel() for p in self.model.parameters())
         if self.certifier is not None and len(self.trajectory) * numbers < TRAJECTORY_NUMBERS:
             self.trajectory.append({name: value.cpu().clone() for name, value in self.parameters_by_name().items()})
         self.on_measured(self.history[-1])
         is_rescued = self.polish_steps > 0 and step > 0
-        if not is_rescued and (what := not_finite(self.measured)) is not None:
+        if not is_rescued and (what := describe_not_finite(self.measured)) is not None:
             raise self.divergence_error(what, self.penalty, self.lambd)
 
+    def on_fit_start(self) -> None:
+        if self.certifier is not None and self.gap is not None and not self.history:
+            self.solve(self.certifier, self.gap)
+
     def on_train_epoch_end(self) -> None:
-        found = {}
-        if self.dynamics is not None:
-            found = self.dynamics.end_epoch(self, self.trainer.optimizers[0], steps_an_epoch(self.trainer))
-        self.measure(self.steps_finished, found)
+        self.measure(self.steps_finished, {} if self.dynamics is None else self.dynamics.end_epoch(self.trainer))
         if "val/loss" in self.measured:
             # Where EarlyStopping looks; `self.log` would round to single precision on the way.
             self.trainer.callback_metrics["val/loss"] = torch.tensor(self.measured["val/loss"], dtype=torch.float64)
         if self.until_gap is not None and self.measured["optimum/duality_gap"] <= self.until_gap:
             self.trainer.should_stop = True
-        if not_finite(self.measured) is not None:
+        if describe_not_finite(self.measured) is not None:
             self.trainer.should_stop = True
+
+    @torch.no_grad()
+    def solve(self, certifier: Certifier, gap: float) -> None:
+        """Put the weights at their optimum and measure them, as of step 0. Raises InputError if there is none."""
+        l1, l2 = (strength[None] for strength in self.strengths(certifier))
+        named = {name: value[None] for name, value in self.parameters_by_name().items()}
+        (solved,) = solve_lanes(certifier, l1, l2, named, gap, self.on_polish)
+        if not solved.has_minimum.all():
+            raise no_minimum_error(certifier)
+        parameters = dict(self.model.named_parameters())
+        objective.assign_(parameters, {name: value[0] for name, value in solved.named.items()})
+        self.measure(0)
 
     def check_end(self) -> None:
         """Refuse a training that has diverged though its last numbers are finite. Raises InputError."""
-        if (what := grown([moment.metrics["train/objective"] for moment in self.history])) is not None:
+        if (what := describe_growth([moment.metrics["train/objective"] for moment in self.history])) is not None:
             raise self.divergence_error(what, self.penalty, self.lambd)
 
     @torch.no_grad()
-    def polish(self) -> None:
+    def polish(self, certifier: Certifier) -> int:
         """Close the training with full-batch proximal steps, each of which counts as an epoch, and measure again.
 
-        `polished` is how many were taken: with until_gap they end where the gap is no larger, or can fall no further.
-        Raises InputError if the polished weights are not finite.
+        Returns how many were taken: with until_gap they end where the gap is no larger, or can fall no further. Raises
+        InputError if the polished weights are not finite.
         """
-        l1, l2 = (strength[None].to(self.device) for strength in self.strengths())
+        l1, l2 = (strength[None].to(self.device) for strength in self.strengths(certifier))
         named = {name: value[None] for name, value in self.parameters_by_name().items()}
-        polished, taken, from_zero = self.certifier.polished(
-            l1, l2, named, self.polish_steps, self.until_gap, self.on_polish
+        polished, taken, from_zero = polish_lanes(
+            certifier, l1, l2, named, self.polish_steps, self.until_gap, self.on_polish
         )
         self.polished, self.polished_from_zero = int(taken), bool(from_zero)
         if taken:
@@ -137,6 +149,7 @@ class PenalisedModule(TrainingModule):
                 self.trajectory = [zeros]
             objective.assign_(dict(self.model.named_parameters()), {name: value[0] for name, value in polished.items()})
             self.measure(self.history[-1].step + int(taken))
+        return self.polished
 
     # Its end.
 
@@ -146,24 +159,24 @@ class PenalisedModule(TrainingModule):
 
         steps: how many optimiser steps have made them.
         """
-        known = {} if self.polished else self.memory(self.lambd, steps)
+        known = {} if self.polished else self.measure_memory(self.lambd, steps)
+        known |= {name: float(value) for name, value in self.certificate().items()}
         if self.certifier is not None:
-            known |= {name: float(value) for name, value in self.certificate().items()}
             known |= self.certifier.against_optimum(self.penalty, self.lambd, self.parameters_by_name())
         return known
 
     def exchangeable(self) -> np.ndarray | None:
         """Return the columns that can stand for one another, as groups [outputs, p]; None if nothing is known of them.
 
-        See `Certifier.exchangeable`.
+        See `exchangeable_columns.exchangeable`.
         """
         if self.certifier is None:
             return None
-        return self.certifier.exchangeable(self.penalty, self.lambd, self.parameters_by_name())
+        return exchangeable(self.certifier, self.penalty, self.lambd, self.parameters_by_name())
 
     # Its checkpoints.
 
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         names = list(dict.fromkeys(name for moment in self.history for name in moment.metrics))
         rows = [[moment.metrics.get(name, math.nan) for name in names] for moment in self.history]
         points = self.trajectory
@@ -178,9 +191,10 @@ class PenalisedModule(TrainingModule):
             "polished_from_zero": self.polished_from_zero,
         }
 
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the course of a training from its checkpoint. Raises InputError if it is of another one."""
-        self.check_fits(checkpoint, "course")
+        self.check_kind(checkpoint, "course")
+        self.check_fits(checkpoint)
         course = checkpoint["course"]
         steps = course["steps"].tolist()
         times = course["times"].tolist() if "times" in course else [now()] * len(steps)  # older checkpoints have none

@@ -7,8 +7,9 @@ from shrinkage.penalties.base import Params
 
 
 def norms(weights: Params, biases: Params) -> dict[str, Tensor]:
-    """0-d, float64: ‖w‖₁, ‖w‖₂, ½‖w‖₂², ‖w‖_∞ and the share of exact zeros over all the weights, ‖b‖₂ over the rest.
+    """Measure the sizes of all the weights together, and of the biases, each 0-d, float64.
 
+    They are ‖w‖₁, ‖w‖₂, ½‖w‖₂², ‖w‖_∞ and the share of exact zeros over all the weights, and ‖b‖₂ over the rest.
     The chapter of d2l calls ½‖w‖² "the L2 norm of w". `bias/l2` is left out where there are no biases.
     """
     w = torch.cat([tensor.flatten() for tensor in weights.values()]).double()

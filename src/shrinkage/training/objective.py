@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from shrinkage.errors import InputError
-from shrinkage.penalties.base import Params, Penalty
+from shrinkage.penalties.base import Params, Penalty, add_up
 
 NORMALISATION = (
-    nn.modules.batchnorm._NormBase,  # BatchNorm and InstanceNorm of every dimension
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
     nn.LayerNorm,
     nn.GroupNorm,
     nn.RMSNorm,
@@ -24,7 +25,7 @@ NORMALISATION = (
 
 
 def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
-    """A model's parameters by name: the weights, and apart from them biases and normalisation parameters."""
+    """Split a model's parameters by name into the weights, and apart from them biases and normalisation parameters."""
     weights, rest = {}, {}
     for prefix, layer in model.named_modules():
         for name, parameter in layer.named_parameters(prefix=prefix, recurse=False):
@@ -34,7 +35,7 @@ def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
 
 
 def penalised(penalty: Penalty, model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that Ω is taken over, by `penalty.scope` and `penalty.groups`.
+    """Find the parameters that Ω is taken over, by `penalty.scope` and `penalty.groups`.
 
     Raises InputError where a pattern matches none of them, and where none is left.
     """
@@ -46,14 +47,14 @@ def penalised(penalty: Penalty, model: nn.Module) -> dict[str, nn.Parameter]:
                 f"penalty.groups: {pattern!r} matches no parameter that penalty.scope={penalty.scope} takes in; they "
                 f"are {', '.join(named)}"
             )
-    found = {name: named[name] for factor, names in parts(penalty, tuple(named)) if factor for name in names}
+    found = {name: named[name] for factor, names in names_by_factor(penalty, tuple(named)) if factor for name in names}
     if not found:
         raise InputError("penalty.groups: every factor is 0, so nothing is penalised; use penalty=none for no penalty")
     return found
 
 
-def parts(penalty: Penalty, names: tuple[str, ...]) -> list[tuple[float, tuple[str, ...]]]:
-    """The parameters' names by their factors on λ, in their order; a factor that is 0 comes too."""
+def names_by_factor(penalty: Penalty, names: tuple[str, ...]) -> list[tuple[float, tuple[str, ...]]]:
+    """Group the parameters' names by their factors on λ, in their order; a factor that is 0 comes too."""
     return grouped(tuple((penalty.groups or {}).items()), names)
 
 
@@ -68,47 +69,54 @@ def grouped(patterns: tuple[tuple[str, float], ...], names: tuple[str, ...]) -> 
 
 
 def value(penalty: Penalty, weights: Params) -> Tensor:
-    """Ω(w), 0-d; with groups Σ_g f_g·Ω(w_g) over the parameters w_g of each factor f_g."""
-    return sum(
+    """Measure the weights by the penalty's number Ω(w), 0-d.
+
+    With groups it is Σ_g f_g·Ω(w_g) over the parameters w_g of each factor f_g.
+    """
+    return add_up(
         factor * penalty.value({name: weights[name] for name in names})
-        for factor, names in parts(penalty, tuple(weights))
+        for factor, names in names_by_factor(penalty, tuple(weights))
     )
 
 
-def of_parts(
+def apply_to_parts(
     penalty: Penalty,
     function: Callable[[Params, Tensor | float], dict[str, Tensor]],
     weights: Params,
     step: Tensor | float,
 ) -> dict[str, Tensor]:
-    """function(w_g, f_g·step) of the parameters of each factor."""
+    """Return function(w_g, f_g·step) of the parameters w_g of each factor f_g, together."""
     done: dict[str, Tensor] = {}
-    for factor, names in parts(penalty, tuple(weights)):
+    for factor, names in names_by_factor(penalty, tuple(weights)):
         done |= function({name: weights[name] for name in names}, factor * step)
     return done
 
 
 def penalised_loss(penalty: Penalty, data_loss: Tensor, weights: Params, lambd: Tensor | float) -> Tensor:
-    """data_loss + λ·Ω(w), 0-d: what mode `loss` differentiates, and in every mode what is minimised."""
+    """Add the penalty to the data loss: data_loss + λ·Ω(w), 0-d.
+
+    That is what mode `loss` differentiates, and what is minimised in every mode.
+    """
     return data_loss + lambd * value(penalty, weights)
 
 
 def decay_rate(penalty: Penalty, lr: float, largest: float) -> float:
-    """What λ is multiplied by in a decay at the learning rate η, the largest of which in the run is η_max."""
+    """Return what λ is multiplied by in a decay at the learning rate η, the largest of which in the run is η_max."""
     return {"lr": lr, "corrected": lr * lr / largest, "constant": largest}[penalty.rate]
 
 
 def decayed(penalty: Penalty, weights: Params, rate: float, lambd: Tensor | float) -> dict[str, Tensor]:
-    """w − rλ∇Ω(w), with the `decay_rate` r: what the weights become before the optimiser's step."""
-    return of_parts(penalty, penalty.decay, weights, rate * lambd)
+    """Shrink the weights before the optimiser's step: w − rλ∇Ω(w), with the `decay_rate` r."""
+    return apply_to_parts(penalty, penalty.decay, weights, rate * lambd)
 
 
 def cautiously_decayed(
     penalty: Penalty, weights: Params, before: Params, rate: float, lambd: Tensor | float
 ) -> dict[str, Tensor]:
-    """w − rλ∇Ω(w⁰) in the entries that the optimiser's step from w⁰ to w has moved towards 0, or not at all; else w.
+    """Shrink the weights where the optimiser's step from w⁰ to w has moved them towards 0, or not at all.
 
-    weights: after the step; before: w⁰. Reference: Chen et al. (2025), "Cautious weight decay".
+    There they become w − rλ∇Ω(w⁰), and elsewhere stay w. weights: after the step; before: w⁰. Reference: Chen et al.
+    (2025), "Cautious weight decay".
     """
     shrunk = decayed(penalty, before, rate, lambd)
     return {
@@ -120,16 +128,16 @@ def cautiously_decayed(
 def proxed(
     penalty: Penalty, weights: Params, lr: float, lambd: Tensor | float, momentum: float = 0.0
 ) -> dict[str, Tensor]:
-    """prox_{sΩ}(w) with s = ηλ/(1 − μ): what the weights become after the optimiser's step, with that step's η.
+    """Take the penalty's proximal step after the optimiser's: prox_{sΩ}(w) with s = ηλ/(1 − μ), and that step's η.
 
     Under momentum μ (Nesterov's too) a gradient moves the weights by η/(1 − μ) in the end; with the threshold scaled
     alike the fixed point is the minimiser of the objective, and with ηλ it is not.
     """
-    return of_parts(penalty, penalty.prox, weights, lr * lambd / (1 - momentum))
+    return apply_to_parts(penalty, penalty.prox, weights, lr * lambd / (1 - momentum))
 
 
 def detached(weights: Params) -> dict[str, Tensor]:
-    """The same tensors without their history."""
+    """Return the same tensors without their history."""
     return {name: w.detach() for name, w in weights.items()}
 
 
@@ -142,7 +150,7 @@ def assign_(weights: Params, values: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def lost_to_rounding(penalty: Penalty, lambd: float, weights: Params, optimizer: torch.optim.Optimizer) -> float:
-    """The share of the weights that one step of a decay or prox leaves bit for bit as they are, in half precision.
+    """Measure the share of the weights that a step of a decay or prox leaves bit for bit as they are.
 
     In bfloat16 a number has seven binary digits behind its first: w·(1 − ηλ) is rounded back to w for every w where
     ηλ < 2⁻⁹. 0 in other precisions, and where the penalty is a part of the loss.
@@ -162,7 +170,10 @@ def lost_to_rounding(penalty: Penalty, lambd: float, weights: Params, optimizer:
 
 
 def check_optimizer(penalty: Penalty, optimizer: torch.optim.Optimizer) -> None:
-    """Raises InputError where the optimiser decays by itself, or steps in a metric that the prox does not know."""
+    """Refuse an optimiser that decays by itself, or steps in a metric that the prox does not know.
+
+    Raises InputError.
+    """
     own_decay = max(group.get("weight_decay", 0) for group in optimizer.param_groups)
     if own_decay:
         raise InputError(
@@ -178,7 +189,7 @@ def check_optimizer(penalty: Penalty, optimizer: torch.optim.Optimizer) -> None:
 
 
 def largest_stable_lr(penalty: Penalty, lambd: float, optimizer: torch.optim.Optimizer) -> float:
-    """The learning rate from which on the penalty alone makes the weights grow; inf where none does.
+    """Return the learning rate from which on the penalty alone makes the weights grow; inf if none does.
 
     With curvature c of Ω, modes decay and cautious multiply by 1 − ηλc: η < 2/(λc). Mode loss under SGD with momentum μ
     has the bound 2(1 + μ)/(λc), with Nesterov's 2(1 + μ)/((1 + 2μ)λc). Adaptive optimisers in mode loss and every prox

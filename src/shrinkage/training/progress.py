@@ -3,9 +3,14 @@
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as L
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from .base import TrainingModule
 
 PATIENCE = 1.0  # a run that ends sooner shows no bar
 REFRESH = 0.25
@@ -18,20 +23,27 @@ class ProgressBar(L.Callback):
     tell: shows the progress in words instead of a bar; given by a sweep, which has one bar for all its jobs.
     """
 
-    def __init__(self, label: str, tell: Callable[[str], None] | None = None) -> None:
-        self.tell = tell
+    def __init__(self, module: "TrainingModule", label: str, tell: Callable[[str], None] | None = None) -> None:
+        self.module, self.tell = module, tell
         self.label = label if len(label) <= LABEL else label[: LABEL - 1] + "…"
         self.progress: Progress | None = None
+        self.wait_again()
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def wait_again(self) -> None:
+        """Show nothing for the first moments of what begins now: the training, or its polish alone."""
         self.shown = time.monotonic() - REFRESH + PATIENCE
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.wait_again()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
+    ) -> None:
         now = time.monotonic()
         if now - self.shown < REFRESH or not sys.stderr.isatty():
             return
         self.shown = now
-        named = ((part, module.measured.get(f"{part}/loss")) for part in ("train", "val"))
+        named = ((part, self.module.measured.get(f"{part}/loss")) for part in ("train", "val"))
         losses = " ".join(f"{part} {loss:.3g}" for part, loss in named if loss is not None)
         steps = trainer.estimated_stepping_batches
         total = None if steps == float("inf") else int(steps)
@@ -62,18 +74,30 @@ class ProgressBar(L.Callback):
             return
         self.shown = now
         words = f"polishing, {done:,} steps" + (f", {lanes} lanes left" if lanes > 1 else "")
+        self.say(words)
+
+    def on_solved(self, done: int, points: int) -> None:
+        """Show how many points of a path an engine has solved and certified."""
+        if not sys.stderr.isatty():
+            return
+        words = f"{done} of {points} points certified"
+        self.say(words)
+
+    def say(self, words: str) -> None:
+        """Show words where the bar would be."""
         if self.tell is not None:
             self.tell(words)
         else:
             print(f"\r{words} ", end="", file=sys.stderr)
 
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.stop()
 
-    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.stop()
 
     def stop(self) -> None:
+        """Take the bar away."""
         if self.progress is not None:
             self.progress.stop()
             self.progress = None

@@ -12,14 +12,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
@@ -38,14 +38,17 @@ OTHER = "from shrinkage.training.run import train_as_other; train_as_other()"
 class Ranks(LightningEnvironment):
     """Which of the processes this one is. Raises nothing: they meet when training begins."""
 
-    creates_processes_externally = True
-
     def __init__(self, rank: int, size: int, port: int) -> None:
         super().__init__()
         self.rank, self.size, self.port = rank, size, port
 
     @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
     def share(self) -> Share:
+        """The rows of each batch that this process trains on."""
         return Share(self.rank, self.size)
 
     @property
@@ -63,14 +66,16 @@ class Ranks(LightningEnvironment):
         return 0
 
     def strategy(self) -> DDPStrategy:
+        """Make the strategy by which Lightning trains in these processes."""
         return DDPStrategy(cluster_environment=self, timeout=PATIENCE)
 
 
 @contextmanager
-def ranks(cfg: DictConfig, checkpoint: Path | None) -> Iterator[Ranks | None]:
-    """The processes of a run, of which this is the first; None where it is the only one.
+def started_ranks(cfg: DictConfig, checkpoint: Path | None) -> Generator[Ranks | None]:
+    """Start the other processes of a run, of which this is the first, and end them.
 
-    checkpoint: from which training goes on. Raises InputError where another process dies before its time.
+    Yields this one, None where it is the only one. checkpoint: from which training goes on. Raises InputError where
+    another process dies before its time.
     """
     size = config.devices(cfg)
     if size == 1:
@@ -78,7 +83,7 @@ def ranks(cfg: DictConfig, checkpoint: Path | None) -> Iterator[Ranks | None]:
         return
     check_devices(cfg)
     first = Ranks(0, size, free_port())
-    others = [start(cfg, Ranks(rank, size, first.port), checkpoint) for rank in range(1, size)]
+    others = [start_other(cfg, Ranks(rank, size, first.port), checkpoint) for rank in range(1, size)]
     try:
         yield first
         for process, _ in others:
@@ -88,7 +93,7 @@ def ranks(cfg: DictConfig, checkpoint: Path | None) -> Iterator[Ranks | None]:
         raise
     except Exception as error:
         for rank, (process, errors) in enumerate(others, start=1):
-            if (code := ended(process)) is not None:
+            if (code := exit_code_of(process)) is not None:
                 errors.seek(0)
                 words = errors.read().strip().splitlines() or ["without a word"]
                 raise InputError(
@@ -106,7 +111,7 @@ def ranks(cfg: DictConfig, checkpoint: Path | None) -> Iterator[Ranks | None]:
 
 
 def check_devices(cfg: DictConfig) -> None:
-    """Raises InputError where PyTorch does not find the GPUs that a run asks for."""
+    """Look whether PyTorch finds the GPUs that a run asks for. Raises InputError if it does not."""
     asked, accelerator = cfg.trainer.devices, cfg.trainer.accelerator
     if accelerator not in ("gpu", "cuda"):
         return
@@ -123,7 +128,9 @@ def check_devices(cfg: DictConfig) -> None:
         )
 
 
-def start(cfg: DictConfig, place: Ranks, checkpoint: Path | None) -> "tuple[subprocess.Popen, TextIOWrapper]":
+def start_other(
+    cfg: DictConfig, place: Ranks, checkpoint: Path | None
+) -> "tuple[subprocess.Popen[str], TextIOWrapper]":
     """Start another process of the run; return it, and the file that its error messages go to."""
     errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 closed when the run ends
     process = subprocess.Popen(
@@ -135,14 +142,15 @@ def start(cfg: DictConfig, place: Ranks, checkpoint: Path | None) -> "tuple[subp
         start_new_session=True,  # so that Ctrl-C at a terminal reaches the first one alone
     )
     about = {
-        "cfg": OmegaConf.to_yaml(cfg, resolve=True),
+        "cfg": OmegaConf.to_container(cfg, resolve=True),
         "rank": place.rank,
         "size": place.size,
         "port": place.port,
         "checkpoint": None if checkpoint is None else str(checkpoint),
     }
-    process.stdin.write(json.dumps(about) + "\n")
-    process.stdin.flush()
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):  # it has died already, and is named when it is missed
+            os.write(process.stdin.fileno(), f"{json.dumps(about)}\n".encode())
     return process, errors
 
 
@@ -157,14 +165,14 @@ def receive_part() -> tuple[DictConfig, Ranks, Path | None]:
     threading.Thread(target=end_with_the_first, daemon=True).start()
     checkpoint = about["checkpoint"]
     return (
-        OmegaConf.create(about["cfg"]),
+        DictConfig(about["cfg"]),
         Ranks(about["rank"], about["size"], about["port"]),
         None if checkpoint is None else Path(checkpoint),
     )
 
 
-def ended(process: subprocess.Popen) -> int | None:
-    """The exit code of a process that has failed, or is just about to; None where it lives."""
+def exit_code_of(process: subprocess.Popen[str]) -> int | None:
+    """Return the exit code of a process that has failed, or is just about to; None if it lives."""
     try:
         return process.wait(1.0) or None
     except subprocess.TimeoutExpired:
@@ -172,7 +180,7 @@ def ended(process: subprocess.Popen) -> int | None:
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on now."""
+    """Find a TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -2,12 +2,12 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
 import torch
@@ -21,17 +21,20 @@ from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
 from shrinkage.models.linear import Linear
 from shrinkage.optimum import conventions
-from shrinkage.optimum.certifier import note_on_columns, percent
+from shrinkage.optimum.exchangeable_columns import exchangeable, note_on_columns
+from shrinkage.optimum.verdict import describe_pace, describe_stop, percent
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.elastic_net import ElasticNet
 from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
+from shrinkage.tasks.base import Task
+from shrinkage.tasks.classification import Classification
+from shrinkage.tasks.regression import Regression
 
 from . import objective
-from .base import TrainingModule
-from .checkpoints import CheckpointFiles, Checkpoints
+from .checkpoints import Checkpoints
 from .dynamics import SMALL, Dynamics, steps_an_epoch
-from .history import grown, not_finite
+from .history import describe_growth, describe_not_finite
 from .module import PenalisedModule
 from .progress import ProgressBar
 from .ranks import Ranks, receive_part
@@ -45,7 +48,7 @@ ONE_THREAD_WORK = 10_000_000
 
 
 @contextmanager
-def interruptions_first() -> Iterator[None]:
+def interruptions_first() -> Generator[None]:
     """Raise SystemExit, as the signal did, where PyTorch or Lightning have made an error of their own out of it."""
     try:
         yield
@@ -92,14 +95,14 @@ class Training:
         is_polished = self.module.polished is not None  # before it was interrupted
         if self.stops_early:
             if not is_polished:
-                self.checkpoints.restore_best(self.module)
+                self.checkpoints.restore_best()
             steps = self.checkpoints.best["epoch"] * steps_an_epoch(self.trainer)
         elif not self.module.polish_steps:
             self.module.check_end()
-        if self.module.polish_steps and not is_polished:
+        if self.module.certifier is not None and self.module.polish_steps and not is_polished:
             epochs = self.module.epochs_measured
-            self.module.polish()
-            self.checkpoints.keep_better(self.module, epochs + self.module.polished)
+            taken = self.module.polish(self.module.certifier)
+            self.checkpoints.keep_better(epochs + taken)
             self.checkpoints.write_at_last(self.trainer)
         if "test" in self.datamodule.parts:
             self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
@@ -120,13 +123,15 @@ class Training:
 
     def verdict(self) -> str:
         """Say how far from its optimum the run stopped."""
-        module = self.module
-        if module.certifier is None:
+        module, certifier = self.module, self.module.certifier
+        if certifier is None:
             return f"not certified: {self.why_not}"
         known = module.measured | self.conclusion
         curve = [(moment.step, moment.metrics["train/objective"]) for moment in module.history]
 
         def help(least: float) -> str:
+            if module.gap is not None:
+                return "; a slower way has not brought it nearer"
             if module.polish_steps:
                 if self.ended_by_rounding:
                     return ""
@@ -137,21 +142,24 @@ class Training:
             if cure is not None:
                 return f"; it has grown over the training, in steps that are too long: {cure}"
             noisy = self.datamodule.batch_rows < len(self.datamodule.parts["train"])
-            return module.certifier.pace(curve, least, f"trainer.max_{step_unit(self.cfg)}s", noisy)
+            return describe_pace(certifier, curve, least, f"trainer.max_{step_unit(self.cfg)}s", noisy)
 
         names = self.datamodule.feature_names
-        exchangeable = [
+        groups = exchangeable(certifier, module.penalty, module.lambd, module.parameters_by_name())
+        named_groups = [
             [names[j] for j in (row == group).nonzero()[0]]
-            for row in module.exchangeable()
+            for row in groups
             for group in range(1, row.max(initial=0) + 1)
         ]
-        words = module.certifier.words(module.penalty, module.lambd, known, module.until_gap, help, exchangeable)
+        words = describe_stop(certifier, module.penalty, module.lambd, known, module.until_gap, help, named_groups)
         if module.polished:
             words += f"; the last {module.polished} steps of the curve are full-batch proximal ones (polish)"
             if module.polished_from_zero:
                 words += ", from zero weights, which were better than those of the training"
                 trained = [moment.metrics for moment in module.history[:-1]]
-                if not_finite(trained[-1]) or grown([measured["train/objective"] for measured in trained]):
+                if describe_not_finite(trained[-1]) or describe_growth(
+                    [measured["train/objective"] for measured in trained]
+                ):
                     cure = module.shorter_steps(module.penalty, module.lambd)
                     words += f" (it diverged{f': {cure}' if cure else ''})"
         proven = known["optimum/duality_gap"]
@@ -164,7 +172,7 @@ class Training:
                 f"; trainer.until_gap={module.until_gap:g} goes by the gap that the weights prove by themselves, "
                 f"{proven:.1g}: polish=20000 brings it down"
             )
-        if known.get("init/memory", 0.0) > 1e-6 and module.certifier.leaves_directions:
+        if known.get("init/memory", 0.0) > 1e-6 and certifier.leaves_directions:
             words += f"; {percent(known['init/memory'])} of the initial weights is left where the data do not reach"
         return words
 
@@ -173,16 +181,23 @@ class Training:
         """Whether the polish ended before its last step: all of the gap that is left then comes from rounding."""
         return self.module.polished is not None and self.module.polished < self.module.polish_steps
 
+    def learning_curves(self, title: str) -> "Figure":
+        """Draw losses, penalty and the norm of the weights over the training."""
+        from shrinkage.report.figures import learning_curves
+
+        curves = [(moment.step, moment.metrics) for moment in self.module.history]
+        return learning_curves(curves, title, step_unit(self.cfg))
+
     def landscape(self) -> "Figure | None":
-        """Draw the objective around the run; None if it is not convex or has too many weights."""
+        """Draw the objective around the run's course; None if it has none, is not convex or has too many weights."""
         from shrinkage.report.landscape import landscape
 
-        module = self.module
-        if module.certifier is None:
+        module, certifier = self.module, self.module.certifier
+        if certifier is None or module.gap is not None:
             return None
-        l1, l2 = map(float, module.certifier.strengths(module.penalty, module.lambd))
-        path = [module.certifier.problem.parameters(named) for named in module.trajectory]
-        return landscape(module.certifier.problem, l1, l2, path, module.certifier.best(l1, l2))
+        l1, l2 = map(float, certifier.strengths(module.penalty, module.lambd))
+        path = [certifier.problem.parameters(named) for named in module.trajectory]
+        return landscape(certifier.problem, l1, l2, path, certifier.best(l1, l2))
 
     def best_metrics(self) -> dict[str, float]:
         """Return the record's best/* under early stopping; empty without it."""
@@ -231,16 +246,27 @@ class Training:
 
 
 def equivalents(
-    cfg: DictConfig, penalty: Penalty, model: nn.Module, optimizer: torch.optim.Optimizer, datamodule: DataModule
+    cfg: Mapping[str, Any],
+    task: Task,
+    penalty: Penalty,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    datamodule: DataModule,
 ) -> dict[str, str]:
     """Return the tags `equivalent.*`, which say how a run's λ is written in other libraries.
 
-    Empty if they have nothing to compare.
+    Empty if they have nothing to compare, or the loss is neither least squares nor cross-entropy.
     """
-    kinds = {L1: conventions.L1, L2: conventions.L2, ElasticNet: conventions.ELASTIC_NET}
-    if type(penalty) not in kinds or penalty.scope != "weights" or not penalty.is_plain or cfg.lambd == 0:
+    kinds: dict[type[Penalty], str] = {
+        L1: conventions.L1,
+        L2: conventions.L2,
+        ElasticNet: conventions.ELASTIC_NET,
+    }
+    if not isinstance(task, Regression | Classification):
         return {}
-    lambd, momentum = float(cfg.lambd), 0.0
+    if type(penalty) not in kinds or penalty.scope != "weights" or not penalty.is_plain or cfg["lambd"] == 0:
+        return {}
+    lambd, momentum = float(cfg["lambd"]), 0.0
     if penalty.mode == "decay":
         if not isinstance(optimizer, torch.optim.SGD):
             return {"equivalent.minimiser": conventions.ADAMW} if isinstance(penalty, L2) else {}
@@ -264,7 +290,7 @@ def best_metrics(epoch: int, measured: dict[str, float]) -> dict[str, float]:
     }
 
 
-def set_threads(threads: int | None, module: TrainingModule, datamodule: DataModule) -> None:
+def set_threads(threads: int | None, module: nn.Module, datamodule: DataModule) -> None:
     """Set how many threads PyTorch, NumPy and SciPy use: as many as are asked for, else one if a step is little work.
 
     If it is much, the libraries choose for themselves. Of several processes each has its share of the machine's cores.
@@ -291,35 +317,32 @@ def build(
     None if there is one. Raises InputError if a value cannot be used.
     """
     workshop = Workshop(cfg)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    callbacks: list[L.Callback] = [checkpoints]
+    trainer = workshop.trainer(folder, ranks)
+    model = workshop.model(cfg.seed, trainer)
+    penalty = workshop.penalty(cfg, model)
+    module = PenalisedModule(model, penalty, float(cfg.lambd), workshop.ingredients(workshop.datamodule))
+    checkpoints = Checkpoints(folder / "checkpoints", module)
+    module.callbacks.append(checkpoints)
     if cfg.early_stopping.patience is not None:
         if "val" not in workshop.datamodule.parts:
             raise InputError(
                 f"early_stopping.patience={cfg.early_stopping.patience}: it looks at val/loss, and data.refit=true "
                 "leaves no validation part; use early_stopping.patience=null"
             )
-        callbacks.append(
+        module.callbacks.append(
             EarlyStopping("val/loss", patience=cfg.early_stopping.patience, min_delta=cfg.early_stopping.min_delta)
         )
-    bar = ProgressBar(label, tell)
-    if cfg.progress:
-        callbacks.append(bar)
-    trainer = workshop.trainer(folder, callbacks, ranks, plugins=[CheckpointFiles()])
-    model = workshop.model(cfg.seed, trainer)
-    penalty = workshop.penalty(cfg, model)
-    module = PenalisedModule(
-        model, workshop.task, penalty, float(cfg.lambd), workshop.make_optimizer, workshop.schedule
-    )
     weights = sum(parameter.numel() for parameter in model.parameters())
     if cfg.dynamics is True or (cfg.dynamics == "auto" and weights >= SMALL):
-        module.dynamics = Dynamics()
-        trainer.callbacks.insert(0, module.dynamics)
+        module.dynamics = Dynamics(module)
+        module.callbacks.append(module.dynamics)
     if cfg.progress:
-        module.on_polish = bar.on_polish
-        bar.on_train_start(trainer, module)  # for a polish alone, where the run was interrupted in it
+        bar = ProgressBar(module, label, tell)
+        module.callbacks.append(bar)
+        module.on_polish, module.on_solved = bar.on_polish, bar.on_solved
     reason = workshop.certify(module, model, float(cfg.lambd))
-    tags = equivalents(cfg, penalty, model, workshop.make_optimizer(model.parameters()), workshop.datamodule)
+    optimizer = workshop.make_optimizer(model.parameters())
+    tags = equivalents(cfg, workshop.task, penalty, model, optimizer, workshop.datamodule)
     return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, workshop.tags | tags)
 
 

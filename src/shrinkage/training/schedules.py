@@ -10,7 +10,10 @@ from shrinkage.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(ABC):
-    """warmup: the share of the run, in [0, 1), over which the learning rate first rises in a line from 0."""
+    """A schedule gives the factor on the learning rate at each step of a run.
+
+    warmup: the share of the run, in [0, 1), over which the learning rate first rises in a line from 0.
+    """
 
     warmup: float = 0.0
 
@@ -21,8 +24,8 @@ class Schedule(ABC):
                 "use schedule.warmup=0.1 for its first tenth"
             )
 
-    def __call__(self, step: int, steps: int) -> float:
-        """The factor at optimiser step `step` = 0, 1, … of a run of `steps`."""
+    def __call__(self, step: int, steps: float) -> float:
+        """Return the factor at optimiser step `step` = 0, 1, … of a run of `steps`, ∞ for one without an end."""
         rising = self.warmup * steps
         if step < rising:
             return (step + 1) / (rising + 1)
@@ -30,7 +33,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def factor(self, progress: float) -> float:
-        """The factor at a share `progress` of the run after its warm-up."""
+        """Return the factor at a share `progress` of the run after its warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True)

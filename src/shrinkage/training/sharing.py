@@ -1,5 +1,7 @@
 """Whether runs can be lanes of one training, and how much memory each of them takes."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
@@ -27,7 +29,7 @@ class CannotShare(Exception):
     """Says why runs cannot be lanes of one training; each has to be trained by itself."""
 
 
-def bytes_of_a_lane(module: StackedModule, x: Tensor, y: Tensor) -> int:
+def bytes_of_a_lane(module: StackedModule, x: Any, y: Tensor) -> int:
     """Return the memory that one lane takes in training, measured in a step on a batch of each lane's kind.
 
     Raises CannotShare if the step cannot be taken for many lanes at once.

@@ -6,9 +6,10 @@ of the lanes' sum is each lane's own gradient, so that any optimiser that works 
 
 import copy
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +17,28 @@ from torch.export import register_dataclass
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel  # vmap has no rule for fused attention, but for its parts
 
-from shrinkage.penalties.base import Params, Penalty
-from shrinkage.tasks.base import Task
+from shrinkage.data.base import pick
+from shrinkage.penalties.base import Penalty
 
 from . import objective
-from .base import TrainingModule
-from .schedules import Schedule
+from .base import Ingredients, Result, TrainingModule
 
 EVALUATED = 16  # lanes, with as many rows as one has alone, that are evaluated at once; of more lanes fewer rows
+
+
+@dataclass(frozen=True)
+class LaneStart:
+    """What tells one lane from the others of its training.
+
+    model: with its initial weights. order: which of the batch orders it follows, 0 where the lanes share one. data:
+    which of the data sets it has, None where they share one.
+    """
+
+    model: nn.Module
+    penalty: Penalty
+    lambd: float
+    order: int = 0
+    data: int | None = None
 
 
 @dataclass
@@ -44,32 +59,23 @@ register_dataclass(LaneInputs)
 
 
 class StackedModule(TrainingModule, ABC):
-    """Evaluates and differentiates data loss + λₖ·Ωₖ(wₖ) of every lane k at once.
+    """Evaluates and differentiates data loss + λₖ·Ωₖ(wₖ) of every lane k at once."""
 
-    models: the initial model of each lane. order: which of the batch orders each lane follows, all 0 where they share
-    one. data: which of the data sets, None where they share one.
-    """
-
-    def __init__(
-        self,
-        models: Sequence[nn.Module],
-        task: Task,
-        penalties: Sequence[Penalty],
-        lambd: Sequence[float],
-        order: Sequence[int],
-        data: Sequence[int] | None,
-        make_optimizer: Callable[..., torch.optim.Optimizer],
-        schedule: Schedule,
-    ) -> None:
-        super().__init__(stack_models(models), task, penalties[0], make_optimizer, schedule)
+    def __init__(self, starts: Sequence[LaneStart], ingredients: Ingredients) -> None:
+        penalties = [lane.penalty for lane in starts]
+        super().__init__(stack_models([lane.model for lane in starts]), penalties[0], ingredients)
         self.inputs = LaneInputs(
-            torch.tensor(lambd, dtype=torch.float64),
-            {name: torch.tensor(numbers, dtype=torch.float64) for name, numbers in numbers_apart(penalties).items()},
-            torch.tensor(order),
-            torch.tensor(data if data is not None else [0] * len(lambd)),
+            torch.tensor([lane.lambd for lane in starts], dtype=torch.float64),
+            {
+                name: torch.tensor(numbers, dtype=torch.float64)
+                for name, numbers in differing_numbers(penalties).items()
+            },
+            torch.tensor([lane.order for lane in starts]),
+            torch.tensor([lane.data or 0 for lane in starts]),
         )
-        self.has_orders, self.has_data = max(order) > 0, data is not None
-        # What `only` measures: which lanes, and their parameters, None for those that are trained.
+        self.has_orders = any(lane.order > 0 for lane in starts)
+        self.has_data = any(lane.data is not None for lane in starts)
+        # What `measuring_only` measures: which lanes, and their parameters, None for those that are trained.
         self.selected: tuple[slice | Tensor, dict[str, Tensor] | None] = (slice(None), None)
 
     @property
@@ -87,7 +93,7 @@ class StackedModule(TrainingModule, ABC):
         return self.inputs.lambd[position].item()
 
     @contextmanager
-    def only(self, which: Tensor, named: dict[str, Tensor]) -> Iterator[None]:
+    def measuring_only(self, which: Tensor, named: dict[str, Tensor]) -> Generator[None]:
         """Measure, inside, the lanes of a mask [K] alone, with these parameters [lanes, …]."""
         self.selected = (which.to(self.device), named)
         try:
@@ -95,8 +101,8 @@ class StackedModule(TrainingModule, ABC):
         finally:
             self.selected = (slice(None), None)
 
-    def each(self, function: Callable, *trees: object, at_once: int | None = None) -> object:
-        def one(numbers: Mapping[str, Tensor], lambd: Tensor, *lane: object) -> object:
+    def apply_to_each(self, function: Callable[..., Result], *trees: object, at_once: int | None = None) -> Result:
+        def one(numbers: Mapping[str, Tensor], lambd: Tensor, *lane: object) -> Result:
             return function(with_numbers(self.penalty, numbers), lambd, *lane)
 
         which, _ = self.selected
@@ -110,32 +116,32 @@ class StackedModule(TrainingModule, ABC):
     def parameters_by_name(self) -> dict[str, Tensor]:
         return self.selected[1] or self.stacked_parameters()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         return self.total(*batch, self.has_orders)
 
-    def total(self, x: Tensor, y: Tensor, has_orders: bool) -> Tensor:
+    def total(self, x: Any, y: Tensor, has_orders: bool) -> Tensor:
         """Return the sum of the lanes' objectives on a batch, 0-d.
 
         has_orders: whether it is a batch of each of the orders, [orders, batch, …].
         """
 
-        def one(penalty: Penalty, lambd: Tensor, weights: Params, x: Tensor = x, y: Tensor = y) -> Tensor:
+        def one(penalty: Penalty, lambd: Tensor, weights: dict[str, Tensor], x: Any = x, y: Tensor = y) -> Tensor:
             penalised = {name: weights[name] for name in self.penalised}
             return self.loss(penalty, lambd, penalised, functional_call(self.model, weights, (x,)), y)
 
         weights = dict(self.model.named_parameters())
         with sdpa_kernel(SDPBackend.MATH):
             if not has_orders:
-                return self.each(one, weights).sum()
-            return self.each(one, weights, x[self.inputs.order], y[self.inputs.order]).sum()
+                return self.apply_to_each(one, weights).sum()
+            return self.apply_to_each(one, weights, pick(x, self.inputs.order), y[self.inputs.order]).sum()
 
-    def predict(self, x: Tensor) -> Tensor:
-        def one(weights: Params, x: Tensor = x) -> Tensor:
+    def predict(self, x: Any) -> Tensor:
+        def one(weights: dict[str, Tensor], x: Any = x) -> Tensor:
             return functional_call(self.model, weights, (x,))
 
         weights = self.parameters_by_name()
         with sdpa_kernel(SDPBackend.MATH):
-            return torch.vmap(one)(weights, x[self.data_sets]) if self.has_data else torch.vmap(one)(weights)
+            return torch.vmap(one)(weights, pick(x, self.data_sets)) if self.has_data else torch.vmap(one)(weights)
 
     def sum_over_rows(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
         if self.has_data:
@@ -156,7 +162,7 @@ class StackedModule(TrainingModule, ABC):
 
     @property
     def evaluation_rows(self) -> int:
-        return max(EVALUATED * self.trainer.datamodule.rows_at_once // self.lanes, 1)
+        return max(EVALUATED * self.datamodule.rows_at_once // self.lanes, 1)
 
     @property
     def data_sets(self) -> Tensor:
@@ -173,7 +179,7 @@ def stack_models(models: Sequence[nn.Module]) -> nn.Module:
     return model
 
 
-def numbers_apart(penalties: Sequence[Penalty]) -> dict[str, list[float]]:
+def differing_numbers(penalties: Sequence[Penalty]) -> dict[str, list[float]]:
     """Return, by name, the penalties' own numbers that are not the same in all of them."""
     columns = {f.name: [getattr(penalty, f.name) for penalty in penalties] for f in fields(penalties[0])}
     return {name: column for name, column in columns.items() if any(value != column[0] for value in column)}

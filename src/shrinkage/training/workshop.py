@@ -2,9 +2,11 @@
 
 import inspect
 import logging
+import math
 import re
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -22,40 +24,48 @@ from shrinkage import config
 from shrinkage.checks import Boolean, check
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
-from shrinkage.optimum.certifier import Certifier, make_certifier, why_not
+from shrinkage.optimum.certifiable import make_certifier
+from shrinkage.optimum.certifier import Certifier
 from shrinkage.penalties.base import Penalty
 from shrinkage.tasks.base import Target, Task
 from shrinkage.tracking.source import LARGER_IS_BETTER
 
 from . import objective
-from .base import TrainingModule
+from .base import Ingredients, TrainingModule
+from .checkpoints import CheckpointFiles
 from .ranks import Ranks, check_devices
 from .sharing import CannotShare
 
+OUR_OWN = ("until_gap", "gap")  # keys of the trainer that Lightning does not know
 SUMMANDS = ("penalty", "objective")  # of what training minimises, measured beside the task's metrics
 
 
 class Workshop:
     """Builds the objects that a config names; runs that are trained together share one.
 
-    Its constructor and its methods raise InputError if a value cannot be used.
+    datamodule: the data of the config, None to have them made. The constructor and the methods raise InputError if a
+    value cannot be used.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, datamodule: DataModule | None = None) -> None:
         quieten()
         self.cfg = cfg
-        self.datamodule: DataModule = make(cfg.data, order_seed=cfg.seed)
+        self.datamodule = datamodule or make_data(cfg)
         self.datamodule.setup()
         self.task = make_task(cfg, self.datamodule)
-        self.make_optimizer = make(cfg.optimizer)
-        self.schedule = make(cfg.schedule)
+        self.make_optimizer = make_chosen(cfg, "optimizer")
+        self.schedule = make_chosen(cfg, "schedule")
 
     @property
     def tags(self) -> dict[str, str]:
         """What every run records of its data and of its metrics, as tags."""
         return self.datamodule.tags | {LARGER_IS_BETTER: " ".join(self.task.better_when_larger)}
 
-    def data_of(self, orders: Sequence[tuple[int, int]]) -> tuple[DataModule, list[int], list[int] | None]:
+    def ingredients(self, datamodule: DataModule) -> Ingredients:
+        """Put together what a training on these data needs beside its model and penalty."""
+        return Ingredients(datamodule, self.task, self.make_optimizer, self.schedule)
+
+    def data_for_lanes(self, orders: Sequence[tuple[int, int]]) -> tuple[DataModule, list[int], list[int] | None]:
         """Return the data for lanes, each of which has a data seed and an order seed.
 
         With it come the number of the batch order that each lane follows, and that of its data set, None if all have
@@ -72,9 +82,7 @@ class Workshop:
             raise CannotShare(
                 "rows that are read from disk, images and texts of different data.seed are not put together"
             )
-        datamodules: list[DataModule] = [
-            make(OmegaConf.merge(self.cfg.data, {"seed": seed}), order_seed=0) for seed in seeds
-        ]
+        datamodules = [make_data(self.cfg, seed=seed, order_seed=0) for seed in seeds]
         for datamodule in datamodules:
             datamodule.setup()
         kinds = {(*(len(part) for part in d.parts.values()), d.feature_names, d.scale) for d in datamodules}
@@ -83,31 +91,33 @@ class Workshop:
         stacked = StackedData(datamodules, [(seeds.index(data), order) for data, order in distinct])
         return stacked, which, [seeds.index(data) for data, _ in orders]
 
-    def trainer(
-        self, folder: Path, callbacks: list[L.Callback], ranks: Ranks | None = None, **arguments: object
-    ) -> L.Trainer:
+    def trainer(self, folder: Path, ranks: Ranks | None = None) -> L.Trainer:
         """Build the trainer, which neither logs nor validates: the module measures, and a record is kept of that.
 
-        ranks: the processes that train, None for one. arguments: others of Lightning's Trainer. Raises InputError if
-        the device that is asked for is not there.
+        Its callbacks come with the module that it trains. ranks: the processes that train, None for one. Raises
+        InputError if the device that is asked for is not there.
         """
         check_devices(self.cfg)
         if self.cfg.trainer.get("profiler") is not None:
             logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # it reports by its log alone
+        distributed: dict[str, object] = {}
         if ranks is not None:
             self.datamodule.share = ranks.share
-            arguments |= {"strategy": ranks.strategy(), "use_distributed_sampler": False}
-        lightning = OmegaConf.masked_copy(self.cfg.trainer, [key for key in self.cfg.trainer if key != "until_gap"])
+            distributed = {"strategy": ranks.strategy(), "use_distributed_sampler": False}
+        check_booleans(self.cfg.trainer, "trainer")
+        lightning = OmegaConf.masked_copy(self.cfg.trainer, [key for key in self.cfg.trainer if key not in OUR_OWN])
         return make(
             lightning,
             logger=False,
-            callbacks=callbacks,
+            callbacks=None,
+            plugins=[CheckpointFiles()],
+            enable_checkpointing=False,  # by a callback of Lightning's own
             default_root_dir=folder,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             limit_val_batches=0,  # the module evaluates by itself, the training part too
-            **arguments,
+            **distributed,
         )
 
     def model(self, seed: int, trainer: L.Trainer | None = None) -> nn.Module:
@@ -119,16 +129,16 @@ class Workshop:
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)
         with nullcontext() if trainer is None else trainer.precision_plugin.tensor_init_context():
-            return make(self.cfg.model, inputs=self.datamodule.inputs, outputs=self.task.outputs)
+            return make_chosen(self.cfg, "model", inputs=self.datamodule.inputs, outputs=self.task.outputs)
 
-    def penalty(self, cfg: DictConfig, model: nn.Module) -> Penalty:
+    def penalty(self, cfg: Mapping[str, Any], model: nn.Module) -> Penalty:
         """Build the penalty of a config. Raises InputError if model or optimiser cannot serve it."""
-        penalty = make(cfg.penalty)
+        penalty = make_chosen(cfg, "penalty")
         penalty.check(objective.penalised(penalty, model))
         try:
             objective.check_optimizer(penalty, self.make_optimizer(model.parameters()))
         except (TypeError, ValueError) as error:
-            raise InputError(f"optimizer={cfg.choices.optimizer}: {error}") from error
+            raise InputError(f"optimizer={cfg['choices']['optimizer']}: {error}") from error
         return penalty
 
     def certifier(self, model: nn.Module, penalty: Penalty, lambd: float, problems: int = 1) -> Certifier | str:
@@ -137,22 +147,69 @@ class Workshop:
         problems: of how many strengths of the penalty the optimum may be asked for.
         """
         optimizer = self.make_optimizer(model.parameters())
-        reason = why_not(model, self.task, penalty, optimizer, lambd, self.datamodule)
-        if reason is not None:
-            return reason
         exact = self.cfg.certificate == "exact"
+        if config.is_exact(self.cfg) and problems > 1:
+            problems = sys.maxsize  # a path that an engine has solved is not solved once more
         raw = self.cfg.data.get("standardize") is False
-        return make_certifier(model, self.task, penalty, optimizer, self.datamodule, exact, problems, raw)
+        return make_certifier(model, self.task, penalty, optimizer, lambd, self.datamodule, exact, problems, raw)
 
     def certify(self, module: TrainingModule, model: nn.Module, lambd: float, problems: int = 1) -> str | None:
-        """Have the module certify and polish as its config asks. Return why it cannot, in words; None if it can."""
+        """Have the module certify, polish and solve as its config asks. Return why it cannot, in words; None if it can.
+
+        Raises InputError where trainer=exact asks for the solution of what no engine solves, and where polish asks for
+        steps that may be too long.
+        """
         found = self.certifier(model, module.penalty, lambd, problems)
         if isinstance(found, str):
+            if config.is_exact(self.cfg):
+                raise InputError(
+                    f"trainer=exact: {found}; it solves model=linear under penalty=none, l1, l2 or elastic_net, and "
+                    "trainer=cpu trains any other"
+                )
             return found
+        if self.cfg.polish and not math.isfinite(found.problem.task.curvature):
+            raise InputError(
+                f"polish={self.cfg.polish}: the loss of {type(self.task).__name__} is curved without bound, so that no "
+                "length of a full-batch step is known to be short enough; use trainer=exact, or polish=0"
+            )
         module.certifier = found
         module.until_gap, module.polish_steps = self.cfg.trainer.until_gap, self.cfg.polish
         module.certify_epochs = self.cfg.certificate == "epoch" or module.until_gap is not None
+        module.gap = self.cfg.trainer.get("gap")
         return None
+
+
+class Workshops:
+    """Opens the workshops of several trainings, one after another.
+
+    Data that stay the same are prepared once, and a file that is split in another way is read once.
+    """
+
+    def __init__(self) -> None:
+        self.last: Workshop | None = None
+
+    def open(self, cfg: DictConfig) -> Workshop:
+        """Open the workshop of a config. Raises InputError if a value cannot be used."""
+        same = ("data", "task", "seed")
+        if self.last is None or any(self.last.cfg[key] != cfg[key] for key in same):
+            datamodule = make_data(cfg)
+            datamodule.share_reading(self.last.datamodule if self.last is not None else None)
+        else:
+            datamodule = self.last.datamodule
+        self.last = Workshop(cfg, datamodule)
+        return self.last
+
+
+def make_data(cfg: DictConfig, **seeds: int) -> DataModule:
+    """Build the data of a config, which are not set up yet, with its own seeds or others.
+
+    Raises InputError if a value cannot be used.
+    """
+    datamodule: DataModule = make_chosen(cfg, "data", **{"order_seed": cfg.seed, **seeds})
+    makes_task = make_chosen(cfg, "task", _partial_=True).func
+    if inspect.ismethod(makes_task) and isinstance(task := makes_task.__self__, type) and issubclass(task, Task):
+        datamodule.own_units = task.keeps_units
+    return datamodule
 
 
 def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
@@ -161,7 +218,8 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     Raises InputError if the task does not suit the data, no run would measure what `metric=` names, or several devices
     cannot measure a metric together.
     """
-    task: Task = make(cfg.task, Target(datamodule.kind, datamodule.classes, float(datamodule.scale)), _partial_=False)
+    target = Target(datamodule.kind, datamodule.classes, float(datamodule.scale), datamodule.least_target)
+    task: Task = make_chosen(cfg, "task", target, _partial_=False)
     task.add_metrics(make(node) for node in cfg.metrics.values())
     task.check_devices(config.devices(cfg))
     part = cfg.metric.partition("/")[0]
@@ -175,9 +233,14 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     return task
 
 
-def make(node: DictConfig, *positional: object, **arguments: object) -> Any:
+def make_chosen(cfg: Mapping[str, Any], group: str, *positional: object, **arguments: object) -> Any:
+    """Build what a config has chosen of a group, such as its model. Raises InputError if a setting of it is bad."""
+    check_booleans(cfg[group], group)
+    return make(cfg[group], *positional, **arguments)
+
+
+def make(node: Mapping[str, Any], *positional: object, **arguments: object) -> Any:
     """Build what a node of the config describes. Raises InputError in the words of its class if a value is bad."""
-    check_booleans(node)
     try:
         return instantiate(node, *positional, _convert_="all", **arguments)
     except (InstantiationException, TypeError) as error:
@@ -190,12 +253,17 @@ def make(node: DictConfig, *positional: object, **arguments: object) -> Any:
             ) from error
         if isinstance(cause, TypeError) and re.search(r"missing \d+ required", str(cause)):
             raise InputError(f"{cause}: the choice needs this setting; leave it as conf/ has it") from error
+        if isinstance(cause, ImportError) and str(error).startswith("Error locating"):
+            raise InputError(
+                f"_target_={node.get('_target_')}: Python finds no such class ({cause.__cause__ or cause}); install "
+                "its package, or start in its folder with python -m shrinkage"
+            ) from error
         if not str(error).startswith("Error in call"):  # no class was found that could be called
             raise InputError(" ".join(str(error).split())) from error
         raise
 
 
-def check_booleans(node: DictConfig) -> None:
+def check_booleans(node: Mapping[str, Any], group: str) -> None:
     """Check the settings that a class declares as bool: no and off are text to Hydra, and so would be true.
 
     Raises InputError for the first that is neither true nor false.
@@ -208,7 +276,7 @@ def check_booleans(node: DictConfig) -> None:
     for maker in makers:  # a class hands what it does not name itself to the one that it is made from
         for name, parameter in inspect.signature(maker).parameters.items():
             if parameter.annotation in (bool, "bool") and name in node:
-                key = node._get_full_key(name)
+                key = f"{group}.{name}"
                 check(key, node[name], Boolean(), f"use {key}=true or {key}=false")
 
 

@@ -69,10 +69,10 @@ def findings(winner: Setting, table: pd.DataFrame, axis: str, larger: bool) -> l
     elif winner.min == 0 and winner.edge is None:
         notes.append(f"{winner.name}: no penalty is as good as any: the best λ is 0, and towards it the curve is flat")
     if (
-        winner.one_se is not None
-        and winner.one_se != winner.min
-        and winner.one_se == value[-1]
-        and not winner.constant_1se
+        winner.at_one_se is not None
+        and winner.at_one_se.value != winner.min
+        and winner.at_one_se.value == value[-1]
+        and not winner.at_one_se.constant
     ):
         notes.append(f"{winner.name}: λ.1se is the largest λ tried; larger ones may be within the error as well")
     return notes
@@ -118,15 +118,15 @@ def sentence(
     )
     at, score, besides = f"{of} = {short(winner.min)}", f"{metric} {plus_minus(winner.mean, winner.error)}{over}", ""
     taken, zeros, constant = winner.min, winner.zeros, winner.constant
-    if winner.one_se is None:
+    if winner.at_one_se is None:
         besides = f", the best of {winner.values} values" * (winner.values > 1)
-    elif winner.values > 1 and winner.one_se == winner.min:
+    elif winner.values > 1 and winner.at_one_se.value == winner.min:
         at += ", which is both λ.min and λ.1se"
     elif winner.values > 1:
-        at = f"λ.1se = {short(winner.one_se)}"
+        at = f"λ.1se = {short(winner.at_one_se.value)}"
         besides = f"; the best, {plus_minus(winner.mean, winner.error).split()[0]}, is at λ.min = {short(winner.min)}"
-        score = f"{metric} {plus_minus(winner.mean_1se, winner.error_1se)}{over}"
-        taken, zeros, constant = winner.one_se, winner.zeros_1se, winner.constant_1se
+        score = f"{metric} {plus_minus(winner.at_one_se.mean, winner.at_one_se.error)}{over}"
+        taken, zeros, constant = winner.at_one_se.value, winner.at_one_se.zeros, winner.at_one_se.constant
     it = "it"
     if refit is not None and refit.value == taken and not math.isnan(refit.zeros):
         it, zeros, constant = "the refitted model", refit.zeros, refit.zeros == 1

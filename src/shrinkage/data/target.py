@@ -1,0 +1,53 @@
+"""Reads the column that is predicted: are its values numbers or classes?"""
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from shrinkage.errors import InputError
+
+from .quoting import quoted, shown
+from .splits import as_word
+
+FEW = 10  # a target of so many distinct whole numbers, or fewer, is read as classes
+
+
+def read_target(target: pd.Series, task: str) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """Read the target's numbers, or the codes and names of its classes; and say in notes how it was read.
+
+    task: as `TableFile` has it. Raises InputError for dates, and for text where numbers are asked for.
+    """
+    if types.is_datetime64_any_dtype(target):
+        raise InputError(
+            f"data.target={shown(target.name)}: the column has dates, such as {target.iloc[0]:%Y-%m-%d}, and a "
+            "date is neither a number nor one of a few classes; choose another column"
+        )
+    is_classes, notes = is_classification(target, task)
+    if is_classes:
+        codes, names = pd.factorize(target, sort=True)
+        written = as_word if types.is_float_dtype(target) else str
+        return codes.astype(np.int64), tuple(map(written, names)), notes
+    if not types.is_numeric_dtype(target):
+        raise InputError(
+            f"data.target={shown(target.name)} data.task=regression: the column has text, such as "
+            f"{quoted(target.iloc[0])}; regression needs numbers, use data.task=classification"
+        )
+    return target.to_numpy(dtype=np.float64), (), notes
+
+
+def is_classification(target: pd.Series, task: str) -> tuple[bool, list[str]]:
+    """Tell whether a target has classes, and say so in a note where it may be meant otherwise."""
+    if task != "auto":
+        return task == "classification", []
+    distinct = target.nunique()
+    notes: list[str] = []
+    if types.is_numeric_dtype(target) and not types.is_bool_dtype(target):
+        whole = bool((target == target.round()).all())
+        classes = distinct == 2 or (whole and distinct <= FEW)
+        if classes and distinct > 2:
+            notes.append(
+                f"{shown(target.name)} has {distinct} distinct whole numbers and is read as {distinct} classes; "
+                "data.task=regression reads it as a number."
+            )
+        return classes, notes
+    return True, []

@@ -1,0 +1,69 @@
+"""Which trainings tend to an optimum that is known, and the certifier of one that does."""
+
+import torch
+from torch import nn
+
+from shrinkage.data.base import DataModule
+from shrinkage.models.linear import Linear
+from shrinkage.penalties.base import Penalty
+from shrinkage.penalties.l2 import L2
+from shrinkage.tasks.base import ConvexTask, Task
+
+from .certifier import Certifier
+from .problem import Problem
+
+
+def make_certifier(
+    model: nn.Module,
+    task: Task,
+    penalty: Penalty,
+    optimizer: torch.optim.Optimizer,
+    lambd: float,
+    datamodule: DataModule,
+    exact: bool,
+    problems: int = 1,
+    could_standardize: bool = False,
+) -> Certifier | str:
+    """Make what tells how far its optimum a training is; where nothing can, say why.
+
+    exact, problems, could_standardize: see `Certifier`.
+    """
+    if not isinstance(task, ConvexTask):
+        return f"{type(task).__name__} does not say that its loss is convex, so nothing certifies an optimum"
+    reason = why_not(model, penalty, optimizer, lambd, datamodule)
+    if reason is not None:
+        return reason
+    train = datamodule.parts["train"]
+    bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
+    problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias)
+    # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
+    factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0
+    return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)
+
+
+def why_not(
+    model: nn.Module,
+    penalty: Penalty,
+    optimizer: torch.optim.Optimizer,
+    lambd: float,
+    datamodule: DataModule,
+) -> str | None:
+    """Say why no optimum is known that a training with a convex loss tends to; None if one is."""
+    if type(model) is not Linear:
+        return f"the objective of {type(model).__name__} is not convex, so nothing certifies an optimum"
+    if not datamodule.in_memory:
+        return "its rows are read from disk, and an optimum is solved for in memory"
+    if penalty.elastic_net(lambd) is None:
+        return f"{type(penalty).__name__} is no sum of L1 and L2, and no optimum under it is known here"
+    if penalty.groups:
+        return "penalty.groups gives λ by parameter, and no optimum under it is known here"
+    if penalty.mode == "cautious":
+        return "a cautious decay does not tend to the minimiser of loss + λΩ(w)"
+    if penalty.rate != "lr":
+        return f"with penalty.rate={penalty.rate} the decay does not follow the learning rate, nor its optimum λ"
+    if penalty.mode == "decay" and not isinstance(optimizer, torch.optim.SGD):
+        words = f"{type(optimizer).__name__} with decay does not tend to the minimiser of loss + λΩ(w)"
+        if isinstance(penalty, L2) and lambd > 0:
+            words += f": over full batches its fixed point has the least data loss under ‖w‖_∞ ≤ 1/λ = {1 / lambd:.3g}"
+        return words
+    return None

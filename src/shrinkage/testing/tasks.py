@@ -1,0 +1,135 @@
+"""The laws of a task."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from shrinkage.tasks.base import ConvexTask, Target, Task
+
+from .laws import is_finite, require, require_close, require_lanes
+
+ROWS, CONTEXT = 12, 4
+EXACT = 1e-12  # of numbers of about 1 in double precision, in sums of a few dozen
+
+
+def check_task(make: Callable[[Target], Task], target: Target, seed: int = 0) -> None:
+    """Check the laws of a task for a data set's target, on outputs that are drawn from a seed.
+
+    make: builds the task of a target, as a config does: `for_target` of the class.
+
+    The loss of a row depends on its own outputs and target alone, and that of a batch is the mean of its rows'; sums of
+    batches add up to those of the whole; and both can be vectorised over lanes. Of a `ConvexTask` the loss is convex,
+    `slope`, `curvatures` and `curvature` are those of its derivatives, `fenchel_young` is ℓ(z) + ℓ*(u) − u·z,
+    `best_bias` is the best, and the loss falls for ever where `recession` says. Raises AssertionError for the first law
+    that is broken.
+    """
+    task = make(target)
+    generator = torch.Generator().manual_seed(seed)
+    output, wanted = draw(task, target, generator)
+    check_losses(task, output, wanted)
+    check_sums(task, output, wanted)
+    stacked = torch.stack([output, output.flip(0)])
+    require_lanes(
+        lambda z: task.sums(z, wanted), (stacked,), EXACT * ROWS, task, "sums can be vectorised by torch.vmap"
+    )
+    if isinstance(task, ConvexTask):
+        check_convex(task, output, wanted)
+        check_derivatives(task, output, wanted)
+        check_dual(task, output, wanted)
+        check_recession(task, output, wanted, generator)
+
+
+def draw(task: Task, target: Target, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw outputs and targets of some rows; every class is among the targets."""
+    rows = (ROWS, CONTEXT) if target.kind == "language" else (ROWS,)
+    output = torch.randn(*rows, task.outputs, generator=generator, dtype=torch.float64)
+    if target.classes is None:
+        return output, torch.randn(*rows, generator=generator, dtype=torch.float64)
+    return output, (torch.arange(output[..., 0].numel()) % target.classes).reshape(rows)
+
+
+def check_losses(task: Task, output: Tensor, target: Tensor) -> None:
+    """Check that the losses are one number a row, which other rows do not change, and have finite gradients."""
+    losses = task.losses(output, target)
+    law = "losses has one number for each row"
+    require(losses.shape == (ROWS,), task, law, found=tuple(losses.shape), expected=(ROWS,))
+    require(is_finite(losses), task, "losses are finite", losses=losses)
+    alone = torch.cat([task.losses(output[row : row + 1], target[row : row + 1]) for row in range(ROWS)])
+    require_close(alone, losses, EXACT, task, "the loss of a row depends on that row alone")
+    require_close(task.loss(output, target), losses.mean(), EXACT, task, "loss is the mean of losses")
+    z = output.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(task.loss(z, target), z)
+    require(is_finite(gradient), task, "the loss has a finite gradient", gradient=gradient)
+
+
+def check_sums(task: Task, output: Tensor, target: Tensor) -> None:
+    """Check that what is measured does not depend on how the rows are cut into batches."""
+    whole = task.sums(output, target)
+    parts = [task.sums(output[rows], target[rows]) for rows in (slice(0, 5), slice(5, None))]
+    added = {name: value + parts[1][name] for name, value in parts[0].items()}
+    require_close(added, whole, EXACT * ROWS, task, "the sums of two batches add up to those of both together")
+    measured = task.measure(whole)
+    for name, value in measured.items():
+        require(value.shape == (), task, "each metric is one number", metric=name, value=value)
+    require_close(
+        measured["loss"], task.losses(output, target).mean(), EXACT, task, "the loss measured is the mean loss"
+    )
+
+
+def check_convex(task: ConvexTask, output: Tensor, target: Tensor) -> None:
+    """Check that the loss between two outputs is no more than the mean of theirs."""
+    other = output.roll(1, 0)
+    middle = task.losses((output + other) / 2, target)
+    mean = (task.losses(output, target) + task.losses(other, target)) / 2
+    law = "ℓ((a + b)/2) ≤ (ℓ(a) + ℓ(b))/2"
+    require((middle <= mean + EXACT).all(), task, law, a=output, b=other, at_middle=middle, mean=mean)
+
+
+def check_derivatives(task: ConvexTask, output: Tensor, target: Tensor) -> None:
+    """Check the slopes and curvatures against automatic differentiation, and what else follows from them."""
+
+    def loss(row: Tensor, target: Tensor) -> Tensor:
+        return task.losses(row[None], target[None])[0]
+
+    k = task.outputs
+    slopes = torch.vmap(torch.func.grad(loss))(output, target)
+    require_close(task.slope(output, target), slopes, EXACT, task, "slope is the gradient ∇ℓ(z)")
+    curvatures = torch.vmap(torch.func.hessian(loss))(output, target)
+    found = task.curvatures(output, target).reshape(-1, k, k)
+    require_close(found, curvatures, EXACT, task, "curvatures are the second derivatives ∇²ℓ(z)")
+    largest = float(torch.linalg.eigvalsh(curvatures).max())
+    law = "no second derivative in any direction is more than `curvature`"
+    require(largest <= task.curvature + EXACT, task, law, curvature=task.curvature, found=largest)
+    if task.is_least_squares:
+        off = task.losses(output, target) - (output[:, 0] - target).square() / 2
+        law = "is_least_squares: ℓ(z) is ½(z − t)² and a constant"
+        require_close(off, off[:1].expand(ROWS), EXACT, task, law)
+    bias = task.best_bias(output, target)
+    total = task.slope(output + bias, target).sum(dim=0)
+    law = "best_bias is argmin_b Σℓ(zᵢ + b), where the slopes add up to 0"
+    require_close(total, torch.zeros_like(total), 1e-6 * ROWS, task, law, bias=bias)
+
+
+def check_dual(task: ConvexTask, output: Tensor, target: Tensor) -> None:
+    """Check the Fenchel–Young differences: for the slope u at z' they are ℓ(z) − ℓ(z') − u·(z − z')."""
+    other = output.roll(1, 0)
+    dual = task.slope(other, target)
+    expected = task.losses(output, target) - task.losses(other, target) - (dual * (output - other)).sum(dim=1)
+    law = "fenchel_young(z, t, ∇ℓ(z′)) = ℓ(z) − ℓ(z′) − ∇ℓ(z′)·(z − z′)"
+    require_close(task.fenchel_young(output, target, dual), expected, EXACT, task, law)
+    at_slope = task.fenchel_young(output, target, task.slope(output, target))
+    require_close(at_slope, torch.zeros_like(at_slope), EXACT, task, "fenchel_young is 0 at u = ∇ℓ(z)")
+
+
+def check_recession(task: ConvexTask, output: Tensor, target: Tensor, generator: torch.Generator) -> None:
+    """Check that the loss rises at last in the directions in which it does not fall for ever."""
+    falling = task.recession(target).double()
+    law = "recession has rows a of [rows, m, outputs]"
+    require(falling.ndim == 3 and falling.shape[::2] == (ROWS, task.outputs), task, law, found=tuple(falling.shape))
+    if falling.shape[1]:
+        for direction in torch.randn(50, task.outputs, generator=generator, dtype=torch.float64):
+            far, farther = (task.losses(output + scale * direction, target) for scale in (1e3, 1e4))
+            rises = (falling @ direction < 0).any(dim=1)
+            law = "the loss never rises along d if a·d ≥ 0 for each row a of recession, and else it does at last"
+            require(torch.equal(farther > far, rises), task, law, d=direction, far=far, farther=farther)
