@@ -353,7 +353,7 @@ def test_the_prior_of_l1_has_the_minimiser_as_its_mode() -> None:
     def negative_log_posterior(w: np.ndarray) -> float:
         return np.square(y - x @ w).sum() / (2 * NOISE) + np.abs(w).sum() / scale
 
-    for direction in np.vstack([np.eye(P), -np.eye(P), RANDOM.normal(size=(20, P))]):
+    for direction in np.vstack([np.eye(P), -np.eye(P), np.random.default_rng(1).normal(size=(20, P))]):
         assert negative_log_posterior(best + 1e-4 * direction) > negative_log_posterior(best)
 
 
