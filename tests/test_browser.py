@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -70,26 +69,6 @@ class Server:
 
     def runs(self, query: str) -> str:
         return f"{self.home}/#/experiments/1/runs?workflowType=machine_learning&{query}"
-
-
-def chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return os.environ.get("SHRINKAGE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    program = chromium()
-    if "SHRINKAGE_CHROMIUM" not in os.environ:
-        pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[browser]'")
-        if program is None:
-            pytest.skip("there is no Chromium: apt-get install chromium, or name one in SHRINKAGE_CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

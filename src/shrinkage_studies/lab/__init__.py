@@ -1,0 +1,1 @@
+"""The laboratory: the chapter's problem, live in one page of the browser."""
