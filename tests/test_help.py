@@ -104,9 +104,9 @@ def test_help_is_there_before_anything_heavy_is_imported() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the completion is bash's")
-def test_a_shell_completes_choices_by_the_command_of_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"`(eval .*?)`", readme)
+def test_a_shell_completes_choices_by_the_command_of_the_documentation() -> None:
+    page = (ROOT / "docs" / "compose.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`(eval .*?)`", page)
     script = f"""
         {command}
         COMP_LINE="shrinkage penalty=ela"; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=(shrinkage penalty=ela); COMP_CWORD=1

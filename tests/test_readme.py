@@ -1,4 +1,4 @@
-"""Every block of the README runs as it stands, one command after the other, as a reader would type them.
+"""Every block of the README, and of the pages that it leads to first, runs as it stands, one after the other.
 
 They share one folder and one store: `mlflow ui` shows the runs made before it, and a sweep goes on where it was begun.
 What `RUN` stands for is a run that was interrupted.
@@ -24,7 +24,12 @@ from shrinkage.training.ranks import free_port
 pytestmark = pytest.mark.xdist_group("readme")
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = [README, *((ROOT / "docs" / f"{name}.md").read_text() for name in ("compose", "own_data", "sweeps", "record"))]
+A_PENALTY = re.search(r"^## A penalty\n(.*?)^## ", (ROOT / "docs/extending.md").read_text(), re.MULTILINE | re.DOTALL)[
+    1
+]
+TEXT = "\n".join([*PAGES, A_PENALTY])
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     command.strip()
     for language, block in BLOCKS
@@ -33,7 +38,8 @@ COMMANDS = [
     for command in line.split(" && ")
     if command.strip()
 ]
-ADDED = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = list(dict.fromkeys(COMMANDS))
+ADDED = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "pip install -e .": "the tests have been installed so, with the extra `test`",
     "pip install -e '.[test]'": "this is how .ci/run begins, which takes the line from the README",
@@ -81,6 +87,8 @@ def started(words: list[str], folder: Path) -> subprocess.CompletedProcess:
     if words[:2] == ["python", "train.py"]:
         return train_py(*words[2:], cwd=folder, store=folder / "mlflow.db")
     about = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    if words[0] == "shrinkage":
+        words[:1] = ["python", "-m", "shrinkage"]
     return subprocess.run([sys.executable, *words[1:]], cwd=folder, env=about, capture_output=True, text=True)
 
 
@@ -136,7 +144,8 @@ def test_the_command_does_what_is_said(command: str, folder: Path, request: pyte
 
 # What a command must have printed for the sentences around it to be true.
 SAID = {
-    "python train.py penalty=l1 lambd=3": ("λ_max", "zero"),
+    "python train.py penalty=l1 lambd=0.03": ("above its optimum",),
+    "shrinkage lab": ("Open file://",),
     "python train.py experiment=choose data.path=houses.csv data.target=price refit=1se": (
         "Take penalty=",
         "λ.1se",
@@ -162,4 +171,4 @@ def test_every_command_is_run_or_has_a_reason() -> None:
     line = "pip install -e '.[test]' && python -m pytest -n 4"
     assert re.search(taken, line) and line in README.splitlines()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert set(re.findall(r"\[(\w+)\]'", README)) <= set(extras)
+    assert set(re.findall(r"\[(\w+)\]'", TEXT)) <= set(extras)

@@ -33,8 +33,8 @@ def test_every_study_has_a_page_with_its_command_and_its_figure(name: str) -> No
     page = (ROOT / "docs" / "studies" / f"{name}.md").read_text(encoding="utf-8")
     assert f"python train.py experiment={name} " in page and f"../images/{name}.png" in page
     assert (ROOT / "docs" / "images" / f"{name}.png").exists()
-    for file in ("README.md", "docs/questions.md"):
-        assert f"studies/{name}.md" in (ROOT / file).read_text(encoding="utf-8"), file
+    for file, place in (("docs/studies/index.md", f"({name}.md)"), ("docs/questions.md", f"studies/{name}.md")):
+        assert place in (ROOT / file).read_text(encoding="utf-8"), file
 
 
 def test_labels_are_drawn_anew_only_where_there_are_classes() -> None:
