@@ -18,9 +18,10 @@ from mlflow.tracking import MlflowClient
 from shrinkage.runs.membership import Membership
 from shrinkage.tracking.client import MOST_WRITERS, Client
 from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.left_behind import orphans
 from shrinkage.tracking.store import JOURNAL, open_store
 from shrinkage.tracking.story import line_of
-from shrinkage.tracking.sync import orphans, sync
+from shrinkage.tracking.sync import sync
 
 pytestmark = pytest.mark.xdist_group("faults")
 

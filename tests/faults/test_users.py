@@ -12,8 +12,8 @@ import pytest
 
 from shrinkage.errors import StoreRefuses
 from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.left_behind import stories
 from shrinkage.tracking.store import open_store
-from shrinkage.tracking.sync import stories
 
 pytestmark = [
     pytest.mark.xdist_group("faults"),

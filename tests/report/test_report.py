@@ -138,6 +138,17 @@ def test_the_pictures_draw_the_numbers(runs: list[dict]) -> None:
     assert ("val/loss", [(step, pytest.approx(1.1 / (1 + step))) for step in (0, 1, 5)]) in learning
 
 
+def test_a_picture_is_drawn_once_and_is_the_one_that_savefig_writes(tmp_path: Path) -> None:
+    def drawn() -> Figure:
+        figure, (axes,) = figures.empty_panels(1, 1, (3, 2))
+        axes.set(xlabel="λ", ylabel="val/loss", yscale="log", ylim=(0.1, 20))
+        return figure
+
+    drawn().savefig(tmp_path / "twice.png")
+    written = figures.write_picture(drawn(), tmp_path / "once.png")
+    assert written.read_bytes() == (tmp_path / "twice.png").read_bytes()
+
+
 def test_the_page_needs_no_network_and_its_words_no_script(written: tuple) -> None:
     answer, folder = written
     text = (folder / "report.html").read_text(encoding="utf-8")

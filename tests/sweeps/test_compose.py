@@ -14,8 +14,10 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 
+from hydra_plugins.shrinkage.path_sweeper import PathSweeper
 from shrinkage.runs import yaml_text
 from shrinkage.sweeps.compose import Composer, resolve
+from shrinkage.sweeps.path import LambdaPath, jobs_along
 
 
 @pytest.fixture
@@ -62,6 +64,24 @@ def test_copies_with_other_numbers_are_what_hydra_composes(loader: ConfigLoaderI
         place = composer.location(overrides, number)
         assert place.folder == Path(sweep_folder, str(number)).absolute() and place.overrides == overrides
     assert len(composer.templates) < len(JOBS)
+
+
+def test_a_path_that_is_solved_costs_one_composition_a_kind(loader: ConfigLoaderImpl) -> None:
+    master = loader.load_configuration("train", [], RunMode.MULTIRUN)
+
+    def found(*asked: str) -> tuple[list[LambdaPath], int]:
+        sweeper = PathSweeper(num=3, ratio=None, max=None, zero=False, max_batch_size=None, params=None)
+        sweeper.composer, sweeper.chosen_launcher = Composer(HydraContext(loader, Callbacks()), master), None
+        jobs = [
+            ["data=diabetes", f"penalty={name}", f"seed={seed}", *asked] for name in ("l1", "l2") for seed in (0, 1)
+        ]
+        paths = sweeper.find_paths(jobs)
+        for job in jobs_along(jobs, paths):
+            sweeper.composer.template(job)
+        return paths, len(sweeper.composer.templates)
+
+    solved, by_steps = found(), found("trainer.max_epochs=3")
+    assert solved[0] == by_steps[0] and (solved[1], by_steps[1]) == (2, 4)
 
 
 def test_what_hydra_refuses_is_refused(loader: ConfigLoaderImpl) -> None:

@@ -10,8 +10,9 @@ from mlflow.tracking import MlflowClient
 
 from shrinkage.errors import InputError
 from shrinkage.tracking.journal import KEPT, Journal
+from shrinkage.tracking.left_behind import waiting
 from shrinkage.tracking.own_files import NotOwn, opened
-from shrinkage.tracking.sync import sync, waiting
+from shrinkage.tracking.sync import sync
 
 SECRET = "what nobody is to see"
 NOBODY = 65534  # the user of this number

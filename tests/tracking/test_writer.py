@@ -17,8 +17,8 @@ from shrinkage.machine.process import Process
 from shrinkage.tracking import store as stores
 from shrinkage.tracking.delivery import Delivery
 from shrinkage.tracking.journal import Journal
+from shrinkage.tracking.left_behind import end_the_dead
 from shrinkage.tracking.store import JOURNAL, open_store
-from shrinkage.tracking.sync import end_the_dead
 
 
 def test_writers_that_bring_one_data_set_at_once_all_succeed(tmp_path: Path, store: Path) -> None:

@@ -3,6 +3,7 @@
 Every combination of the other values that are listed is trained along a path of its own (`shrinkage.sweeps.path`).
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from shrinkage.runs.membership import Membership
 
 if TYPE_CHECKING:
     from shrinkage.sweeps.path import LambdaPath
+    from shrinkage.training.workshop import Workshops
 
 
 class PathSweeper(GridSweeper):
@@ -81,20 +83,34 @@ class PathSweeper(GridSweeper):
 
     def find_paths(self, jobs: Sequence[Sequence[str]]) -> "list[LambdaPath]":
         """Find the path of each job, once for all folds and seeds."""
-        from shrinkage.sweeps import path
         from shrinkage.training.workshop import Workshops
 
         workshops = Workshops()
         if isinstance(self.chosen_launcher, LanesLauncher):
             self.chosen_launcher.workshops = workshops
         found: dict[str, LambdaPath] = {}
-        paths: list[LambdaPath] = []
-        for index, job in enumerate(jobs):
-            cfg = self.composer.resolved(job, index)
-            key = path.path_key(cfg)
-            if key not in found:
-                found[key] = path.lambda_path(DictConfig(cfg), self.num, self.ratio, self.max, self.zero, workshops)
-            paths.append(found[key])
+        paths = [self.find_path(job, index, workshops, found) for index, job in enumerate(jobs)]
         for note in dict.fromkeys(note for along in found.values() for note in along.notes):
             print(f"note: {note}", file=sys.stderr)
         return paths
+
+    def find_path(
+        self, job: Sequence[str], number: int, workshops: "Workshops", found: "dict[str, LambdaPath]"
+    ) -> "LambdaPath":
+        """Find the path of a job. found: the paths by what their configs have in common; a new one is added."""
+        from shrinkage.sweeps import path
+
+        def find(overrides: Sequence[str]) -> "LambdaPath":
+            cfg = self.composer.resolved(overrides, number)
+            key = path.path_key(cfg)
+            if key not in found:
+                found[key] = path.lambda_path(DictConfig(cfg), self.num, self.ratio, self.max, self.zero, workshops)
+            return found[key]
+
+        if not path.asks_for_steps(job):
+            # Composed as the jobs of a solved path are, since a config of another kind costs one more composition.
+            (solved,) = path.jobs_along([job], [path.LambdaPath([1.0], True, [])])
+            with contextlib.suppress(InputError):  # where no engine solves it, the job as it is says what is wrong
+                if (along := find(solved)).is_convex:
+                    return along
+        return find(job)

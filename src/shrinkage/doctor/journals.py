@@ -9,8 +9,8 @@ from rich.filesize import decimal
 from shrinkage.errors import InputError
 from shrinkage.machine.process import Process
 from shrinkage.tracking.journal import JOURNALS, SUFFIX
+from shrinkage.tracking.left_behind import is_orphan, waiting
 from shrinkage.tracking.story import NewerFormat, Reader, Story
-from shrinkage.tracking.sync import is_orphan, waiting
 
 from .findings import Finding, Level, StoreAddress, error, warning, well
 

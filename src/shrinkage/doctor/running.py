@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from shrinkage.machine.clock import now
 from shrinkage.machine.process import Process
+from shrinkage.tracking.left_behind import process_of
 from shrinkage.tracking.story import Story
-from shrinkage.tracking.sync import process_of
 
 from .schema import Tables
 

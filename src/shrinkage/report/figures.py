@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from shrinkage.names import in_matplotlib
@@ -30,6 +32,12 @@ def empty_panels(rows: int = 1, columns: int = 2, size: tuple[float, float] = (9
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     return figure, figure.axes
+
+
+def write_picture(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG file, the same as `savefig` writes, and return its path."""
+    FigureCanvasAgg(figure).print_png(path)  # `savefig` draws it twice, the first time for its layout alone
+    return path
 
 
 def strength_axis(axes: Axes, lambd: Iterable[float], logarithmic: bool = True) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from shrinkage.names import in_terminal
 
 from .cells import csv_safe
+from .figures import write_picture
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -65,9 +66,7 @@ def files(findings: Findings, folder: Path) -> Iterator[Path]:
         csv_safe(frame).to_csv(path, index=False)
         yield path
     for name, figure in findings.figures.items():
-        path = folder / f"{name}.png"
-        figure.savefig(path)
-        yield path
+        yield write_picture(figure, folder / f"{name}.png")
     for name, page in findings.pages.items():
         path = folder / f"{name}.html"
         page.write_html(path, include_plotlyjs=True)  # it opens without a network

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from shrinkage.names import in_html
 from shrinkage.tracking.source import RunSummary, Source
@@ -54,7 +53,7 @@ def draw(answer: Answer, source: Source, folder: Path) -> Pictures:
         pictures["coefficients.png"] = figures.coefficient_path(answer, evidence.path, evidence.of)
     if evidence.curves:
         pictures["learning_curves.png"] = figures.split_curves(answer, evidence.curves, evidence.unit)
-    files = [saved(figure, folder / name) for name, figure in pictures.items() if figure is not None]
+    files = [figures.write_picture(figure, folder / name) for name, figure in pictures.items() if figure is not None]
     return Pictures(evidence, interactive.charts(answer, evidence), files)
 
 
@@ -68,11 +67,6 @@ def write(answer: Answer, runs: Sequence[RunSummary], pictures: Pictures, folder
     csv_safe(table_of_runs(runs)).to_csv(folder / "runs.csv", index=False)
     (folder / "answer.json").write_text(json.dumps(answer.as_json(), ensure_ascii=False, indent=1), encoding="utf-8")
     return [path, *pictures.files, folder / "runs.csv", folder / "answer.json"]
-
-
-def saved(figure: Figure, path: Path) -> Path:
-    figure.savefig(path)
-    return path
 
 
 def table_of_runs(runs: Sequence[RunSummary]) -> pd.DataFrame:

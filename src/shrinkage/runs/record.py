@@ -215,8 +215,11 @@ class Record:
     def keep_figure(self, figure: "Figure", file: str) -> None:
         """Write a figure into the run's folder and record it under `figures`."""
         if self.journal is not None:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+
             path = self.folder / file
-            patiently(lambda: figure.savefig(path), path)
+            # The same as `savefig`, which draws a figure twice, the first time for its layout alone.
+            patiently(lambda: FigureCanvasAgg(figure).print_png(path), path)
             self.keep(path, "figures")
 
     def keep_coefficients(self, coefficients: Mapping[str, Sequence[object]] | None) -> None:

@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 from shrinkage.errors import InputError
 from shrinkage.machine.secrets import masked_override, masked_values
 from shrinkage.old_configs import missing_from_data
+from shrinkage.tracking.left_behind import waiting
 from shrinkage.tracking.location import home, store_uri
 from shrinkage.tracking.story import Story
-from shrinkage.tracking.sync import waiting
 
 from . import identity
 from .folder import ABOUT, Earlier, RunLocation

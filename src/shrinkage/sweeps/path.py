@@ -134,9 +134,14 @@ def jobs_along(jobs: Sequence[Sequence[str]], paths: Sequence[LambdaPath]) -> li
     """
     found = []
     for job, along in zip(jobs, paths, strict=True):
+        adding = (CONVERGED if asks_for_steps(job) else SOLVED) if along.is_convex else {}
         given = identity.setting(list(job))
-        by_steps = "trainer" in given or any(is_of_steps(key) for key in given)
-        adding = (CONVERGED if by_steps and given.get("trainer") != "exact" else SOLVED) if along.is_convex else {}
         added = [f"{key}={value}" for key, value in adding.items() if key not in given]
         found += [[*job, f"lambd={value!r}", *added] for value in along.lambd]
     return found
+
+
+def asks_for_steps(job: Sequence[str]) -> bool:
+    """Tell whether a job's overrides ask for a training by steps, also where its problem could be solved exactly."""
+    given = identity.setting(list(job))
+    return given.get("trainer") != "exact" and ("trainer" in given or any(map(is_of_steps, given)))

@@ -35,9 +35,9 @@ from .bringing import Stores, bring
 from .bulk import RUNS, Bulk, batches, open_bulk
 from .delivery import Delivery, Waiting
 from .ended import has_ended
+from .left_behind import end_the_dead, orphans
 from .store import Store, open_store
 from .story import Story
-from .sync import end_the_dead, orphans
 
 POLL_SECONDS = 1.0
 BACK_OFF_SECONDS = (0.2, 0.5, 1, 2, 5, 10)  # the last one again and again

@@ -24,6 +24,7 @@ from shrinkage import config
 from shrinkage.checks import Boolean, check
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
+from shrinkage.machine.imports import importing_much
 from shrinkage.optimum.certifiable import make_certifier
 from shrinkage.optimum.certifier import Certifier
 from shrinkage.penalties.base import Penalty
@@ -205,7 +206,8 @@ def make_data(cfg: DictConfig, **seeds: int) -> DataModule:
 
     Raises InputError if a value cannot be used.
     """
-    datamodule: DataModule = make_chosen(cfg, "data", **{"order_seed": cfg.seed, **seeds})
+    with importing_much():  # a table's class brings pandas, pyarrow and scikit-learn
+        datamodule: DataModule = make_chosen(cfg, "data", **{"order_seed": cfg.seed, **seeds})
     makes_task = make_chosen(cfg, "task", _partial_=True).func
     if inspect.ismethod(makes_task) and isinstance(task := makes_task.__self__, type) and issubclass(task, Task):
         datamodule.own_units = task.keeps_units
