@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from unittest import mock
 
 import mlflow
@@ -39,6 +39,9 @@ from threadpoolctl import threadpool_limits
 from shrinkage.runs.membership import Membership
 from shrinkage.tracking import client as clients
 from shrinkage.training.run import Training
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -329,3 +332,24 @@ def has_postgresql() -> bool:
     """Whether PostgreSQL's programs are here, and a driver."""
     programs = shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return bool(programs) and find_spec("psycopg") is not None
+
+
+def chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("SHRINKAGE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Chromium, started once for all tests of the group `browser`, which look at pages as a person does."""
+    program = chromium()
+    if "SHRINKAGE_CHROMIUM" not in os.environ:
+        pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[browser]'")
+        if program is None:
+            pytest.skip("there is no Chromium: apt-get install chromium, or name one in SHRINKAGE_CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -70,26 +69,6 @@ class Server:
 
     def runs(self, query: str) -> str:
         return f"{self.home}/#/experiments/1/runs?workflowType=machine_learning&{query}"
-
-
-def chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return os.environ.get("SHRINKAGE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    program = chromium()
-    if "SHRINKAGE_CHROMIUM" not in os.environ:
-        pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[browser]'")
-        if program is None:
-            pytest.skip("there is no Chromium: apt-get install chromium, or name one in SHRINKAGE_CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +240,7 @@ def test_the_report_renders_among_the_artifacts(
     report = opened.frame_locator("iframe")
     answer = report.locator("p.answer", has_text=swept.sentence)
     answer.wait_for()
-    report.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
+    report.locator(".chart polyline").first.wait_for()
     assert side(opened) == "model training"
     opened.set_viewport_size({"width": 1400, "height": 1080})  # room for the first chart
     answer.evaluate("answer => answer.scrollIntoView()")
@@ -276,6 +255,6 @@ def test_the_report_needs_no_network(swept: Swept, context: "BrowserContext", pa
     context.set_offline(True)
     page.goto(swept.report.as_uri())
     page.locator("p.answer", has_text=swept.sentence).wait_for()
-    page.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
+    page.locator(".chart polyline").first.wait_for()
     assert errors == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
