@@ -341,7 +341,7 @@ def chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
-    """Start Chromium once for all tests of the worker that looks at pages."""
+    """Chromium, started once for all tests of the group `browser`, which look at pages as a person does."""
     program = chromium()
     if "SHRINKAGE_CHROMIUM" not in os.environ:
         pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[browser]'")

@@ -240,7 +240,7 @@ def test_the_report_renders_among_the_artifacts(
     report = opened.frame_locator("iframe")
     answer = report.locator("p.answer", has_text=swept.sentence)
     answer.wait_for()
-    report.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
+    report.locator(".chart polyline").first.wait_for()
     assert side(opened) == "model training"
     opened.set_viewport_size({"width": 1400, "height": 1080})  # room for the first chart
     answer.evaluate("answer => answer.scrollIntoView()")
@@ -255,6 +255,6 @@ def test_the_report_needs_no_network(swept: Swept, context: "BrowserContext", pa
     context.set_offline(True)
     page.goto(swept.report.as_uri())
     page.locator("p.answer", has_text=swept.sentence).wait_for()
-    page.locator("#chart-0 .scatterlayer .js-line").first.wait_for()
+    page.locator(".chart polyline").first.wait_for()
     assert errors == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []

@@ -22,7 +22,6 @@ from shrinkage.names import (
     in_html,
     in_markdown,
     in_matplotlib,
-    in_plotly,
     in_terminal,
     is_number,
     on_a_line,
@@ -73,8 +72,6 @@ def test_a_name_shows_itself_in_each_place(name: str) -> None:
     assert page.text == line and page.tags == 1
     page = Text(MarkdownIt().render(f"**({in_markdown(name)})**"))
     assert page.text.strip() == f"({line})" and page.tags == 2  # paragraph and emphasis
-    shown = in_plotly(name)
-    assert Text(shown).text == line and "%{" not in shown and "<" not in shown
     console = Console(file=io.StringIO(), width=200)
     console.print(in_terminal(name))
     assert "".join(console.file.getvalue().splitlines()) == line.rstrip("\n") or len(line) > 190

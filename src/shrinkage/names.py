@@ -37,11 +37,6 @@ def in_html(text: str) -> str:
     return escape(on_a_line(text))
 
 
-def in_plotly(text: str) -> str:
-    """Write a text for plotly, which reads some HTML, and %{…} as a value."""
-    return in_html(text).replace("%", "&#37;")
-
-
 def in_matplotlib(text: str) -> str:
     """Write a text for matplotlib, in one line, which takes what stands between dollars for a formula and leaves out
     labels that begin with _.

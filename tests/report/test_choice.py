@@ -246,10 +246,10 @@ def test_one_split_with_seeds_shows_training_noise_and_without_them_nothing() ->
     seeds = [run("l2", at, 0, 0.3 + at + 0.01 * seed, seed=seed, folds=1) for at in LAMBDAS for seed in (0, 1, 2)]
     answer = choose(seeds)
     assert answer.winner.error == pytest.approx(0.01 / math.sqrt(3)) and answer.winner.one_se is not None
-    assert any("noise of training only" in note for note in answer.notes)
+    assert any("noise of training only" in note for note in answer.about_error)
     alone = choose([one for one in seeds if one["params"]["seed"] == "0"])
     assert alone.winner.one_se is None and math.isnan(alone.winner.error)
-    assert any("data.folds=5 'data.fold=range(5)'" in note for note in alone.notes)
+    assert any("data.folds=5 'data.fold=range(5)'" in note for note in alone.about_error)
     assert alone.as_json()["settings"][0]["error"] is None and alone.as_json()["lambd.1se"] is None
 
 
@@ -488,7 +488,7 @@ def test_runs_that_stopped_early_and_those_without_a_certificate_are_counted() -
     del runs[1]["metrics"]["optimum/gap"]
     answer = choose(runs)
     assert any("1 of 25 runs stopped more than 1 % above" in words for words in answer.warnings)
-    assert any("1 of 25 runs are not certified" in note for note in answer.notes)
+    assert any("1 of 25 runs are not certified" in note for note in answer.about_error)
     assert answer.table["above"].max() == pytest.approx(0.02 / (runs[0]["metrics"]["train/objective"] - 0.02))
 
 
@@ -508,7 +508,7 @@ def test_failed_children_are_named_and_their_strength_is_left_out() -> None:
 def test_a_split_that_one_value_alone_was_tried_on_leaves_the_others_in() -> None:
     answer = choose([*curve("l2", 0.1, folds=4), run("l2", 0.1, 4, 0.3, folds=5)])
     assert answer.winner.values == 5 and answer.winner.splits == 4 and answer.runs == 20
-    assert any("4 of 5 folds are there" in note for note in answer.notes)
+    assert any("4 of 5 folds are there" in note for note in answer.about_error)
 
 
 def edited(change: Callable[[dict], None]) -> list[dict]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shrinkage.checks import is_number
+from shrinkage.colours import colour_of
 from shrinkage.errors import InputError
 
 Params = Mapping[str, Tensor]
@@ -99,6 +100,11 @@ class Penalty(ABC):
     def check(self, weights: Params) -> None:
         """Look whether Ω has a meaning for a model with these weights. Raises InputError if it has none."""
         return
+
+    @property
+    def colour(self) -> str:
+        """The colour of this penalty in every picture and on every page, as #rrggbb; by its name unless it says so."""
+        return colour_of(type(self).__name__)
 
     @property
     def is_plain(self) -> bool:

@@ -45,3 +45,7 @@ class ElasticNet(Penalty):
     @property
     def curvature(self) -> float:
         return 1.0 - self.l1_ratio
+
+    @property
+    def colour(self) -> str:
+        return "#A84B8F"  # between those of L1 and L2, as it is

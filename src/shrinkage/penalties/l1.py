@@ -21,3 +21,7 @@ class L1(Penalty):
 
     def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
         return lambd, 0 * lambd
+
+    @property
+    def colour(self) -> str:
+        return "#D55E00"

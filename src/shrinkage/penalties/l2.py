@@ -28,3 +28,8 @@ class L2(Penalty):
     @property
     def curvature(self) -> float:
         return 1.0
+
+    @property
+    def colour(self) -> str:
+        # Apart from the gradient it is AdamW, which people compare with L2.
+        return "#009E73" if self.mode in ("decay", "cautious") else "#0072B2"

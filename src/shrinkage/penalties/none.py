@@ -20,3 +20,7 @@ class NoPenalty(Penalty):
 
     def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
         return 0 * lambd, 0 * lambd
+
+    @property
+    def colour(self) -> str:
+        return "#777777"

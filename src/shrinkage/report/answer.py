@@ -10,6 +10,8 @@ import pandas as pd
 from shrinkage.names import in_markdown
 from shrinkage.tracking.source import RunSummary
 
+from .rounding import SAME
+
 FAR = 0.01  # of the optimum: further above it, a run tells of where it stopped more than of its penalty
 ROUNDING = 1e-12
 NAMES = 5
@@ -109,7 +111,8 @@ class Answer:
     table's columns: setting, the axis by its name, runs, splits, mean, error, the means of COLUMNS, and what the row's
     runs know of their optimum. above: the largest share by which one of them stopped above it, NaN where none is
     certified. lambda_max: the largest of their λ_max, NaN where one is not known. at_lambda_max: whether a path begins
-    here, at the λ_max of all rows but the test rows. refit: None where there is none.
+    here, at the λ_max of all rows but the test rows. notes: what the winner's curve says besides. about_error: what the
+    standard error is over. refit: None where there is none.
     """
 
     metric: str
@@ -120,6 +123,7 @@ class Answer:
     comparisons: tuple[Comparison, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    about_error: tuple[str, ...]
     left_out: tuple[str, ...]
     runs: int
     refit: Refit | None
@@ -217,7 +221,7 @@ class Answer:
                 for each in self.comparisons
             ],
             "warnings": list(self.warnings),
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self.about_error],
             "refit": self.refit and {self.axis: self.refit.value, "zeros": number(self.refit.zeros)},
             "runs": self.runs,
             "left_out": list(self.left_out),
@@ -244,6 +248,23 @@ def percent(share: float | None, style: str = ".0f") -> str:
     return "" if share is None or math.isnan(share) else f"{100 * share:{style}} %"
 
 
+def distance(above: float) -> str:
+    """Write how far above its optimum something is, as a share of it; nothing if it is not known.
+
+    What rounding alone makes of an optimum is 0, and what is far from it has no digits that mean anything.
+    """
+    if math.isnan(above):
+        return ""
+    if above <= SAME:
+        return "0 %"
+    return "> 1,000 %" if above > 10 else f"{100 * above:.0f} %" if above >= 1 else f"{100 * above:.2g} %"
+
+
+def error_of(mean: float, error: float) -> str:
+    """Write the error of a mean with two digits; 0 where it is rounding's, and nothing if it is not known."""
+    return "0" if error <= ROUNDING * abs(mean) else number(error, ".2g")
+
+
 def plus_minus(mean: float, error: float) -> str:
     """Write a mean and its error, as in "0.251 ± 0.014": the error with two digits, or the mean alone with four."""
     if not math.isfinite(error):
@@ -252,7 +273,8 @@ def plus_minus(mean: float, error: float) -> str:
         return f"{mean:.4g} ± 0"
     digits = 1 - math.floor(math.log10(error))
     if 0 <= digits <= 6 and abs(mean) < 1e6:
-        return f"{mean:.{digits}f} ± {error:.{digits}f}"
+        written = f"{mean:.{digits}f}"
+        return f"{written if float(written) else 0} ± {error:.{digits}f}"
     return f"{mean:.4g} ± {error:.2g}"
 
 

@@ -80,13 +80,14 @@ def choose(runs: Sequence[RunSummary], metric: str = "val/loss") -> Answer:
     winner = settings[0]
     warnings += only_one(settings, len(frame), metric, axis)
     warnings += edges(settings, table, axis) + unconverged(frame, params)
-    notes = findings(winner, table, axis, larger) + about_error(frame, params, settings)
+    notes = findings(winner, table, axis, larger)
+    certainty = about_error(frame, params, settings)
     kind = "fold" if in_split == [split.FOLD] else "split"
     share = shared_rows(params, [counted[place] for place in frame.index])
     comparisons = compare(settings, by_split, share, kind, metric, larger)
     if comparisons:
         at_once = "; the intervals hold for all pairs of settings at once (Bonferroni)" if len(settings) > 2 else ""
-        notes.append(
+        certainty.append(
             f"each setting is taken at its own {symbol(axis)}.min, chosen on the {kind}s that score it, which "
             f"flatters all of them{at_once}"
         )
@@ -102,6 +103,7 @@ def choose(runs: Sequence[RunSummary], metric: str = "val/loss") -> Answer:
         comparisons=comparisons,
         warnings=tuple(warnings),
         notes=tuple(notes),
+        about_error=tuple(certainty),
         left_out=tuple(left_out),
         runs=len(frame),
         refit=refit,

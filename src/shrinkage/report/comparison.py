@@ -42,7 +42,7 @@ def compare(
             f"{winner.name} beats {setting.name} by {by} ({metric})"
             if beats
             else f"no difference between {winner.name} and {setting.name} that these {len(differences)} {kind}s can "
-            f"show ({by})"
+            f"show ({metric} {by})"
         )
         found.append(Comparison(winner.label, setting.label, difference, half_width, len(differences), beats, words))
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .answer import NAMES, Setting, short, symbol
+from .answer import NAMES, Setting, listed, short, symbol
 from .constant import flat, is_constant, only_shrinks
 from .rounding import rounding
 
@@ -62,25 +62,44 @@ def next_grid(value: np.ndarray, edge: str, lambda_max: float) -> str:
 
 
 def edges(settings: Sequence[Setting], table: pd.DataFrame, axis: str) -> list[str]:
-    """Warn of each setting whose best value ends the grid, with the grid to try next; of the winner first."""
-    warnings = []
-    ending = [(setting, setting.edge) for setting in settings if setting.edge]
-    for setting, edge in ending[:NAMES]:
-        rows = table[table["setting"] == setting.label]
-        value, lambda_max = rows["value"].to_numpy(), rows["lambda_max"].max(skipna=False)
+    """Warn of the settings whose best value ends the grid, with the grid to try next; of the winner's kind first.
+
+    Settings that want the same grid share a warning.
+    """
+    alike: dict[tuple[str, str, str], list[Setting]] = {}
+    for setting in settings:
+        if setting.edge is not None:
+            rows = table[table["setting"] == setting.label]
+            value, lambda_max = rows["value"].to_numpy(), rows["lambda_max"].max(skipna=False)
+            further = next_grid(value, setting.edge, lambda_max) if axis == "lambd" else ""
+            alike.setdefault((setting.edge, short(setting.min), further), []).append(setting)
+    warnings: list[str] = []
+    for (edge, best, further), members in list(alike.items())[:NAMES]:
         end = "smallest" if edge == "lower" else "largest"
         if axis == "lambd":
-            overrides = [shlex.quote(f"{key}={chosen}") for key, chosen in setting.params.items()]
-            beyond = f"try the same with {' '.join([*overrides, next_grid(value, edge, lambda_max)])}"
+            beyond = f"try the same with {' '.join([*overrides_of(members), further])}"
         else:
             beyond = f"try {'smaller' if edge == 'lower' else 'larger'} ones"
         warnings.append(
-            f"{setting.name}: the best {symbol(axis)}, {short(setting.min)}, is the {end} of {setting.values} tried, "
-            f"and a better one may lie {where(setting)}; {beyond}"
+            f"{listed([each.name for each in members])}: the best {symbol(axis)}, {best}, is the {end} of "
+            f"{members[0].values} tried, and a better one may lie {where(members[0])}; {beyond}"
         )
-    if len(ending) > NAMES:
-        warnings.append(f"the best {symbol(axis)} is at its grid's end in {len(ending) - NAMES} more settings")
+    hidden = sum(map(len, list(alike.values())[NAMES:]))
+    if hidden:
+        warnings.append(f"the best {symbol(axis)} is at its grid's end in {hidden} more settings")
     return warnings
+
+
+def overrides_of(settings: Sequence[Setting]) -> list[str]:
+    """Write the overrides that lead to settings: a list of values where they differ in one key, else the first's."""
+    first = settings[0].params
+    differing = [key for key in first if len({each.params.get(key) for each in settings}) > 1]
+    if len(differing) > 1:
+        return [shlex.quote(f"{key}={value}") for key, value in first.items()]
+    values = {
+        key: ",".join(dict.fromkeys(each.params.get(key, value) for each in settings)) for key, value in first.items()
+    }
+    return [shlex.quote(f"{key}={value}") for key, value in values.items()]
 
 
 def where(setting: Setting) -> str:

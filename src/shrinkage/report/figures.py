@@ -1,26 +1,36 @@
 """Draw the pictures of a run and of a report: losses, weights and scores against the epochs or against λ."""
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 
 from shrinkage.names import in_matplotlib
+
+from .scale import decades, is_wide, name_of
+from .shades import colours_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .answer import Answer, Setting
+    from .grid import Grid
 
-# Okabe & Ito's colours, told apart by every kind of colour vision.
+# Okabe & Ito's colours, told apart by every kind of colour vision. Penalties have their own (`shades`).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+MOST_SETTINGS = 6  # in a picture
 WIDE = 5  # a range of means beyond which their axis is logarithmic
 LABELLED, LONGEST_LABEL = 12, 24
+MOST_COLUMNS = 14  # of a heat map whose cells have their numbers in them
 SIZES = {"weight/l1": "‖w‖₁", "weight/l2": "‖w‖₂", "weight/zeros": "share of weights that are exactly 0"}
 
 
@@ -49,25 +59,35 @@ def strength_axis(axes: Axes, lambd: Iterable[float], logarithmic: bool = True) 
     smallest = min((value for value in values if value > 0), default=1.0)
     axes.set_xscale("symlog", linthresh=smallest, linscale=0.3)
     axes.set_xlim(left=-0.2 * smallest if 0 in values else 0.8 * smallest)
+    ticks = [0.0] * (0 in values) + decades(smallest, max([smallest, *values]))
+    axes.set_xticks(ticks, ["0" if tick == 0 else name_of(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="λ (logarithmic, with 0)" if 0 in values else "λ (logarithmic)")
 
 
-def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, unit: str) -> Figure:
-    """Draw losses and penalty (left) and the norm of the weights (right) against the epochs or steps finished."""
+def upright_decades(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, with round values named along it."""
+    axes.set_yscale("log")
+    ticks = decades(*axes.get_ylim())
+    axes.set_yticks(ticks, [name_of(tick) for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, unit: str, colour: str) -> Figure:
+    """Draw losses and penalty (left) and the norm of the weights (right) against the epochs or steps finished.
+
+    colour: the penalty's.
+    """
     steps = [step for step, _ in history]
     figure, (losses, sizes) = empty_panels()
-    for name, colour, style in (
-        ("train/loss", BLUE, "-"),
-        ("val/loss", ORANGE, "-"),
-        ("train/penalty", GREY, "--"),
-    ):
+    for name, ink, style in (("val/loss", colour, "-"), ("train/loss", colour, ":"), ("train/penalty", GREY, "--")):
         if name in history[-1][1]:
-            losses.plot(steps, [measured[name] for _, measured in history], style, color=colour, label=name)
+            losses.plot(steps, [measured[name] for _, measured in history], style, color=ink, label=name)
     if all(measured.get(name, 1.0) > 0 for _, measured in history for name in ("train/loss", "val/loss")):
-        losses.set_yscale("log")
+        upright_decades(losses)
     losses.set(xlabel=f"{unit}s finished", ylabel="loss, and penalty λΩ(w)")
     losses.legend(frameon=False)
-    sizes.plot(steps, [measured["weight/l2"] for _, measured in history], color=GREEN, label="‖w‖₂")
+    sizes.plot(steps, [measured["weight/l2"] for _, measured in history], color=colour, label="‖w‖₂")
     sizes.set(xlabel=f"{unit}s finished", ylabel="norm of the weights ‖w‖₂")
     sizes.set_ylim(bottom=0)
     share = sizes.twinx()
@@ -82,9 +102,9 @@ def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, uni
 def validation_curve(answer: "Answer") -> Figure:
     """Draw the metric against λ, with a band of one standard error, the training loss (dashed) and λ.min and λ.1se."""
     figure, (axes,) = empty_panels(1, 1, (7.2, 4.2))
-    shown = rows_of_best(answer)
-    for colour, (setting, rows) in zip(COLOURS, shown, strict=False):
-        at = rows[answer.axis]
+    shown, colours = rows_of_best(answer), colours_of(answer.settings)
+    for setting, rows in shown:
+        at, colour = rows[answer.axis], colours[setting.label]
         axes.plot(at, rows["mean"], "o-", ms=3, color=colour, label=in_matplotlib(setting.name))
         if rows["error"].notna().any():
             low, high = rows["mean"] - rows["error"], rows["mean"] + rows["error"]
@@ -99,8 +119,8 @@ def validation_curve(answer: "Answer") -> Figure:
         axes.plot([], [], "D", ms=7, color="white", mec="black", label="λ.1se")
     mark([axes], answer)
     means = answer.table["mean"]
-    if is_wide(means.min(), means.max()):
-        axes.set_yscale("log")
+    if is_wide(means.tolist(), WIDE):
+        upright_decades(axes)
     parts = ["± one standard error"] * bool(answer.table["error"].notna().any())
     parts += ["dashed: train/loss"] * (answer.metric == "val/loss")
     axes.set(ylabel=f"{answer.metric} ({', '.join(parts)})" if parts else answer.metric)
@@ -117,8 +137,10 @@ def weight_sizes(answer: "Answer") -> Figure | None:
     if not known:
         return None
     figure, panels = empty_panels(1, len(known), (3.7 * len(known), 3.6))
+    colours = colours_of(answer.settings)
     for axes, (name, words) in zip(panels, known.items(), strict=True):
-        for colour, (setting, rows) in zip(COLOURS, rows_of_best(answer), strict=False):
+        for setting, rows in rows_of_best(answer):
+            colour = colours[setting.label]
             axes.plot(rows[answer.axis], rows[name], "o-", ms=3, color=colour, label=in_matplotlib(setting.name))
         axes.set(ylabel=words)
         axes.set_ylim(bottom=0, top=1.03 if name == "weight/zeros" else None)
@@ -183,14 +205,16 @@ def split_curves(answer: "Answer", curves: list[list[tuple[int, dict[str, float]
     """Draw the losses of the winner's runs at λ.min against the epochs or steps finished, a thin line a run."""
     figure, (axes,) = empty_panels(1, 1, (7.2, 3.8))
     width, values = (1.8, []) if len(curves) == 1 else (0.8, [])
-    for name, colour in (("train/loss", BLUE), ("val/loss", ORANGE)):
+    colour = colours_of(answer.settings)[answer.winner.label]
+    for name, style in (("train/loss", ":"), ("val/loss", "-")):
         for number, history in enumerate(curves):
             points = [(step, measured[name]) for step, measured in history if name in measured]
             if points:
                 values += [value for _, value in points]
-                axes.plot(*zip(*points, strict=True), color=colour, lw=width, label=name if number == 0 else None)
-    if is_wide(min(values), max(values)):
-        axes.set_yscale("log")
+                named = name if number == 0 else None
+                axes.plot(*zip(*points, strict=True), style, color=colour, lw=width, label=named)
+    if is_wide(values, WIDE):
+        upright_decades(axes)
     at = f"{answer.winner.name} at {answer.symbol} = {answer.winner.min:.4g}".strip()
     axes.set(xlabel=f"{unit}s finished", ylabel="data loss")
     title = f"{at}, a line for each of {len(curves)} splits" if len(curves) > 1 else at
@@ -199,15 +223,37 @@ def split_curves(answer: "Answer", curves: list[list[tuple[int, dict[str, float]
     return figure
 
 
+def heat_maps(answer: "Answer", found: "Sequence[Grid]") -> Figure:
+    """Draw each pair of numbers that vary, the better the darker; a frame is around the best."""
+    rows = max(len(grid.rows) for grid in found)
+    figure, panels = empty_panels(
+        1, len(found), (6.4 * len(found), 1.4 + (0.45 if rows <= MOST_COLUMNS else 0.2) * rows)
+    )
+    for axes, grid in zip(panels, found, strict=True):
+        axes.grid(visible=False)
+        colours = LinearSegmentedColormap.from_list("strength", ["white", grid.colour])
+        shares = [[math.nan if cell is None else cell.strength for cell in cells] for cells in grid.cells]
+        axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto")
+        step = math.ceil(len(grid.columns) / MOST_COLUMNS)
+        axes.set_xticks(range(0, len(grid.columns), step), [f"{value:.2g}" for value in grid.columns[::step]])
+        axes.tick_params(axis="x", rotation=45 if step > 1 else 0)
+        axes.set_yticks(range(len(grid.rows)), [f"{value:.4g}" for value in grid.rows])
+        axes.set(xlabel=answer.symbol, ylabel=in_matplotlib(grid.key))
+        axes.set_title(in_matplotlib(f"{answer.metric} {grid.fixed}".strip()), fontsize="medium")
+        for y, cells in enumerate(grid.cells):
+            for x, cell in enumerate(cells):
+                if cell is not None and cell.is_best:
+                    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, ec="black", lw=2))
+                if cell is not None and step == 1:
+                    ink = "white" if cell.strength > 0.6 else "black"
+                    axes.text(x, y, f"{cell.mean:.3g}", ha="center", va="center", color=ink, fontsize="small")
+    return figure
+
+
 def rows_of_best(answer: "Answer") -> "list[tuple[Setting, pd.DataFrame]]":
-    """Select the best settings, as many as there are colours, each with its rows of the table."""
+    """Select the best settings, as many as a picture shows, each with its rows of the table."""
     table = answer.table
-    return [(each, table[table["setting"] == each.label]) for each in answer.settings[: len(COLOURS)]]
-
-
-def is_wide(least: float, largest: float) -> bool:
-    """Tell whether values in a range need a logarithmic axis, and can have one."""
-    return least > 0 and largest > WIDE * least
+    return [(each, table[table["setting"] == each.label]) for each in answer.settings[:MOST_SETTINGS]]
 
 
 def label(name: str) -> str:

@@ -13,6 +13,8 @@ from .answer import FAR, Comparison, Refit, Setting, listed, plus_minus, short, 
 from .edges import where
 from .rounding import rounding
 
+TO_THE_OPTIMUM = ("polish=20000", "trainer.until_gap=1e-6")  # overrides by which linear models get there
+
 
 def only_one(settings: Sequence[Setting], runs: int, metric: str, axis: str) -> list[str]:
     """Warn if each of several settings was tried at a single value. Raises InputError if there is but one setting."""
@@ -35,7 +37,7 @@ def unconverged(frame: pd.DataFrame, params: pd.DataFrame) -> list[str]:
         return []
     given = params["polish"][far.to_numpy()] if "polish" in params else []
     polish = max((int(steps) for steps in given if steps.isdigit()), default=0)
-    further = "polish=20000 trainer.until_gap=1e-6 brings linear models to it"
+    further = f"{' '.join(TO_THE_OPTIMUM)} brings linear models to it"
     if polish:
         further = f"polish={5 * polish} goes further, or leave the smallest λ's out"
     return [

@@ -41,7 +41,7 @@ def show(answer: Answer) -> None:
     console.print()
     for comparison in answer.comparisons[:MOST_SETTINGS]:
         console.print(in_terminal(f"• {comparison.sentence}"), soft_wrap=True)
-    for note in answer.notes:
+    for note in (*answer.notes, *answer.about_error):
         console.print(in_terminal(f"note: {note}"), style="dim", soft_wrap=True)
     for warning in answer.warnings:
         console.print(in_terminal(f"warning: {warning}"), style="yellow", soft_wrap=True)

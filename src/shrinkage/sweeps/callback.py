@@ -228,6 +228,7 @@ class Sweep(Callback):
 
         with importing_much():
             from shrinkage.report.choice import choose
+            from shrinkage.report.next_step import Command
             from shrinkage.report.page import draw, table_of_runs, write
             from shrinkage.report.sweep_summary import show_runs
             from shrinkage.tracking.source import FolderSource
@@ -243,12 +244,23 @@ class Sweep(Callback):
             return None
         if self.pictures is None:  # else they are drawn: with the refitted model only words change
             self.pictures = draw(answer, FolderSource(), folder)
-        for path in write(answer, results, self.pictures, folder, self.name):
+        command = Command(self.typed(), folder)
+        for path in write(answer, results, self.pictures, folder, self.name, command):
             self.keep(path)
         if self.parent is not None:
             pages = self.parent.client.pages(self.parent.journal, "report.html")
             self.parent.journal.tags(answer.tags(*pages))
         return answer
+
+    def typed(self) -> list[str]:
+        """List the words of the sweep's command, but for the folders that it was given."""
+        flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]
+        of_hydra = [
+            masked_override(override)
+            for override in as_dict(self.config.hydra.overrides, resolve=False)["hydra"]
+            if not override.startswith(("hydra.mode=", "hydra.sweep.", "hydra.run."))
+        ]
+        return [*self.invocation.typed, *config_flags(self.config.hydra), *flags, *of_hydra, *self.overrides]
 
     def keep_table(self, answer: "Answer | None", parent: "ParentRun") -> None:
         """Record the jobs as rows of a table, and those that the answer takes as runs."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 LARGER_IS_BETTER = "metrics.larger_is_better"  # a tag of every run: the names of its metrics of that direction
+COLOUR = "mlflow.runColor"  # a tag of every run: the colour of its penalty, which MLflow's page draws it in, too
 AT_LAMBDA_MAX = "path.lambda_max"  # tag of a run whose λ is the λ_max that its path begins at
 PARENT = "mlflow.parentRunId"  # MLflow's own tag of a run that stands under another
 LOSSES = ("train/loss", "val/loss")  # whose curves a report draws

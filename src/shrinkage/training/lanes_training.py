@@ -101,8 +101,8 @@ def build_lanes(
     model = models[seeds[0]]
     optimizer = workshop.make_optimizer(model.parameters())
     tags = [
-        workshop.tags | equivalents(c, workshop.task, penalties[str(c["penalty"])], model, optimizer, datamodule)
-        for c in cfgs
+        workshop.tags(penalty) | equivalents(c, workshop.task, penalty, model, optimizer, datamodule)
+        for c, penalty in ((c, penalties[str(c["penalty"])]) for c in cfgs)
     ]
     return LanesTraining(cfg, datamodule, model, module, trainer, tags)
 

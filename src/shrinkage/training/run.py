@@ -186,7 +186,7 @@ class Training:
         from shrinkage.report.figures import learning_curves
 
         curves = [(moment.step, moment.metrics) for moment in self.module.history]
-        return learning_curves(curves, title, step_unit(self.cfg))
+        return learning_curves(curves, title, step_unit(self.cfg), self.module.penalty.colour)
 
     def landscape(self) -> "Figure | None":
         """Draw the objective around the run's course; None if it has none, is not convex or has too many weights."""
@@ -343,7 +343,7 @@ def build(
     reason = workshop.certify(module, model, float(cfg.lambd))
     optimizer = workshop.make_optimizer(model.parameters())
     tags = equivalents(cfg, workshop.task, penalty, model, optimizer, workshop.datamodule)
-    return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, workshop.tags | tags)
+    return Training(cfg, workshop.datamodule, module, trainer, checkpoints, reason, workshop.tags(penalty) | tags)
 
 
 def train_as_other() -> None:

@@ -29,7 +29,7 @@ from shrinkage.optimum.certifiable import make_certifier
 from shrinkage.optimum.certifier import Certifier
 from shrinkage.penalties.base import Penalty
 from shrinkage.tasks.base import Target, Task
-from shrinkage.tracking.source import LARGER_IS_BETTER
+from shrinkage.tracking.source import COLOUR, LARGER_IS_BETTER
 
 from . import objective
 from .base import Ingredients, TrainingModule
@@ -57,10 +57,12 @@ class Workshop:
         self.make_optimizer = make_chosen(cfg, "optimizer")
         self.schedule = make_chosen(cfg, "schedule")
 
-    @property
-    def tags(self) -> dict[str, str]:
-        """What every run records of its data and of its metrics, as tags."""
-        return self.datamodule.tags | {LARGER_IS_BETTER: " ".join(self.task.better_when_larger)}
+    def tags(self, penalty: Penalty) -> dict[str, str]:
+        """What a run under a penalty records of its data, its metrics and its colour, as tags."""
+        return self.datamodule.tags | {
+            LARGER_IS_BETTER: " ".join(self.task.better_when_larger),
+            COLOUR: penalty.colour,
+        }
 
     def ingredients(self, datamodule: DataModule) -> Ingredients:
         """Put together what a training on these data needs beside its model and penalty."""
