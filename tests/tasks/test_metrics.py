@@ -22,9 +22,12 @@ from shrinkage.errors import InputError
 from shrinkage.runs.membership import Membership
 from shrinkage.tasks.auto import task_for
 from shrinkage.tasks.base import Target, Task
+from shrinkage.tasks.classification import Classification
 from shrinkage.tasks.gamma import Gamma
+from shrinkage.tasks.huber import Huber
 from shrinkage.tasks.metrics.base import WholePartMetric
 from shrinkage.tasks.poisson import Poisson
+from shrinkage.tasks.regression import Regression
 from shrinkage.testing import check_metric
 from shrinkage.training.run import build
 
@@ -187,7 +190,8 @@ def test_a_task_from_outside_that_is_not_convex_trains_a_linear_model_and_says_w
     assert training.verdict() == (
         "not certified: Cauchy does not say that its loss is convex, so nothing certifies an optimum"
     )
-    x, y = (torch.from_numpy(values) for values in vars(training.datamodule.parts["val"]).values())
+    val = training.datamodule.parts["val"]
+    x, y = (torch.from_numpy(values) for values in (val.x, val.y))
     r = y - training.module.model(x.float()).detach()[:, 0].double()
     assert training.module.measured["val/loss"] == pytest.approx(float(r.square().log1p().mean()))
     assert training.module.measured["val/mae"] == pytest.approx(float(r.abs().mean()))
@@ -236,3 +240,25 @@ def test_a_metric_from_outside_is_chosen_by_in_its_own_direction(tmp_path: Path)
     values = {run["metrics"]["lambd"]: run["metrics"]["val/close"] for run in Membership.of(sweep).results()}
     assert answer["lambd.min"] == max(values, key=values.__getitem__)
     assert "val/close" in (sweep / "report.html").read_text()
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["regression", "poisson", "gamma", "huber", 2, 3]))
+@settings(deadline=None, max_examples=30)
+def test_whole_weights_are_as_many_equal_rows(seed: int, kind: str | int) -> None:
+    """No metric knows of weights, but for those of whole parts."""
+    random = np.random.default_rng(seed)
+    n = 12
+    times = torch.from_numpy(random.integers(1, 4, n))
+    if isinstance(kind, int):
+        task, y = Classification(kind), torch.arange(n) % kind
+        task.add_metrics(m for name in CHOICES if (m := make(name)).predicts == "classes")
+    else:
+        task = {"regression": Regression(2.0), "poisson": Poisson(), "gamma": Gamma(), "huber": Huber(1.0)}[kind]
+        y = torch.from_numpy(random.gamma(2.0, size=n))
+    output = torch.from_numpy(np.round(random.normal(size=(n, task.outputs)), 1))  # ties
+    many = output.repeat_interleave(times, dim=0), y.repeat_interleave(times)
+    weighted = task.measure(task.sums(output, y, times.double())) | task.measure_whole(output, y, times)
+    copied = task.measure(task.sums(*many)) | task.measure_whole(*many)
+    assert weighted.keys() == copied.keys() == set(task.names)
+    for name, value in copied.items():
+        torch.testing.assert_close(weighted[name], value, rtol=1e-10, atol=1e-12, msg=name)

@@ -293,8 +293,8 @@ class WrongDual(Regression):
 
 
 class WrongBias(Regression):
-    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
-        return super().best_bias(output, target) + 0.1
+    def best_bias(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        return super().best_bias(output, target, weight) + 0.1
 
 
 class Endless(Classification):

@@ -1,9 +1,10 @@
 """A data set that is in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
-from shrinkage.data.base import Part
 from shrinkage.data.tabular import Table, TabularData
 
 VISITOR, PAGE = 4, 6
@@ -32,6 +33,6 @@ class Visits(TabularData):
         if self.flat:
             return parts
         return {
-            name: Part({"visitor": part.x[:, :VISITOR], "page": part.x[:, VISITOR:]}, part.y)
+            name: replace(part, x={"visitor": part.x[:, :VISITOR], "page": part.x[:, VISITOR:]})
             for name, part in parts.items()
         }

@@ -87,13 +87,14 @@ class Run:
         was_training = model.training
         try:
             x = torch.from_numpy(recipe(rows)).to(next(model.parameters()))
+            offset = recipe.offsets(rows)
             with torch.no_grad():
                 output = of_rows(model, data).eval()(x).double()
         except Refused as error:
             raise InputError(str(error)) from None
         finally:
             model.train(was_training)
-        columns = predicted(output.numpy(), data.class_names, data.center, data.scale, self.module.task.link)
+        columns = predicted(output.numpy(), data.class_names, data.center, data.scale, self.module.task.link, offset)
         return pd.DataFrame(columns, index=rows.index)
 
     def figure(self) -> "Figure":

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import lightning.pytorch as L
 import numpy as np
@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shrinkage.checks import Whole, check
+from shrinkage.errors import InputError
 
 from .recipe import Column, Feature, Recipe
 
@@ -31,10 +32,14 @@ class Part:
 
     x: float64 [n, …]. y [n]: float64 for regression, else int64 class codes. Images have bytes for x, and text for x
     and y, [n, context]. For a model of several inputs x is a dict or a tuple of such arrays, and of whole numbers.
+    weight: float64 [n] > 0, how much each row counts, with a mean of 1 over the training part; None where all count the
+    same. offset: float64 [n], what is added to the model's output for each row; None for nothing.
     """
 
     x: Any
     y: np.ndarray
+    weight: np.ndarray | None = None
+    offset: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -47,6 +52,9 @@ class Part:
         content = hashlib.sha256(repr((shapes, self.y.shape, self.y.dtype.str)).encode())
         for array in (*arrays, self.y):
             content.update(np.ascontiguousarray(array).data)
+        for name, array in (("weight", self.weight), ("offset", self.offset)):
+            if array is not None:
+                content.update(name.encode() + np.ascontiguousarray(array).tobytes())
         return content.hexdigest()[:16]
 
 
@@ -55,17 +63,46 @@ def pick(x: Any, rows: torch.Tensor | slice | int) -> Any:
     return x[rows] if isinstance(x, torch.Tensor) else tree_map(lambda tensor: tensor[rows], x)
 
 
-class TensorRows(Dataset[Any]):
-    """Rows x with their targets y, to be indexed by a tensor or a slice of row numbers."""
+class Batch(NamedTuple):
+    """Some rows as they are drawn; one whose rows have neither weights nor offsets may be a pair (x, y) as well.
 
-    def __init__(self, x: Any, y: torch.Tensor) -> None:
-        self.x, self.y = x, y
+    weight and offset are those of `Part`, in double precision.
+    """
+
+    x: Any
+    y: torch.Tensor
+    weight: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
+
+    def pick(self, rows: torch.Tensor | slice | int) -> dict[str, Any]:
+        """Take some of the rows, or of each draw's; by name what they have."""
+        return {name: pick(value, rows) for name, value in self._asdict().items() if value is not None}
+
+
+def shifted(output: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
+    """Add the rows' offsets [..., n] to a model's outputs [..., n, outputs]."""
+    return output if offset is None else output + offset[..., None]
+
+
+class TensorRows(Dataset[Any]):
+    """Rows x with their targets y, to be indexed by a tensor or a slice of row numbers.
+
+    Rows with weights or offsets come as `Batch` has them, all others as x and y.
+    """
+
+    def __init__(
+        self, x: Any, y: torch.Tensor, weight: torch.Tensor | None = None, offset: torch.Tensor | None = None
+    ) -> None:
+        self.x, self.y, self.more = x, y, (weight, offset)
+        self.is_plain = weight is None and offset is None
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def __getitem__(self, rows: torch.Tensor | slice) -> tuple[Any, torch.Tensor]:
-        return pick(self.x, rows), self.y[rows]
+    def __getitem__(self, rows: torch.Tensor | slice) -> tuple[Any, ...]:
+        if self.is_plain:
+            return pick(self.x, rows), self.y[rows]
+        return Batch(pick(self.x, rows), self.y[rows], *(None if each is None else each[rows] for each in self.more))
 
 
 @dataclass(frozen=True)
@@ -193,8 +230,9 @@ class DataModule(L.LightningDataModule, ABC):
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names, of rows of numbers; for
     regression center and scale, by which y·scale + center is in the user's units, and least_target, the smallest of
-    all targets, if their own units are kept; noise_variance, σ² of y, where it is known; digest,
-    of all rows whatever their split, or None; notes, sentences that the user should read.
+    all targets, if their own units are kept; row_terms, which of `weight` and `offset` the rows have; total_weights,
+    Σ weight of each part in the user's units, if the rows have them; noise_variance, σ² of y, where it is known;
+    digest, of all rows whatever their split, or None; notes, sentences that the user should read.
     """
 
     kind: ClassVar[Literal["rows", "language"]] = "rows"
@@ -217,6 +255,8 @@ class DataModule(L.LightningDataModule, ABC):
         self.feature_names: tuple[str, ...] = ()
         self.center, self.scale = 0.0, 1.0
         self.least_target: float | None = None
+        self.row_terms: tuple[str, ...] = ()
+        self.total_weights: Mapping[str, float] = {}
         self.noise_variance: float | None = None
         self.digest: str | None = None
         self.notes: list[str] = []
@@ -236,6 +276,7 @@ class DataModule(L.LightningDataModule, ABC):
         if self.parts:
             return
         self.parts = self.make_parts()
+        self.check_terms()
         if self.least_target is None and self.own_units and self.in_memory and self.classes is None:
             self.least_target = float(min(part.y.min() for part in self.parts.values()))
         rows = len(self.parts["train"])
@@ -245,6 +286,18 @@ class DataModule(L.LightningDataModule, ABC):
             )
         drawn = min(self.epoch_rows or rows, rows)
         self.batch_rows = min(self.batch_size or drawn, drawn)
+
+    def check_terms(self) -> None:
+        """Look whether every part has the weights and offsets that its rows were read with.
+
+        Raises InputError where a class that makes parts of its own has left them out.
+        """
+        for key in self.row_terms:
+            if any(getattr(part, key) is None for part in self.parts.values()):
+                raise InputError(
+                    f"data.{key}: {type(self).__name__} makes parts of its own and leaves it out; leave it out here, "
+                    f"too, or make each part by dataclasses.replace"
+                )
 
     @property
     def inputs(self) -> Any:
@@ -295,6 +348,7 @@ class DataModule(L.LightningDataModule, ABC):
     def tags(self) -> dict[str, str]:
         """The tags by which runs on the same data are found: how many rows each part has, and the digest of all."""
         rows = {f"data.rows.{name}": str(len(part)) for name, part in self.parts.items()}
+        rows |= {f"data.weight.{name}": repr(total) for name, total in self.total_weights.items()}
         return rows | ({} if self.digest is None else {"data.digest": self.digest})
 
     @property
@@ -308,7 +362,9 @@ class DataModule(L.LightningDataModule, ABC):
         x, y = self.parts[part].x, torch.from_numpy(self.parts[part].y)
         is_one = isinstance(x, np.ndarray)
         x = torch.from_numpy(x).to(self.dtype) if is_one else tree_map(self.tensor_of_an_input, x)
-        return TensorRows(x, y.to(self.dtype) if self.classes is None else y)
+        more = (self.parts[part].weight, self.parts[part].offset)
+        more = [None if each is None else torch.from_numpy(each) for each in more]
+        return TensorRows(x, y.to(self.dtype) if self.classes is None else y, *more)
 
     def tensor_of_an_input(self, array: np.ndarray) -> torch.Tensor:
         """Make a tensor of one of several inputs: numbers as the trainer works in, and whole numbers as they are."""
@@ -318,7 +374,7 @@ class DataModule(L.LightningDataModule, ABC):
     def train_dataloader(self) -> Iterable[Any]:
         """Give an epoch's batches x [batch, …], y [batch]; with several orders one of each, [orders, batch, …].
 
-        x is a dict or a tuple of tensors if the model has several inputs.
+        x is a dict or a tuple of tensors if the model has several inputs. Rows may have more (see `Batch`).
         """
         rows = len(self.parts["train"])
         orders = [ShuffledBatches(rows, self.batch_rows, seed, draw=self.epoch_rows) for seed in self.order_seeds]
@@ -347,7 +403,8 @@ class StackedData(DataModule):
     """Several draws or splits of one data set, of equal sizes, for lanes that each train on their own.
 
     orders: for every batch that is drawn at once, [orders, batch, …], the number of its data set and the seed of its
-    order. Evaluation batches are [data sets, rows, …]. Sizes and names are those of the first data set.
+    order. Evaluation batches are [data sets, rows, …]. Sizes and names are those of the first data set. Raises
+    InputError where their parts lack what their rows have.
     """
 
     def __init__(self, datamodules: Sequence[DataModule], orders: Sequence[tuple[int, int]]) -> None:
@@ -360,7 +417,7 @@ class StackedData(DataModule):
     def make_parts(self) -> Mapping[str, Part]:
         first = self.datamodules[0]
         same = ("classes", "class_names", "feature_names", "standardize", "center", "scale", "noise_variance", "title")
-        for name in same:
+        for name in (*same, "row_terms"):
             setattr(self, name, getattr(first, name))
         return first.parts
 
@@ -370,8 +427,8 @@ class StackedData(DataModule):
     def tensors(self, part: str) -> Dataset[Any]:
         for datamodule in self.datamodules:
             datamodule.trainer = self.trainer
-        x, y = zip(*(datamodule.tensors(part)[:] for datamodule in self.datamodules), strict=True)
-        return TensorRows(tree_map(lambda *tensors: torch.cat(tensors), *x), torch.cat(y))
+        draws = [Batch(*datamodule.tensors(part)[:]).pick(slice(None)) for datamodule in self.datamodules]
+        return TensorRows(**tree_map(lambda *tensors: torch.cat(tensors), *draws))
 
     def train_dataloader(self) -> Iterable[Any]:
         rows = len(self.parts["train"])

@@ -1,6 +1,7 @@
-"""Reads the columns that place rows and are no features: groups, times, parts and folds.
+"""Reads the columns that say something of rows and are no features: groups, times, parts, folds, weights, offsets.
 
-roles: those columns by their keys in the settings, `group`, `time`, `split` and `fold_column`.
+roles: those columns by their keys in the settings: `group`, `time`, `split`, `fold_column`, `weight`, `offset` and
+`exposure`.
 """
 
 import warnings
@@ -13,23 +14,26 @@ from pandas.api import types
 from shrinkage.errors import InputError
 
 from .quoting import quoted, shown
+from .row_terms import read_offsets, read_weights
 from .splits import read_folds, read_parts
+
+WITHOUT = {"weight": "weighed", "offset": "predicted", "exposure": "predicted"}  # what no row can be without it
 
 
 def take_placing(frame: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
-    """Take the columns that place rows and are no features. Raises InputError if a row cannot be placed."""
+    """Take the columns that say something of rows and are no features. Raises InputError if a row lacks it."""
     for key, column in roles.items():
         gaps = frame[column].isna().sum()
         if gaps and key != "fold_column":  # a test row needs no fold
             raise InputError(
                 f"data.{key}={shown(column)}: it is missing in {gaps} of {len(frame)} rows, and no row can be "
-                "placed without it; mend the rows, or choose another column"
+                f"{WITHOUT.get(key, 'placed')} without it; mend the rows, or choose another column"
             )
     return frame[list(roles.values())]
 
 
 def read_places(aside: pd.DataFrame, roles: Mapping[str, str]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read what the columns that place rows say, as `Rows` takes it, and say in notes how.
+    """Read what these columns say of rows, as `Rows` takes it, and say in notes how.
 
     Raises InputError if they cannot be read.
     """
@@ -49,6 +53,11 @@ def read_places(aside: pd.DataFrame, roles: Mapping[str, str]) -> tuple[dict[str
         found["folds"] = np.full(len(aside), -1)
         found["folds"][trains], note = read_folds(columns["fold_column"][trains])
         notes.append(note)
+    if "weight" in columns:
+        found["weights"] = read_weights(columns["weight"])
+    for key in ("offset", "exposure"):
+        if key in columns:
+            found["offsets"] = read_offsets(key, columns[key])
     return found, notes
 
 

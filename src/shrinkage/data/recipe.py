@@ -169,18 +169,24 @@ class Recipe:
     """A recipe makes a model's features from the user's own columns.
 
     columns: in the user's order. features: in the model's order. unseen: what happens to a level that no training row
-    had: under `zero` no category of its column is 1, and a warning says so; under `error` it is refused.
+    had: under `zero` no category of its column is 1, and a warning says so; under `error` it is refused. offset: the
+    one of the columns, of which no feature is made, that is added to the model's output, or its logarithm where
+    is_exposure; None for none.
     """
 
     columns: tuple[Column, ...]
     features: tuple[Feature, ...]
     unseen: str = "zero"
+    offset: str | None = None
+    is_exposure: bool = False
 
     @classmethod
     def from_json(cls, description: Mapping[str, Any]) -> "Recipe":
         """Make a recipe from what `dataclasses.asdict` and JSON have kept of it."""
         columns = tuple(Column(**column) for column in description["columns"])
-        return cls(columns, tuple(Feature(**feature) for feature in description["features"]), description["unseen"])
+        features = tuple(Feature(**feature) for feature in description["features"])
+        offset = description.get("offset"), description.get("is_exposure", False)  # which older models do not have
+        return cls(columns, features, description["unseen"], *offset)
 
     def __call__(self, frame: "pd.DataFrame") -> np.ndarray:
         """Make the features [rows, features] of rows as the user has them.
@@ -191,13 +197,30 @@ class Recipe:
         missing = [column.name for column in self.columns if column.name not in frame]
         if missing:
             raise Refused(f"the model needs the columns {missing}, which are missing; there are {list(frame.columns)}")
-        values = {column.name: column.fill(column.read(frame[column.name])) for column in self.columns}
+        own = [column for column in self.columns if column.name != self.offset]
+        values = {column.name: column.fill(column.read(frame[column.name])) for column in own}
         unseen = describe_unseen(self.count_unseen(values))
         if unseen and self.unseen == "error":
             raise Refused(f"{unseen}; the model was trained with data.unseen=error")
         if unseen:
             logging.getLogger(__name__).warning("%s; each counts as none of the column's categories", unseen)
         return self.encode(values)
+
+    def offsets(self, frame: "pd.DataFrame") -> np.ndarray | None:
+        """Read what is added to the model's output for each row, [rows], in the target's own units; None for nothing.
+
+        Raises Refused for rows that lack it.
+        """
+        if self.offset is None:
+            return None
+        (column,) = (column for column in self.columns if column.name == self.offset)
+        values = column.read(frame[column.name])
+        if np.isnan(values).any():
+            raise Refused(
+                f"column {column.name!r} is missing in {np.isnan(values).sum()} of {len(values)} rows: the model was "
+                "trained with it as an offset, and predicts nothing without; give each row its own"
+            )
+        return as_offset(values, column.name, self.is_exposure)
 
     def encode(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Make the features of values without gaps, float64 [rows, features]."""
@@ -230,6 +253,20 @@ class Recipe:
                 if others:
                     found[f"the {part} of column {column.name!r}" if part else f"column {column.name!r}"] = others
         return found
+
+
+def as_offset(values: np.ndarray, name: str, is_exposure: bool) -> np.ndarray:
+    """Take the logarithm of exposures, and offsets as they are. Raises Refused for numbers that cannot be one."""
+    if not np.isfinite(values).all():
+        raise Refused(f"column {name!r} is infinite in {(~np.isfinite(values)).sum()} of {len(values)} rows")
+    if not is_exposure:
+        return values
+    if (values <= 0).any():
+        raise Refused(
+            f"column {name!r} is an exposure, which must be above 0, and is {values[values <= 0][0]:g} in "
+            f"{(values <= 0).sum()} of {len(values)} rows"
+        )
+    return np.log(values)
 
 
 def describe_unseen(counts: Mapping[str, Counter[str]]) -> str:
@@ -334,15 +371,22 @@ def days(moments: Iterable[Any]) -> np.ndarray:
 
 
 def predicted(
-    output: np.ndarray, classes: Sequence[str], center: float, scale: float, link: str = "identity"
+    output: np.ndarray,
+    classes: Sequence[str],
+    center: float,
+    scale: float,
+    link: str = "identity",
+    offset: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Say what a network's outputs [n, outputs] predict, as columns.
+    """Say what a network's outputs [n, outputs] predict, as columns. offset: what `Recipe.offsets` adds to them, [n].
 
     Without classes `prediction` is the target in its own units, output · scale + center, or under a log link e to the
     power of that. With classes it is the name of the likeliest, and `probability_NAME` is the probability of each; two
     classes have one logit, the second's.
     """
     output = output.astype(float)
+    if offset is not None:
+        output = output + offset[:, None] / scale
     if not len(classes):
         number = output[:, 0] * scale + center
         return {"prediction": np.exp(number) if link == "log" else number}

@@ -38,6 +38,7 @@ class Rows:
     target [n]: class codes if class_names are given. groups [n]: rows of one group stay in one part. times [n]: what
     validates is later than what trains, and what tests is latest. parts [n]: the name of each row's part, where the
     user has decided it. folds [n]: the number of each row's fold from 0, where the user has decided it; -1 for none.
+    weights and offsets [n]: what a row counts, and what is added to the model's output for it; no split asks for them.
     """
 
     target: np.ndarray
@@ -46,6 +47,8 @@ class Rows:
     times: np.ndarray | None = None
     parts: np.ndarray | None = None
     folds: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    offsets: np.ndarray | None = None
 
     def only(self, kept: np.ndarray) -> "Rows":
         """Keep some of the rows, and the classes that these have."""
@@ -54,7 +57,7 @@ class Rows:
         )
         placed = {
             name: None if (entry := getattr(self, name)) is None else entry[kept]
-            for name in ("groups", "times", "parts", "folds")
+            for name in ("groups", "times", "parts", "folds", "weights", "offsets")
         }
         return Rows(target, tuple(self.class_names[code] for code in codes), **placed)
 

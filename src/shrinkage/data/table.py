@@ -1,9 +1,9 @@
 """The user's own file as rows and columns: CSV or Parquet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,11 +18,15 @@ from .oddities import find_oddities
 from .placing import read_places, take_placing
 from .quoting import dropping, quoted, shown
 from .reading import CsvFormat, read_file
-from .recipe import tidied
+from .recipe import Column, tidied
+from .row_terms import check_class_weight, read_weights
 from .splits import Rows
 from .tabular import Table, TabularData
 from .target import read_target
 from .usable import Limits, check_features, check_values, read_date_parts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DIAGNOSES = 3  # the most that an error tells beside what is wrong
 
@@ -46,17 +50,20 @@ class Loaded:
 class TableFile(TabularData):
     """The user's own table: a CSV (UTF-8, plain or gzipped) or Parquet file with a header, read by `read_file`.
 
-    target: the column to predict. task: `regression`, `classification`, or `auto`: text, booleans, two distinct
-    values or at most ten distinct whole numbers are classes. drop: columns to leave out. group, time, split and
-    fold_column: columns that say which rows belong together, which are later, and each row's part (`read_parts`) or
-    fold (`read_folds`); no features. drop_classes: `rare` leaves out the rows of classes that have too few of them to
-    be split; None refuses them. max_categories: the most values a text column may have. missing: `error`; `drop`
-    leaves out the rows; `mean` puts the training part's mean into columns of numbers, booleans and dates, and makes a
-    category of its own in text ones. encoding: which levels of a text column are features, as `features.plan` says.
-    unseen: what becomes of levels that no training row has, as `Recipe` says. dates: `error` refuses columns of dates;
-    or a list of what a date is made into, of `year`, `month`, `weekday`, `dayofyear` and `trend`. missing_target:
-    `error`, or `drop` leaves out the rows that have no target, whatever becomes of other gaps. tidy: whether texts that
-    differ only in case and blanks are one. separator, decimal, thousands, comment: as `CsvFormat` says.
+    target: the column to predict. task: `regression`, `classification`, or `auto`: text, booleans, two distinct values
+    or at most ten distinct whole numbers are classes. drop: columns to leave out. group, time, split and fold_column:
+    columns that say which rows belong together, which are later, and each row's part (`read_parts`) or fold
+    (`read_folds`); no features. weight: a column that says how much each row counts; rows of weight 0 are left out.
+    class_weight: what the rows' weights are multiplied by, as `weigh_classes` says. offset: a column that is added to
+    the model's output; exposure: one whose logarithm is. drop_classes: `rare` leaves out the rows of classes that have
+    too few of them to be split; None refuses them. max_categories: the most values a text column may have. missing:
+    `error`; `drop` leaves out the rows; `mean` puts the training part's mean into columns of numbers, booleans and
+    dates, and makes a category of its own in text ones. encoding: which levels of a text column are features, as
+    `features.plan` says. unseen: what becomes of levels that no training row has, as `Recipe` says. dates: `error`
+    refuses columns of dates; or a list of what a date is made into, of `year`, `month`, `weekday`, `dayofyear` and
+    `trend`. missing_target: `error`, or `drop` leaves out the rows that have no target, whatever becomes of other gaps.
+    tidy: whether texts that differ only in case and blanks are one. separator, decimal, thousands, comment: as
+    `CsvFormat` says.
     """
 
     def __init__(
@@ -82,6 +89,10 @@ class TableFile(TabularData):
         decimal: str = "auto",
         thousands: str = "auto",
         comment: str = "auto",
+        weight: str | None = None,
+        class_weight: str | Mapping[str, float] | None = None,
+        offset: str | None = None,
+        exposure: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
@@ -109,10 +120,14 @@ class TableFile(TabularData):
             raise InputError(f"data.drop_classes={shown(drop_classes)}: must be rare, or null for none; use rare")
         if group is not None and time is not None:
             raise InputError("data.group and data.time: rows are kept together by one of them; leave the other one out")
+        if offset is not None and exposure is not None:
+            raise InputError("data.offset and data.exposure: both are added to the model's output; leave one out")
+        self.class_weight = check_class_weight(class_weight)
         self.path, self.target, self.task, self.missing = Path(str(path)), str(target), task, missing
         self.title = self.path.name
         self.drop, self.max_categories = list(map(str, drop)), max_categories
         named = {"group": group, "time": time, "split": split, "fold_column": fold_column}
+        named |= {"weight": weight, "offset": offset, "exposure": exposure}
         self.roles = {key: str(column) for key, column in named.items() if column is not None}
         self.drop_classes = drop_classes
         self.encoding, self.unseen = encoding, unseen
@@ -120,6 +135,7 @@ class TableFile(TabularData):
         self.diagnoses: list[str] = []  # what is odd in the file, which an error that follows may come from
         named = (self.path, self.target, self.drop, self.roles)
         asked = (task, missing, max_categories, drop_classes, encoding, unseen, self.date_parts, missing_target, tidy)
+        asked = (*asked, str(self.class_weight))
         self.asked = (self.csv_format, *named, *asked)  # all that `load` goes by
         self.loaded: Loaded | None = None
         self.keeps_loaded = False
@@ -166,10 +182,19 @@ class TableFile(TabularData):
                 raise InputError(f"{contents.doubts[name]}, or leave it out with {dropping(name)}")
         check_values(frame)
         aside = take_placing(frame, self.roles)
+        if "weight" in self.roles:
+            counts = read_weights(aside[self.roles["weight"]]) > 0
+            if not counts.all():
+                self.notes.append(
+                    f"data.weight={shown(self.roles['weight'])} left out {(~counts).sum()} of {len(counts)} rows, "
+                    "whose weight is 0."
+                )
+                frame, aside = frame[counts], aside[counts]
         gaps = GapRules(self.target, self.missing, self.missing_target, self.drop)
         frame, notes = gaps.whole_rows(frame.drop(columns=aside.columns), contents.gap_words)
         self.notes += notes
-        places, notes = read_places(aside.loc[frame.index], self.roles)
+        aside = aside.loc[frame.index]
+        places, notes = read_places(aside, self.roles)
         self.notes += notes
         frame = frame.reset_index(drop=True)
         if self.tidy:
@@ -195,10 +220,11 @@ class TableFile(TabularData):
             )
         values, names, notes = read_target(target, self.reads_as)
         self.notes += notes
+        self.check_terms_of(names)
         rows = Rows(values, names, **places)
         if self.drop_classes is not None:
             rows, kept = self.without_rare(rows)
-            frame = frame[kept].reset_index(drop=True)
+            frame, aside = frame[kept].reset_index(drop=True), aside.loc[kept]
         self.notes += check_features(frame, columns, Limits(self.max_categories, self.date_parts, self.drop))
         table = Table(
             frame,
@@ -208,8 +234,36 @@ class TableFile(TabularData):
             encoding=self.encoding,
             date_parts=self.date_parts,
             unseen=self.unseen,
+            class_weight=self.class_weight,
+            **self.offset_column(columns, aside),
         )
         return Loaded(table, self.target, self.drop, self.roles, tuple(self.notes), tuple(self.diagnoses))
+
+    def check_terms_of(self, class_names: Sequence[str]) -> None:
+        """Look whether the target can have the weights and offsets that are asked for. Raises InputError."""
+        if self.class_weight is not None and not class_names:
+            raise InputError(
+                f"data.class_weight={shown(self.class_weight)}: data.target={shown(self.target)} is a number and has "
+                "no classes; use data.weight for a column of weights, or data.task=classification"
+            )
+        for key in ("offset", "exposure"):
+            if key in self.roles and len(class_names) > 2:
+                raise InputError(
+                    f"data.{key}={shown(self.roles[key])}: of {len(class_names)} classes each has an output of its "
+                    "own, and one number added to all of them changes nothing; leave it out"
+                )
+
+    def offset_column(self, columns: Mapping[str, Column], aside: "pd.DataFrame") -> dict[str, Any]:
+        """Say which column has the offsets, as `Table` takes it; nothing if none has."""
+        for key in ("offset", "exposure"):
+            if key in self.roles:
+                name = self.roles[key]
+                return {
+                    "offset_column": columns[name],
+                    "offset_cells": aside[name].reset_index(drop=True),
+                    "is_exposure": key == "exposure",
+                }
+        return {}
 
     def find_roles(self, columns: Sequence[str]) -> None:
         """Find the columns that the settings name among those of the file (`find_columns`). Raises InputError."""

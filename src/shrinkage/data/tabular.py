@@ -19,6 +19,7 @@ from .leaks import find_leaks
 from .memory import check_memory
 from .quoting import dropping, quoted
 from .recipe import GAP, Column, Feature, Recipe, describe_unseen
+from .row_terms import ClassWeight, weigh_classes
 from .splits import Rows, Split
 
 TITLES = {"val": "validation"}
@@ -30,9 +31,11 @@ class Table:
     """All the rows of a data set, before they are split and made into numbers.
 
     features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given. groups,
-    times, parts and folds: what `Rows` says, or None. columns: the rules by which features were read, if their types do
-    not tell them. fills: whether gaps are filled in, and not refused. encoding and date_parts: by which `features.plan`
-    makes features. unseen: what `Recipe` says.
+    times, parts, folds, weights and offsets: what `Rows` says, or None. class_weight: what weights are multiplied by,
+    as `weigh_classes` says. offset_column, offset_cells: of the column that the offsets come from, with the rule by
+    which it is read; is_exposure: whether they are its logarithm. columns: the rules by which features were read, if
+    their types do not tell them. fills: whether gaps are filled in, and not refused. encoding and date_parts: by which
+    `features.plan` makes features. unseen: what `Recipe` says.
     """
 
     features: pd.DataFrame
@@ -42,6 +45,12 @@ class Table:
     times: np.ndarray | None = None
     parts: np.ndarray | None = None
     folds: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    offsets: np.ndarray | None = None
+    class_weight: ClassWeight = None
+    offset_column: Column | None = None
+    offset_cells: pd.Series | None = None
+    is_exposure: bool = False
     columns: Mapping[str, Column] = field(default_factory=dict)
     fills: bool = False
     encoding: str = "auto"
@@ -86,7 +95,18 @@ class Table:
             for name, values in self.values.items()
         }
         hashes = pd.util.hash_pandas_object(pd.DataFrame(seen), index=False).to_numpy()
-        return Part(hashes, self.target).digest
+        return Part(hashes, self.target, self.weights, self.offsets).digest
+
+    def weigh(self, train: np.ndarray) -> np.ndarray | None:
+        """Say how much each row counts, by its own weight and its class's, which training rows may tell; [n].
+
+        None where all count the same. Raises InputError for the weight of a class that is not there.
+        """
+        if self.class_weight is None:
+            return self.weights
+        own = None if self.weights is None else self.weights[train]
+        of_classes = weigh_classes(self.class_weight, self.class_names, self.target[train], own)[self.target]
+        return of_classes if self.weights is None else self.weights * of_classes
 
 
 class TabularData(DataModule):
@@ -95,6 +115,7 @@ class TabularData(DataModule):
     The rows are split as `Split` says (val, test, seed, folds, fold, repeat, refit). standardize: (x − mean)/standard
     deviation of the training part, in every feature, those of categories too, and in a regression target unless it has
     to keep its own units; a constant column is only centred. The standard deviation is that of the population (1/n).
+    Rows count by their weights in both; of a target they are those of what its offsets leave.
     After `setup`: rows, the indices of each part's rows.
     """
 
@@ -135,7 +156,9 @@ class TabularData(DataModule):
                 )
 
         rules, values = table.rules.values(), table.values
-        columns = [learn_gap(column, values[column.name], rows["train"], table.fills) for column in rules]
+        weight = table.weigh(rows["train"])
+        known_weight = None if weight is None else weight[rows["train"]]
+        columns = [learn_gap(column, values[column.name], rows["train"], table.fills, weight) for column in rules]
         filled = {column.name: column.fill(values[column.name]) for column in columns}
         self.digest = table.digest
         known = {name: found[rows["train"]] for name, found in filled.items()}
@@ -159,17 +182,31 @@ class TabularData(DataModule):
             )
         x = recipe.encode(filled)
         if self.standardize:
-            scaler = StandardScaler().fit(x[rows["train"]])
+            scaler = StandardScaler().fit(x[rows["train"]], sample_weight=known_weight)
             recipe = standardized(recipe, scaler)
             x -= scaler.mean_
             x /= scaler.scale_
-        self.its_recipe = recipe
         self.example_rows = table.features.iloc[rows["train"][:EXAMPLE_ROWS]]
-        target = table.target
+        if table.offset_column is not None and table.offset_cells is not None:
+            column = table.offset_column
+            named = {"offset": column.name, "is_exposure": table.is_exposure}
+            recipe = replace(recipe, columns=(*recipe.columns, column), **named)
+            self.example_rows = self.example_rows.assign(**{column.name: table.offset_cells})
+        self.its_recipe = recipe
+        target, offset = table.target, table.offsets
         if self.classes is None and self.standardize and not self.own_units:
-            self.center, self.scale = target[rows["train"]].mean(), target[rows["train"]].std()
+            left = target[rows["train"]] if offset is None else (target - offset)[rows["train"]]
+            self.center, self.scale = weighted_mean_and_deviation(left, known_weight)
             target = (target - self.center) / self.scale
-        return {name: Part(x[index], target[index]) for name, index in rows.items()}
+            offset = None if offset is None else offset / self.scale
+        if weight is not None and known_weight is not None:
+            self.total_weights = {name: float(weight[index].sum()) for name, index in rows.items()}
+            weight = weight / known_weight.mean()
+        self.row_terms = tuple(key for key, given in (("weight", weight), ("offset", offset)) if given is not None)
+        return {
+            name: Part(x[index], target[index], *(None if each is None else each[index] for each in (weight, offset)))
+            for name, index in rows.items()
+        }
 
     def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter[str]]) -> None:
         """Note the levels of a part's rows that no training row had. Raises InputError if they are refused."""
@@ -192,20 +229,31 @@ class TabularData(DataModule):
         return self.example_rows
 
 
-def learn_gap(column: Column, values: np.ndarray, train: np.ndarray, fills: bool) -> Column:
-    """Learn from the training rows what fills the gaps of numbers: their mean.
+def weighted_mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[float, float]:
+    """Compute the mean and the standard deviation (1/n) of values [n] that count by weights [n]."""
+    if weights is None:
+        return values.mean(), values.std()
+    mean = np.average(values, weights=weights)
+    return mean, np.sqrt(np.average(np.square(values - mean), weights=weights))
+
+
+def learn_gap(
+    column: Column, values: np.ndarray, train: np.ndarray, fills: bool, weight: np.ndarray | None = None
+) -> Column:
+    """Learn from the training rows what fills the gaps of numbers: their mean, in which they count by their weights.
 
     Raises InputError if no training row has a value.
     """
     if not fills or column.kind == "text":
         return column
-    known = values[train][~np.isnan(values[train])]
-    if not len(known):
+    there = train[~np.isnan(values[train])]
+    if not len(there):
         raise InputError(
             f"column {quoted(column.name)} has no value in any training row, so there is no mean to fill in; leave it "
             f"out with {dropping(column.name)}, or choose another data.seed"
         )
-    return replace(column, gap=float(known.mean()))
+    mean = values[there].mean() if weight is None else np.average(values[there], weights=weight[there])
+    return replace(column, gap=float(mean))
 
 
 def learn_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) -> Column:

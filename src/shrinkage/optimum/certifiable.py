@@ -35,7 +35,8 @@ def make_certifier(
         return reason
     train = datamodule.parts["train"]
     bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
-    problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias)
+    more = (None if each is None else torch.from_numpy(each) for each in (train.weight, train.offset))
+    problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias, *more)
     # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
     factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0
     return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -61,8 +61,7 @@ class Certifier:
         """Give the problem on the device of the parameters."""
         device = next(iter(named.values())).device
         if device not in self.moved:
-            x, y = self.problem.x.to(device), self.problem.y.to(device)
-            self.moved[device] = self.problem if device == self.problem.x.device else replace(self.problem, x=x, y=y)
+            self.moved[device] = self.problem.to(device)
         return self.moved[device]
 
     def against_optimum(self, penalty: Penalty, lambd: float, named: Mapping[str, Tensor]) -> dict[str, float]:
@@ -106,7 +105,8 @@ class Certifier:
         The value is the lower bound that the solution's own certificate proves, so that no gap is negative. Raises
         InputError for strengths that are negative or not finite.
         """
-        by_libraries = self.problem.task.is_least_squares or self.classes is not None
+        is_plain = self.problem.loss.is_plain and self.problem.factor is None
+        by_libraries = is_plain and (self.problem.task.is_least_squares or self.classes is not None)
         decompositions = self.problems * (1 if by_libraries else DECOMPOSITIONS)
         if not self.exact and not is_cheap(self.x, self.classes, l1, decompositions):
             return None
@@ -136,11 +136,8 @@ class Certifier:
 
     @cached_property
     def null_objective(self) -> float:
-        """The objective if every weight is zero."""
-        p = self.problem
-        outputs = torch.zeros(len(p.x), p.task.outputs, dtype=p.x.dtype)
-        bias = p.task.best_bias(outputs, p.y) if p.bias == "free" else 0.0
-        return float(p.task.losses(outputs + bias, p.y).mean())
+        """The objective if every weight that a penalty holds is zero."""
+        return float(self.problem.loss.losses(self.problem.null_output).mean())
 
 
 def optimum_by_engine(problem: Problem, l1: float, l2: float) -> Optimum | None:
@@ -153,12 +150,15 @@ def optimum_by_engine(problem: Problem, l1: float, l2: float) -> Optimum | None:
     if not solved.has_minimum[0]:
         return None
     weight, bias = torch.from_numpy(solved.weight[0]), torch.from_numpy(solved.bias[0])
-    if l2:
+    if l2 and problem.free is None:
         return Optimum(weight.numpy(), bias.numpy(), unique=True)
+    if problem.factor is not None or problem.task.outputs > 1:
+        return Optimum(weight.numpy(), bias.numpy(), unique=False)  # as far as is known
     if l1:
         weight, _ = problem.sparsest(weight)
         bias = problem.refitted(problem.outputs_of(weight), bias)
-    is_curved = problem.task.curvatures(problem.outputs_of(weight) + bias, problem.y) > 0
+    curvatures = problem.loss.curvatures(problem.outputs_of(weight) + bias)
+    is_curved = (curvatures.reshape(len(curvatures), -1) > 0).any(dim=1)
     rows = problem.design[is_curved].numpy()
     rows = centred(rows) if problem.bias == "free" and len(rows) else rows
     unique = not sparsest(rows, weight.numpy())[1].any() if l1 else np.linalg.matrix_rank(rows) == rows.shape[1]

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from shrinkage.tasks.base import ConvexTask
 
+from .free_columns import FreeColumns
+from .row_loss import RowLoss
+
 Strength = Tensor | float
 WHOLE_AND_WITHIN = (1.0, 1 - 1e-9)  # of slopes that rounding may have put beyond those that a loss has
 
@@ -43,15 +46,20 @@ class Unreached(torch.autograd.Function):
 class ConvexProblem(ABC):
     """The convex problem that a penalised linear model solves, however its rows are held.
 
-    It is min over W [outputs, p] and b [outputs] of P(W, b) = (1/n)Σ ℓ(Wxᵢ + b, yᵢ) + λ₁‖W‖₁ + ½λ₂‖W‖².
+    It is min over W [outputs, p] and b [outputs] of
+    P(W, b) = Σ rᵢℓ(Wxᵢ + b + oᵢ, yᵢ)/Σ rᵢ + Σ fⱼ(λ₁|wⱼ| + ½λ₂wⱼ²).
 
     y: [n]. bias: a `free` one stands outside the penalty, a `penalised` one inside it, as the weight of a last column
-    of ones, `none` is no bias at all.
+    of ones, `none` is no bias at all. row_weight: r [n] > 0, None for all 1. offset: o [n], None for 0. factor: f [p]
+    ≥ 0, not all 0, None for all 1; a column with 0 is free as a free bias is.
     """
 
     y: Tensor
     task: ConvexTask
     bias: str
+    row_weight: Tensor | None
+    offset: Tensor | None
+    factor: Tensor | None
 
     @property
     @abstractmethod
@@ -74,10 +82,50 @@ class ConvexProblem(ABC):
     def unreached(self, slope: Tensor) -> Tensor:
         """Give a part of slopes [n, outputs] that no column and no free bias reaches: all of it, or less."""
 
+    @abstractmethod
+    def whole_columns(self, which: Tensor) -> Tensor:
+        """Give the columns at these places with their zeros, [n, m]."""
+
+    @cached_property
+    def loss(self) -> RowLoss:
+        """The losses of the rows, with their weights and offsets."""
+        return RowLoss(self.task, self.y, self.row_weight, self.offset)
+
+    @cached_property
+    def free(self) -> FreeColumns | None:
+        """The columns that no penalty holds, a free bias among them; None if it is that alone, or none."""
+        if self.factor is None or bool((self.factor > 0).all()):
+            return None
+        columns = self.whole_columns(torch.nonzero(self.factor == 0)[:, 0])
+        ones = columns.new_ones(len(columns), int(self.bias == "free"))
+        return FreeColumns.spanning(self.loss, torch.cat([ones, columns], dim=1))
+
+    @cached_property
+    def is_held(self) -> Tensor:
+        """Whether a penalty holds each column, [p]."""
+        return torch.ones(self.width, dtype=torch.bool) if self.factor is None else self.factor > 0
+
+    def factored(self, values: Tensor) -> Tensor:
+        """Multiply values [..., p] by the columns' factors."""
+        return values if self.factor is None else self.factor * values
+
     def objective(self, l1: Strength, l2: Strength, weight: Tensor, bias: Tensor) -> Tensor:
         """Compute the objective P(W, b), 0-d."""
-        loss = self.task.losses(self.outputs_of(weight) + bias, self.y).mean()
-        return loss + l1 * weight.abs().sum() + l2 / 2 * weight.square().sum()
+        loss = self.loss.losses(self.outputs_of(weight) + bias).mean()
+        return loss + l1 * self.factored(weight.abs()).sum() + l2 / 2 * self.factored(weight.square()).sum()
+
+    def settled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Fit all that no penalty holds anew: outputs [n, outputs], and by how much the mean loss falls, 0-d.
+
+        bias: to begin at, [outputs].
+        """
+        output = self.outputs_of(weight)
+        own = self.loss.losses(output + bias).mean()
+        if self.free is None:
+            output = output + self.refitted(output, bias)
+        else:
+            output = self.free.settle(output + self.refitted(output, bias))
+        return output, own - self.loss.losses(output).mean()
 
     def duality_gap(self, l1: Strength, l2: Strength, weight: Tensor, bias: Tensor) -> Tensor:
         """Compute a bound on how far the objective is above its least value: the duality gap, 0-d.
@@ -89,75 +137,100 @@ class ConvexProblem(ABC):
         has such slopes. All terms are Fenchel–Young differences, ≥ 0 by themselves, so that no digits cancel near the
         optimum. References: Massias et al. (2018), "Celer"; Ndiaye et al. (2017), "Gap safe screening rules for
         sparsity enforcing penalties".
+
+        The weights r multiply both the slopes and their conjugates, an offset drops out, and the strengths of column j
+        are λ₁fⱼ and λ₂fⱼ. For a column with fⱼ = 0 no s makes u feasible: all such are fitted anew with the bias, and
+        what is left of their slopes is projected out of u (`FreeColumns.unreached`).
         """
-        y, task = self.y, self.task
-        output = self.outputs_of(weight)
-        best = self.refitted(output, bias)
-        cost = task.losses(output + bias, y).mean() - task.losses(output + best, y).mean()
-        output = output + best
-        slope = task.slope(output, y)
-        dual = -self.slopes_of(slope.T) / len(y)  # Xᵀu at s = 1
+        output, cost = self.settled(weight, bias)
+        slope = self.loss.slope(output)
+        if self.free is not None:
+            slope = self.free.unreached(output, slope)
+        dual = -self.slopes_of(slope.T) / len(self.y)  # Xᵀu at s = 1
         l1, l2 = (torch.as_tensor(strength, dtype=slope.dtype, device=slope.device) for strength in (l1, l2))
+        thresholds, ridges = self.strengths_of_columns(l1, l2)
+        if self.free is not None:
+            dual = torch.where(self.is_held, dual, 0.0)
 
         def gap(scale: Tensor) -> Tensor:
-            inside = (scale * dual).clamp(-l1, l1)
+            inside = torch.minimum(torch.maximum(scale * dual, -thresholds), thresholds)
             outside = scale * dual - inside
             # What a division has rounded away is not outside.
-            outside = torch.where(outside.abs() <= 1e-14 * l1, 0.0, outside)
-            ridge = (l2 * weight - outside).square() / (2 * l2)
-            ridge = torch.where(l2 > 0, ridge, torch.where(outside == 0, 0.0, torch.inf))
-            lasso = l1 * weight.abs() - inside * weight
-            return task.fenchel_young(output, y, scale * slope).mean() + (lasso.clamp(min=0) + ridge).sum()
+            outside = torch.where(outside.abs() <= 1e-14 * thresholds, 0.0, outside)
+            ridge = (ridges * weight - outside).square() / (2 * ridges)
+            ridge = torch.where(ridges > 0, ridge, torch.where(outside == 0, 0.0, torch.inf))
+            lasso = thresholds * weight.abs() - inside * weight
+            return self.loss.fenchel_young(output, scale * slope).mean() + (lasso.clamp(min=0) + ridge).sum()
 
-        largest = dual.abs().max()
+        largest = self.per_factor(dual.abs()).max()
         feasible = torch.where(largest > l1, l1 / largest, 1.0)
         gaps = [gap(scale) for scale in (torch.zeros_like(l1), feasible, torch.ones_like(l1))]
         unreached = Unreached.apply(l1 + l2, slope, self)
         for share in WHOLE_AND_WITHIN:
-            without = task.fenchel_young(output, y, share * unreached).mean()
+            without = self.loss.fenchel_young(output, share * unreached).mean()
             gaps.append(torch.where(l1 + l2 > 0, torch.inf, without))
         return torch.stack(gaps).min() + cost.clamp(min=0)
 
+    def strengths_of_columns(self, l1: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
+        """Give λ₁ and λ₂ of every column, [..., p], from those of the penalty; as they are if all are the same."""
+        return (l1, l2) if self.factor is None else (l1 * self.factor, l2 * self.factor)
+
+    def per_factor(self, sizes: Tensor) -> Tensor:
+        """Divide sizes [..., p] by the columns' factors; 0 where no penalty holds a column."""
+        if self.factor is None:
+            return sizes
+        return torch.where(self.is_held, sizes / torch.where(self.is_held, self.factor, 1.0), 0.0)
+
     def refitted(self, output: Tensor, bias: Tensor) -> Tensor:
         """Find the best bias [outputs] for outputs without one, beginning at the given one; only a free one moves."""
-        return bias + self.task.best_bias(output + bias, self.y) if self.bias == "free" else bias
+        return bias + self.loss.best_bias(output + bias) if self.bias == "free" else bias
 
     def kkt(self, l1: Strength, l2: Strength, weight: Tensor, bias: Tensor) -> Tensor:
         """Compute the largest violation of the conditions that hold at the optimum and nowhere else (KKT), 0-d.
 
         With G the gradient of the data loss at the refitted bias: |G + λ₂w + λ₁ sign w| where w ≠ 0, (|G| − λ₁)₊ where
-        w = 0; and the derivative of the loss in the own bias.
+        w = 0, with both λ's times the column's factor; and the derivatives of the loss in the own bias, and in the own
+        weights of columns that no penalty holds.
         """
-        y, task = self.y, self.task
-        output = self.outputs_of(weight)
-        own = task.slope(output + bias, y).mean(dim=0)
-        best = self.refitted(output, bias)
-        gradient = self.slopes_of(task.slope(output + best, y).T) / len(y)
-        on = (gradient + l2 * weight + l1 * weight.sign()).abs()
-        off = (gradient.abs() - l1).clamp(min=0)
+        slope = self.loss.slope(self.outputs_of(weight) + bias)
+        own = slope.mean(dim=0)
+        output, _ = self.settled(weight, bias)
+        gradient = self.slopes_of(self.loss.slope(output).T) / len(self.y)
+        on = (gradient + self.factored(l2 * weight + l1 * weight.sign())).abs()
+        l1 = torch.as_tensor(l1, dtype=slope.dtype, device=slope.device)
+        off = (gradient.abs() - self.strengths_of_columns(l1, l1)[0]).clamp(min=0)
         violation = torch.where(weight != 0, on, off).max()
+        if self.free is not None:
+            held = self.slopes_of(slope.T) / len(self.y)
+            violation = torch.maximum(violation, torch.where(self.is_held, 0.0, held).abs().max())
         return torch.maximum(violation, own.abs().max()) if self.bias == "free" else violation
 
     def best_bias_of(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Give W and the bias that is best for it; the bias is zero if it is a weight, or none."""
         output = self.outputs_of(weight)
-        return weight, self.task.best_bias(output, self.y) if self.bias == "free" else weight.new_zeros(len(weight))
+        return weight, self.loss.best_bias(output) if self.bias == "free" else weight.new_zeros(len(weight))
 
     def lambda_max(self, l1_ratio: float = 1.0) -> float:
         """Return the smallest λ at which every weight is zero at the optimum under λ(l1_ratio·‖W‖₁ + …).
 
         With b̂ the best bias at W = 0 it is ‖X_cᵀ∇ℓ(b̂)/n‖_∞ / l1_ratio: a weight leaves zero where its slope is larger
         than the penalty's. X_c has its columns centred where the bias is free; a bias that is penalised is one of the
-        weights. ∞ for l1_ratio = 0, under which no λ makes a weight zero. Reference: Friedman, Hastie & Tibshirani
-        (2010), "Regularization paths for generalized linear models", §2.5.
+        weights. ∞ for l1_ratio = 0, under which no λ makes a weight zero. With factors it is the largest slope divided
+        by its column's, and columns that no penalty holds are fitted beside the bias. Reference: Friedman, Hastie &
+        Tibshirani (2010), "Regularization paths for generalized linear models", §2.5.
         """
         return self.steepest_at_zero / l1_ratio if l1_ratio else math.inf
 
     @cached_property
     def steepest_at_zero(self) -> float:
-        """The largest slope of the data loss in any weight, where all weights are zero and the bias at its best."""
+        """The largest slope, per factor, of the data loss in any weight, where all that a penalty holds are zero."""
+        slope = self.loss.slope(self.null_output).T
+        gradient = self.slopes_of_centred(slope) if self.bias == "free" else self.slopes_of(slope)
+        return float(self.per_factor(gradient.abs()).max() / len(self.y))
+
+    @cached_property
+    def null_output(self) -> Tensor:
+        """The outputs [n, outputs] where every weight that a penalty holds is zero, and all others at their best."""
         zero = torch.zeros(self.task.outputs, self.width, dtype=torch.float64, device=self.y.device)
         weight, bias = self.best_bias_of(zero)
-        slope = self.task.slope(self.outputs_of(weight) + bias, self.y).T
-        gradient = self.slopes_of_centred(slope) if self.bias == "free" else self.slopes_of(slope)
-        return float(gradient.abs().max() / len(self.y))
+        return self.outputs_of(weight) + bias if self.free is None else self.settled(weight, bias)[0]

@@ -14,6 +14,8 @@ def duality_gaps(problem: ConvexProblem, l1: Tensor, l2: Tensor, weights: Tensor
 
     l1, l2: [K]. weights: [K, outputs, p]. biases: [K, outputs].
     """
+    if problem.free is not None:  # whose columns are fitted anew for each point by itself
+        return torch.stack([problem.duality_gap(*point) for point in zip(l1, l2, weights, biases, strict=True)])
     at_once = max(NUMBERS_AT_ONCE // (len(problem.y) * problem.task.outputs), 1)
     parts = zip(*(each.split(at_once) for each in (l1, l2, weights, biases)), strict=True)
     return torch.cat([gaps_at_once(problem, *part) for part in parts])
@@ -26,55 +28,56 @@ def is_off(slope: Tensor) -> Tensor:
 
 def one_step(problem: ConvexProblem, output: Tensor, slope: Tensor) -> Tensor:
     """Let the bias take one step of Newton's method, enough where it is nearly the best; outputs [n, outputs]."""
-    curvature = problem.task.curvatures(output, problem.y).reshape(len(output), *2 * output.shape[1:]).mean(dim=0)
+    curvature = problem.loss.curvatures(output).reshape(len(output), *2 * output.shape[1:]).mean(dim=0)
     return output - torch.linalg.pinv(curvature, rtol=1e-12, hermitian=True) @ slope.mean(dim=0)
 
 
 def gaps_at_once(problem: ConvexProblem, l1: Tensor, l2: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
     """Compute the duality gaps of so many weights that their outputs fit into memory together; [K]."""
-    task, n, (count, outputs, p) = problem.task, len(problem.y), weights.shape
-    y = problem.y.repeat(count)
+    loss, n, (count, outputs, p) = problem.loss, len(problem.y), weights.shape
+    of_all = loss.repeated(count)
 
     def mean(losses: Tensor) -> Tensor:
         return losses.reshape(count, n).mean(dim=1)
 
     output = problem.outputs_of(weights.reshape(-1, p)).T.reshape(count, outputs, n).transpose(1, 2) + biases[:, None]
-    slope, cost = task.slope(output.reshape(-1, outputs), y).reshape(count, n, outputs), torch.zeros_like(l1)
+    slope, cost = of_all.slope(output.reshape(-1, outputs)).reshape(count, n, outputs), torch.zeros_like(l1)
     if problem.bias == "free":
         for k in torch.nonzero(is_off(slope))[:, 0].tolist():
             refitted = one_step(problem, output[k], slope[k])
-            if is_off(task.slope(refitted, problem.y)[None]).item():
-                refitted = output[k] + task.best_bias(output[k], problem.y)
-            cost[k] = task.losses(output[k], problem.y).mean() - task.losses(refitted, problem.y).mean()
-            output[k], slope[k] = refitted, task.slope(refitted, problem.y)
+            if is_off(loss.slope(refitted)[None]).item():
+                refitted = output[k] + loss.best_bias(output[k])
+            cost[k] = loss.losses(output[k]).mean() - loss.losses(refitted).mean()
+            output[k], slope[k] = refitted, loss.slope(refitted)
     output, slope = output.reshape(-1, outputs), slope.reshape(-1, outputs)
     reached = problem.slopes_of(slope.reshape(count, n, outputs).transpose(1, 2).reshape(-1, n))
     dual = -reached.reshape(count, outputs, p) / n
     l1, l2 = l1[:, None, None], l2[:, None, None]
+    thresholds, ridges = problem.strengths_of_columns(l1, l2)
 
     def gap(scale: Tensor) -> Tensor:
-        inside = torch.minimum(torch.maximum(scale * dual, -l1), l1)
+        inside = torch.minimum(torch.maximum(scale * dual, -thresholds), thresholds)
         outside = scale * dual - inside
-        outside = torch.where(outside.abs() <= 1e-14 * l1, 0.0, outside)
-        ridge = (l2 * weights - outside).square() / (2 * l2)
-        ridge = torch.where(l2 > 0, ridge, torch.where(outside == 0, 0.0, torch.inf))
-        lasso = (l1 * weights.abs() - inside * weights).clamp(min=0)
+        outside = torch.where(outside.abs() <= 1e-14 * thresholds, 0.0, outside)
+        ridge = (ridges * weights - outside).square() / (2 * ridges)
+        ridge = torch.where(ridges > 0, ridge, torch.where(outside == 0, 0.0, torch.inf))
+        lasso = (thresholds * weights.abs() - inside * weights).clamp(min=0)
         shrunk = (scale * slope.reshape(count, n, outputs)).reshape(-1, outputs)
-        return mean(task.fenchel_young(output, y, shrunk)) + (lasso + ridge).sum(dim=(1, 2))
+        return mean(of_all.fenchel_young(output, shrunk)) + (lasso + ridge).sum(dim=(1, 2))
 
-    largest = dual.abs().amax(dim=(1, 2), keepdim=True)
+    largest = problem.per_factor(dual.abs()).amax(dim=(1, 2), keepdim=True)
     feasible = torch.where(largest > l1, l1 / largest, 1.0)
     smallest = gap(feasible)
     if bool(((feasible < 1) & (l2 > 0)).any()):
         smallest = torch.minimum(smallest, gap(torch.ones_like(feasible)))
     # With a dual of zero the gap is the objective, and no smaller than the penalty.
-    penalty = (l1 * weights.abs() + l2 / 2 * weights.square()).sum(dim=(1, 2))
+    penalty = (thresholds * weights.abs() + ridges / 2 * weights.square()).sum(dim=(1, 2))
     if bool((smallest > penalty).any()):
         smallest = torch.minimum(smallest, gap(torch.zeros_like(feasible)))
     for k in torch.nonzero((l1 + l2)[:, 0, 0] == 0)[:, 0].tolist():
         rows = slice(k * n, (k + 1) * n)
         unreached = problem.unreached(slope[rows])
         for share in WHOLE_AND_WITHIN:
-            found = task.fenchel_young(output[rows], problem.y, share * unreached).mean()
+            found = loss.fenchel_young(output[rows], share * unreached).mean()
             smallest[k] = torch.minimum(smallest[k], found)
     return smallest + cost.clamp(min=0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shrinkage.tasks.base import ConvexTask
+from shrinkage.tasks.base import ConvexTask, mean_over_rows
 
 from .convex_problem import ConvexProblem, Strength
 from .redundancy import centred, is_independent, sparsest, triangle
@@ -18,13 +18,32 @@ from .redundancy import centred, is_independent, sparsest, triangle
 class Problem(ConvexProblem):
     """The convex problem that a penalised linear model solves, its rows in a tensor.
 
-    x: float64 [n, p]. Every method is a pure function of one model's tensors, so that it can be vectorised over lanes.
+    x: float64 [n, p]. row_weight, offset, factor: as `ConvexProblem` has them; a penalised bias has the factor 1. Every
+    method is a pure function of one model's tensors, so that it can be vectorised over lanes.
     """
 
     x: Tensor
     y: Tensor
     task: ConvexTask
     bias: str
+    row_weight: Tensor | None = None
+    offset: Tensor | None = None
+    column_factor: Tensor | None = None
+
+    @cached_property
+    def factor(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride] of a field that only reads
+        """The factors of the design's columns, [width]."""
+        if self.column_factor is None or self.bias != "penalised":
+            return self.column_factor
+        return torch.cat([self.column_factor, self.column_factor.new_ones(1)])
+
+    def to(self, device: torch.device) -> "Problem":
+        """The same problem on another device."""
+        if device == self.x.device:
+            return self
+        more = (self.row_weight, self.offset, self.column_factor)
+        moved = (None if each is None else each.to(device) for each in more)
+        return Problem(self.x.to(device), self.y.to(device), self.task, self.bias, *moved)
 
     def parameters(self, named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Take W and b, in double precision, from a linear layer's parameters by name.
@@ -53,18 +72,35 @@ class Problem(ConvexProblem):
         return slope @ self.design
 
     def slopes_of_centred(self, slope: Tensor) -> Tensor:
-        return slope @ (self.design - self.design.mean(dim=0))
+        return slope @ (self.design - self.mean)
+
+    def whole_columns(self, which: Tensor) -> Tensor:
+        return self.design[:, which]
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The mean of each column, in which rows count by their weights, [width]."""
+        return mean_over_rows(self.design, self.loss.weight)
 
     @cached_property
     def columns(self) -> Tensor:
-        """An orthonormal basis [n, rank] of what the columns, centred where the bias is free, span."""
-        x = self.design - self.design.mean(dim=0) if self.bias == "free" else self.design
+        """An orthonormal basis [n, rank] of what the columns, centred where the bias is free, span.
+
+        Rows are multiplied by the roots of their weights.
+        """
+        x = self.rooted(self.design - self.mean if self.bias == "free" else self.design)
         u, s, _ = torch.linalg.svd(x, full_matrices=False)
         return u[:, s > s.max() * max(x.shape) * torch.finfo(s.dtype).eps]
 
     def unreached(self, slope: Tensor) -> Tensor:
-        slope = slope - slope.mean(dim=0) if self.bias == "free" else slope
-        return slope - self.columns @ (self.columns.T @ slope)
+        if self.loss.weight is None:
+            slope = slope - slope.mean(dim=0) if self.bias == "free" else slope
+            return slope - self.columns @ (self.columns.T @ slope)
+        slope = slope / self.loss.weight[:, None]
+        if self.bias == "free":
+            slope = slope - mean_over_rows(slope, self.loss.weight)
+        slope = self.rooted(slope)
+        return self.rooted(slope - self.columns @ (self.columns.T @ slope))
 
     def certificate(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Measure the parameters of a linear layer, by name: `optimum/duality_gap` and `optimum/kkt`, each 0-d."""
@@ -88,20 +124,22 @@ class Problem(ConvexProblem):
         is_no_worse = self.objective(l1, l2, weight, bias) <= self.objective(l1, l2, *none)
         weight, bias = (torch.where(is_no_worse, given, zero) for given, zero in zip((weight, bias), none, strict=True))
         if self.bias == "free":
-            weight = torch.cat([weight, (bias + weight @ self.design.mean(dim=0))[:, None]], dim=1)
+            weight = torch.cat([weight, (bias + weight @ self.mean)[:, None]], dim=1)
         return {"weight": weight, "ahead": weight, "pace": weight.new_ones(()), "from_zero": ~is_no_worse}
 
     def polish_steps(self, l1: Strength, l2: Strength, state: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """Take so many steps, each of length 1/L with L the largest curvature of the data loss."""
         weight, ahead, pace = state["weight"], state["ahead"], state["pace"]
-        x, y, task = self.centred, self.y, self.task
+        x = self.centred
         step = 1 / self.smoothness if self.smoothness else 1.0  # constant columns have no curvature
         penalised = x.new_ones(x.shape[1])
+        if self.factor is not None:
+            penalised[: self.width] = self.factor
         if self.bias == "free":
             penalised[-1] = 0
         threshold, shrink = step * l1 * penalised, 1 / (1 + step * l2 * penalised)
         for _ in range(steps):
-            gradient = task.slope(x @ ahead.T, y).T @ x / len(x)
+            gradient = self.loss.slope(x @ ahead.T).T @ x / len(x)
             moved = ahead - step * gradient
             moved = (moved - moved.clamp(-threshold, threshold)) * shrink
             uphill = ((ahead - moved) * (moved - weight)).sum() > 0
@@ -116,7 +154,7 @@ class Problem(ConvexProblem):
         A free bias is at its best for them.
         """
         weight = state["weight"][:, : self.design.shape[1]]
-        bias = self.task.best_bias(self.design @ weight.T, self.y) if self.bias == "free" else weight[:, 0]
+        bias = self.loss.best_bias(self.design @ weight.T) if self.bias == "free" else weight[:, 0]
         return self.as_parameters(weight, bias, named)
 
     def as_parameters(self, weight: Tensor, bias: Tensor, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -141,6 +179,7 @@ class Problem(ConvexProblem):
         is ½ residual²; B of them have no more than n/B times that, and no more than c·max‖x̃ᵢ‖².
         """
         x = self.x if self.bias == "none" else torch.cat([self.x, self.x.new_ones(len(self.x), 1)], dim=1)
+        x = self.rooted(x)
         gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
         largest = float(torch.linalg.eigvalsh(gram)[-1]) / min(rows, len(x))
         return self.task.curvature * min(largest, float(x.square().sum(dim=1).max()))
@@ -171,7 +210,11 @@ class Problem(ConvexProblem):
         """The design [n, p + 1] for which a free bias is one more weight: columns centred, and one of ones."""
         if self.bias != "free":
             return self.design
-        return torch.cat([self.design - self.design.mean(dim=0), self.design.new_ones(len(self.design), 1)], dim=1)
+        return torch.cat([self.design - self.mean, self.design.new_ones(len(self.design), 1)], dim=1)
+
+    def rooted(self, x: Tensor) -> Tensor:
+        """Multiply rows [n, …] by the roots of their weights, so that their inner products count by them."""
+        return x if self.loss.weight is None else self.loss.weight.sqrt()[:, None] * x
 
     @cached_property
     def smoothness(self) -> float:
@@ -179,6 +222,6 @@ class Problem(ConvexProblem):
 
         ∞ for a loss that has no largest curvature: a step of 1/∞ then changes nothing.
         """
-        x = self.design - self.design.mean(dim=0) if self.bias == "free" else self.design
+        x = self.rooted(self.design - self.mean if self.bias == "free" else self.design)
         largest = float(torch.linalg.matrix_norm(x, 2)) ** 2 / len(x)
         return self.task.curvature * (max(largest, 1.0) if self.bias == "free" else largest) if largest else 0.0

@@ -24,6 +24,9 @@ class SparseProblem(ConvexProblem):
     y: Tensor
     task: ConvexTask
     bias: str
+    row_weight: Tensor | None = None
+    offset: Tensor | None = None
+    factor: Tensor | None = None
 
     @cached_property
     def design(self) -> csc_array:
@@ -43,6 +46,9 @@ class SparseProblem(ConvexProblem):
 
     def slopes_of_centred(self, slope: Tensor) -> Tensor:
         return self.slopes_of(slope) - slope.sum(dim=1, keepdim=True) * torch.from_numpy(self.design.mean(axis=0))
+
+    def whole_columns(self, which: Tensor) -> Tensor:
+        return torch.from_numpy(self.design[:, which.numpy()].toarray())
 
     def unreached(self, slope: Tensor) -> Tensor:
         """Give none of it, since a basis of the columns is not sparse: without a penalty no optimum is certified."""

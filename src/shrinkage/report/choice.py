@@ -2,7 +2,8 @@
 
 A *split* is one cut of the data into training and validation part, a *setting* what the runs differ in besides λ, the
 seed and the split. The metric's values of one setting at one λ are averaged over the seeds within a split first; of the
-J splits the mean m and its standard error SE = s/√J are taken, with s² = Σ(mⱼ − m)²/(J − 1).
+J splits the mean m and its standard error SE = s/√J are taken, with s² = Σ(mⱼ − m)²/(J − 1). Where rows have weights
+(`data.weight`), a split counts by the sum of those that validate, in both (`table.summarise`).
 
 λ.min has the smallest m, and of those that only rounding tells apart (`rounding`) it is the largest. λ.1se is the
 largest λ with m ≤ m(λ.min) + SE(λ.min), up to rounding: the least flexible of the models that the splits cannot tell
@@ -66,7 +67,8 @@ def choose(runs: Sequence[RunSummary], metric: str = "val/loss") -> Answer:
         )
     frame, params = frame[complete], params[complete]
     seeds = means(
-        frame[["setting", "value", "split", "seed", *COLUMNS, "metric"]], ["setting", "value", "split", "seed"]
+        frame[["setting", "value", "split", "seed", *COLUMNS, "metric", "rows_weight"]],
+        ["setting", "value", "split", "seed"],
     )
     by_split = means(seeds.reset_index(["setting", "value", "split"]), ["setting", "value", "split"])
     table = summarise(frame, by_split)

@@ -155,7 +155,7 @@ def values(problem: Problem, l1: float, l2: float, weights: Tensor) -> Tensor:
 
     def objective(weight: Tensor) -> Tensor:
         output = problem.design @ weight.T
-        bias = problem.task.best_bias(output, problem.y) if problem.bias == "free" else output.new_zeros(())
+        bias = problem.loss.best_bias(output) if problem.bias == "free" else output.new_zeros(())
         return problem.objective(l1, l2, weight, bias)
 
     return torch.vmap(objective, chunk_size=256)(weights)

@@ -46,6 +46,19 @@ def deviation(values: Sequence[float]) -> float:
     return largest * math.sqrt(squares / (len(values) - 1))
 
 
+def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    """Σwx/Σw, the same in any order of the values."""
+    found = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / math.fsum(weights)
+    return min(max(found, min(values)), max(values))
+
+
+def weighted_deviation(values: Sequence[float], weights: Sequence[float]) -> float:
+    """s with s² = n/(n − 1)·Σw(x − x̄)²/Σw of n ≥ 2 values: of equal weights that of `deviation`."""
+    centre = weighted_mean(values, weights)
+    squares = math.fsum(w * (x - centre) ** 2 for w, x in zip(weights, values, strict=True))
+    return math.sqrt(len(values) / (len(values) - 1) * squares / math.fsum(weights))
+
+
 def means(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """The mean of every other column over the rows of each group, NaN left out; the groups are the sorted index."""
     groups = frame.groupby(by).indices

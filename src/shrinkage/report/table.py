@@ -9,16 +9,18 @@ import pandas as pd
 from shrinkage.tracking.source import AT_LAMBDA_MAX, RunSummary
 
 from .answer import listed, short, symbol
-from .rounding import deviation, means
+from .rounding import deviation, means, weighted_deviation, weighted_mean
 
 COLUMNS = ("train/loss", "val/loss", "weight/l1", "weight/l2", "weight/zeros")
+VAL_WEIGHT = "data.weight.val"  # the tag that says how much the validation rows of a run count together
 
 
 def tabulate_metrics(runs: Sequence[RunSummary], metric: str) -> pd.DataFrame:
     """Make a table with a row for each run: λ, the metric, COLUMNS, and what is known of its optimum.
 
-    above: by which share of its optimum the run stopped above it. lambda_max: λ_max of the rows it was trained on, NaN
-    where there is none. at_lambda_max: whether its λ is the λ_max that its path begins at.
+    rows_weight: Σ weight of its validation rows, NaN where they have no weights. above: by which share of its optimum
+    the run stopped above it. lambda_max: λ_max of the rows it was trained on, NaN where there is none. at_lambda_max:
+    whether its λ is the λ_max that its path begins at.
     """
     metrics = pd.DataFrame([run["metrics"] for run in runs], dtype=float)
     typed = pd.to_numeric(pd.Series([run["params"].get("lambd") for run in runs]), errors="coerce")
@@ -34,6 +36,7 @@ def tabulate_metrics(runs: Sequence[RunSummary], metric: str) -> pd.DataFrame:
     found = pd.DataFrame({name: metrics.get(name, pd.Series(math.nan, metrics.index)) for name in wanted})
     frame = found[list(COLUMNS)].copy()
     frame["metric"] = metrics[metric]
+    frame["rows_weight"] = [float(run.get("tags", {}).get(VAL_WEIGHT, math.nan)) for run in runs]
     frame["lambd"] = found["lambd"].fillna(typed)
     gap = found["optimum/gap"].fillna(found["optimum/duality_gap"])
     least = found["optimum/objective"].fillna(found["train/objective"] - gap)
@@ -75,7 +78,9 @@ def find_complete(frame: pd.DataFrame, axis: str) -> tuple[pd.Series, list[str]]
 def summarise(frame: pd.DataFrame, by_split: pd.DataFrame) -> pd.DataFrame:
     """Make a table with a row for each setting and value: the mean and its standard error.
 
-    The error is over the splits; of a single split it is over the seeds. Rows are sorted by setting and value.
+    The error is over the splits; of a single split it is over the seeds. Where validation rows have weights, a split
+    counts by their sum, in its error too: SE² = Σw(m − m̄)²/Σw/(J − 1), which is s²/J of equal weights, as `cv.glmnet`
+    has it. Rows are sorted by setting and value.
     """
     by = ["setting", "value"]
     groups = by_split.groupby(by)
@@ -86,6 +91,11 @@ def summarise(frame: pd.DataFrame, by_split: pd.DataFrame) -> pd.DataFrame:
     over_splits = groups["metric"].agg(lambda values: deviation(values.tolist())) / np.sqrt(splits)
     over_seeds = seeds.agg(lambda values: deviation(values.tolist())) / np.sqrt(seeds.size())
     table["error"] = over_splits.where(splits > 1, over_seeds)
+    for place, rows in groups:
+        scores, weights = rows["metric"].tolist(), rows["rows_weight"].tolist()
+        if len(rows) > 1 and not any(map(math.isnan, weights)):
+            table.loc[place, "mean"] = weighted_mean(scores, weights)
+            table.loc[place, "error"] = weighted_deviation(scores, weights) / math.sqrt(len(rows))
     table["above"] = runs["above"].max()
     table.insert(0, "runs", runs.size())
     table.insert(1, "splits", splits)

@@ -110,8 +110,18 @@ def problem_of_all_rows(certifier: Certifier, datamodule: DataModule) -> Problem
     if "val" not in datamodule.parts:
         return problem
     val = datamodule.parts["val"]
-    x, y = torch.from_numpy(val.x), torch.from_numpy(val.y)
-    return replace(problem, x=torch.cat([problem.x, x]), y=torch.cat([problem.y, y]))
+    pairs = {
+        "x": (problem.x, val.x),
+        "y": (problem.y, val.y),
+        "row_weight": (problem.row_weight, val.weight),
+        "offset": (problem.offset, val.offset),
+    }
+    joined = {
+        name: torch.cat([ours, torch.from_numpy(theirs)])
+        for name, (ours, theirs) in pairs.items()
+        if ours is not None and theirs is not None
+    }
+    return replace(problem, **joined)
 
 
 def rounded_up(value: float) -> float:

@@ -120,22 +120,25 @@ class Task(ABC):
                 "them at once; use trainer.devices=1, or leave it out of metrics=[…]"
             )
 
-    def sums(self, output: Tensor, target: Tensor) -> Sums:
+    def sums(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Sums:
         """Add up over the rows what `measure` computes the metrics from: `rows`, `loss`, and each metric's own sums.
 
-        A part may be evaluated in batches, whose sums are added.
+        A part may be evaluated in batches, whose sums are added. weight [n]: how much each row counts, so that `rows`
+        is Σ weight; None where all count 1. No metric knows of it: the sums of single rows are weighed.
         """
         output = self.precise(output)
         losses = self.losses(output, target).double()
-        found = {"rows": torch.ones_like(losses).sum(), "loss": losses.sum()}
+        counts = torch.ones_like(losses) if weight is None else weight.double()
+        found = {"rows": counts.sum(), "loss": losses.sum() if weight is None else (counts * losses).sum()}
         seen = self.predictions(output)
         for metric in self.metrics:
             if isinstance(metric, SumMetric):
-                found |= {f"{metric.name}.{key}": value.double() for key, value in metric.sums(seen, target).items()}
+                own = metric.sums(seen, target) if weight is None else weighed_sums(metric, seen, target, counts)
+                found |= {f"{metric.name}.{key}": value.double() for key, value in own.items()}
         return found
 
     def measure(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute `loss`, the mean data loss, and every metric that follows from sums over the rows; each 0-d."""
+        """Compute `loss`, the (weighted) mean data loss, and every metric that follows from sums over the rows; 0-d."""
         found = {"loss": sums["loss"] / sums["rows"]}
         for metric in self.metrics:
             if isinstance(metric, SumMetric):
@@ -143,11 +146,12 @@ class Task(ABC):
                 found[metric.name] = self.in_own_units(metric, metric.value(own))
         return found
 
-    def measure_whole(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compute the metrics that need all predictions of a part at once; each 0-d."""
+    def measure_whole(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        """Compute the metrics that need all predictions of a part at once; each 0-d. weight: as `sums` has it."""
         seen = self.predictions(self.precise(output))
+        weights = () if weight is None else (weight.double(),)
         return {
-            metric.name: self.in_own_units(metric, metric.value(seen, target))
+            metric.name: self.in_own_units(metric, metric.value(seen, target, *weights))
             for metric in self.metrics
             if isinstance(metric, WholePartMetric)
         }
@@ -155,6 +159,19 @@ class Task(ABC):
     def in_own_units(self, metric: Metric, value: Tensor) -> Tensor:
         """Bring a value into the user's own units, if its metric has the target's units."""
         return value * self.scale if metric.has_units else value
+
+
+def weighed_sums(metric: SumMetric, seen: Tensor, target: Tensor, weight: Tensor) -> Mapping[str, Tensor]:
+    """Add up a metric's sums over rows that count by weights [n]: each row is asked by itself, and multiplied."""
+    if not len(weight):
+        return metric.sums(seen, target)
+    each = torch.vmap(lambda one, own: metric.sums(one[None], own[None]))(seen, target)
+    return {key: torch.tensordot(weight, value.double(), dims=1) for key, value in each.items()}
+
+
+def mean_over_rows(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Average values [n, …] over rows that count by weights [n], or all the same."""
+    return values.mean(dim=0) if weight is None else torch.tensordot(weight, values, dims=1) / weight.sum()
 
 
 class ConvexTask(Task):
@@ -198,5 +215,8 @@ class ConvexTask(Task):
         """
 
     @abstractmethod
-    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
-        """Find the bias that is best for the outputs: argmin_b Σℓ(zᵢ + b), [outputs]."""
+    def best_bias(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Find the bias that is best for the outputs: argmin_b Σwᵢℓ(zᵢ + b), [outputs].
+
+        weight: w [n] > 0, how much each row counts; None where all count the same.
+        """

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shrinkage.errors import InputError
 
-from .base import ConvexTask, Target
+from .base import ConvexTask, Target, mean_over_rows
 from .metrics.accuracy import Accuracy
 
 NEWTON_STEPS = 20
@@ -67,7 +67,7 @@ class Classification(ConvexTask):
         others = torch.eye(self.outputs, dtype=one_hot.dtype, device=one_hot.device)
         return one_hot[:, None, :] - others
 
-    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
+    def best_bias(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Find the bias by Newton's method, damped so that it converges from anywhere.
 
         The step is multiplied by ln(1 + β)/β, with β its range. Reference: Sun & Tran-Dinh (2019), "Generalized
@@ -77,8 +77,9 @@ class Classification(ConvexTask):
         bias = output.new_zeros(self.outputs)
         for _ in range(NEWTON_STEPS):
             probabilities = self.logits(output + bias).softmax(dim=1)
-            gradient = (probabilities - F.one_hot(target, probabilities.shape[1])).mean(dim=0)
-            hessian = probabilities.mean(dim=0).diag_embed() - probabilities.T @ probabilities / len(output)
+            gradient = mean_over_rows(probabilities - F.one_hot(target, probabilities.shape[1]), weight)
+            counted = probabilities if weight is None else len(output) / weight.sum() * weight[:, None] * probabilities
+            hessian = mean_over_rows(probabilities, weight).diag_embed() - counted.T @ probabilities / len(output)
             # The same number added to every logit changes nothing: that direction is pinned.
             pinned = (
                 hessian + 1 / len(gradient) + 1e-14 * torch.eye(len(gradient), dtype=bias.dtype, device=bias.device)

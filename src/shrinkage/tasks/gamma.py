@@ -41,6 +41,9 @@ class Gamma(LogLink):
     def recession(self, target: Tensor) -> Tensor:
         return target.new_zeros(len(target), 0, 1)
 
-    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
-        """Find the bias log(Σ y exp(−z)/n), at which the mean of y/μ is 1."""
-        return (target.log()[:, None] - output).logsumexp(dim=0) - math.log(len(output))
+    def best_bias(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Find the bias log(Σ wy exp(−z)/Σw), at which the mean of y/μ is 1."""
+        logs = target.log()[:, None] - output
+        if weight is None:
+            return logs.logsumexp(dim=0) - math.log(len(output))
+        return (logs + weight.log()[:, None]).logsumexp(dim=0) - weight.sum().log()

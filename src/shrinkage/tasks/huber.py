@@ -76,19 +76,23 @@ class Huber(ConvexTask):
     def recession(self, target: Tensor) -> Tensor:
         return target.new_zeros(len(target), 0, 1)
 
-    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
+    def best_bias(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Find the bias where the sum of the slopes, a broken line that rises with it, is zero.
 
-        The line bends where a residual comes within ±δ or leaves it: it rises by 1 more from there on, or by 1 less.
+        The line bends where a residual comes within ±δ or leaves it: it rises by the row's weight more from there on,
+        or by that less.
         """
         left = target - output[:, 0]
+        counts = torch.ones_like(left) if weight is None else weight
         bends, order = torch.cat([left - self.threshold, left + self.threshold]).sort()
-        rises = torch.where(order < len(left), 1.0, -1.0).to(output.dtype).cumsum(dim=0)
-        heights = (rises[:-1] * bends.diff()).cumsum(dim=0) - len(left) * self.threshold  # at the bends but the first
+        rises = torch.cat([counts, -counts]).gather(0, order).cumsum(dim=0)
+        # At the bends but the first.
+        heights = (rises[:-1] * bends.diff()).cumsum(dim=0) - counts.sum() * self.threshold
         at = (heights >= 0).to(torch.int8).argmax(dim=0)
-        bias = bends.gather(0, at[None] + 1) - heights.gather(0, at[None]) / rises.gather(0, at[None]).clamp(min=1)
+        least = counts.min()
+        bias = bends.gather(0, at[None] + 1) - heights.gather(0, at[None]) / rises.gather(0, at[None]).clamp(min=least)
         for _ in range(REFINEMENTS):
             residual = bias - left
-            inside = (residual.abs() <= self.threshold).sum().clamp(min=1)
-            bias = bias - self.bounded(residual).sum() / inside
+            inside = torch.where(residual.abs() <= self.threshold, counts, 0.0).sum().clamp(min=least)
+            bias = bias - (counts * self.bounded(residual)).sum() / inside
         return bias

@@ -41,6 +41,8 @@ class Poisson(LogLink):
         first = torch.where(target > 0, 1.0, -1.0)
         return torch.stack([first, -torch.ones_like(first)], dim=1)[:, :, None]
 
-    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
-        """Find the bias log(Σy/Σexp z), at which the means add up to the counts."""
+    def best_bias(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Find the bias log(Σwy/Σw exp z), at which the means add up to the counts."""
+        if weight is not None:
+            target, output = weight * target, output + weight.log()[:, None]
         return target.sum().log() - output.logsumexp(dim=0)

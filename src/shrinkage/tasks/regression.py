@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shrinkage.errors import InputError
 
-from .base import ConvexTask, Target
+from .base import ConvexTask, Target, mean_over_rows
 from .metrics.mae import MAE
 from .metrics.r2 import R2
 from .metrics.rmse import RMSE
@@ -52,5 +52,5 @@ class Regression(ConvexTask):
     def recession(self, target: Tensor) -> Tensor:
         return target.new_zeros(len(target), 0, 1)
 
-    def best_bias(self, output: Tensor, target: Tensor) -> Tensor:
-        return (target[:, None] - output).mean(dim=0)
+    def best_bias(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        return mean_over_rows(target[:, None] - output, weight)

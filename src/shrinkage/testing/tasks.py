@@ -105,10 +105,13 @@ def check_derivatives(task: ConvexTask, output: Tensor, target: Tensor) -> None:
         off = task.losses(output, target) - (output[:, 0] - target).square() / 2
         law = "is_least_squares: ℓ(z) is ½(z − t)² and a constant"
         require_close(off, off[:1].expand(ROWS), EXACT, task, law)
-    bias = task.best_bias(output, target)
-    total = task.slope(output + bias, target).sum(dim=0)
-    law = "best_bias is argmin_b Σℓ(zᵢ + b), where the slopes add up to 0"
-    require_close(total, torch.zeros_like(total), 1e-6 * ROWS, task, law, bias=bias)
+    counts = 1 + torch.arange(ROWS, dtype=output.dtype) % 3
+    for weight in (None, counts):
+        bias = task.best_bias(output, target) if weight is None else task.best_bias(output, target, weight)
+        slope = task.slope(output + bias, target)
+        total = slope.sum(dim=0) if weight is None else weight @ slope
+        law = "best_bias is argmin_b Σwᵢℓ(zᵢ + b), where the weighted slopes add up to 0"
+        require_close(total, torch.zeros_like(total), 1e-6 * ROWS, task, law, bias=bias, weight=weight)
 
 
 def check_dual(task: ConvexTask, output: Tensor, target: Tensor) -> None:

@@ -92,11 +92,12 @@ class Served(PythonModel):
         """
         try:
             x = torch.from_numpy(self.recipe(model_input)).to(self.dtype)
+            offset = self.recipe.offsets(model_input)
         except self.reading.Refused as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None  # a server answers 400
         with torch.no_grad():
             output = self.network(x).double().numpy()
-        columns = self.reading.predicted(output, self.classes, self.center, self.scale, self.link)
+        columns = self.reading.predicted(output, self.classes, self.center, self.scale, self.link, offset)
         return pd.DataFrame(columns, index=model_input.index)
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from shrinkage.data.base import WHOLE, DataModule
+from shrinkage.data.base import WHOLE, Batch, DataModule
 from shrinkage.errors import InputError
 from shrinkage.optimum import memory
 from shrinkage.optimum.certifier import Certifier
@@ -89,22 +89,19 @@ class TrainingModule(L.LightningModule, ABC):
         """Return the parameters without their autograd history."""
 
     @abstractmethod
-    def predict(self, x: Any) -> Tensor:
-        """Return the model's outputs for some rows, [rows, …]; of lanes [lanes, rows, …].
-
-        x: a tensor, or a dict or a tuple of tensors for a model of several inputs.
-        """
+    def predict(self, batch: Batch) -> Tensor:
+        """Return the model's outputs for some rows with their offsets, [rows, …]; of lanes [lanes, rows, …]."""
 
     @abstractmethod
-    def sum_over_rows(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Return the task's sums over some rows."""
+    def sum_over_rows(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return the task's sums over some rows from the outputs of `predict`."""
 
     @abstractmethod
     def metrics_of_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the task's metrics that follow from its sums over a part."""
 
     @abstractmethod
-    def metrics_of_whole(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, Tensor]:
+    def metrics_of_whole(self, outputs: Sequence[Tensor], batches: Sequence[Batch]) -> dict[str, Tensor]:
         """Return the task's metrics that need all rows of a part, given batch by batch."""
 
     @property
@@ -140,12 +137,18 @@ class TrainingModule(L.LightningModule, ABC):
         weights: Params,
         output: Tensor,
         y: Tensor,
-        weight: float = 1.0,
+        row_weight: Tensor | None = None,
+        share: float = 1.0,
     ) -> Tensor:
-        """Return what is differentiated, 0-d. weight: of the data loss, where these rows are a share of a batch."""
-        loss = self.task.loss(output, y)
-        if weight != 1:
-            loss = weight * loss
+        """Return what is differentiated, 0-d.
+
+        row_weight: how much each row counts, with a mean of 1 over the training part, so that the mean over a batch is
+        on average the weighted mean over that part. share: what multiplies the data loss where these rows are a share
+        of a batch.
+        """
+        loss = self.task.loss(output, y) if row_weight is None else (row_weight * self.task.losses(output, y)).mean()
+        if share != 1:
+            loss = share * loss
         return objective.penalised_loss(penalty, loss, weights, lambd) if penalty.mode == "loss" else loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -243,24 +246,24 @@ class TrainingModule(L.LightningModule, ABC):
         self.model.eval()
         sums: dict[str, Tensor] = {}
         outputs: list[Tensor] = []
-        targets: list[Tensor] = []
-        for batch in self.datamodule.evaluation_dataloader(part, self.evaluation_rows, share):
-            x, y = self.trainer.strategy.batch_to_device(batch, self.device)
-            x = self.trainer.precision_plugin.convert_input(x)
+        batches: list[Batch] = []
+        for drawn in self.datamodule.evaluation_dataloader(part, self.evaluation_rows, share):
+            batch = Batch(*self.trainer.strategy.batch_to_device(drawn, self.device))
+            batch = batch._replace(x=self.trainer.precision_plugin.convert_input(batch.x))
             with self.trainer.precision_plugin.forward_context():
-                output = self.predict(x)
-                found = self.sum_over_rows(output, y)
+                output = self.predict(batch)
+                found = self.sum_over_rows(output, batch)
             for name, value in found.items():
                 sums[name] = sums[name] + value if name in sums else value
             if self.task.needs_whole_part:
                 outputs.append(output)
-                targets.append(y)
+                batches.append(batch._replace(x=None))
         self.model.train(training)
         if share.size > 1:
             sums = {name: self.trainer.strategy.reduce(value, reduce_op="sum") for name, value in sums.items()}
         measured = self.metrics_of_sums(sums)
         if outputs:
-            measured |= self.metrics_of_whole(outputs, targets)
+            measured |= self.metrics_of_whole(outputs, batches)
         return measured
 
     # The optimum.
@@ -346,3 +349,9 @@ class TrainingModule(L.LightningModule, ABC):
                     f"{self.trainer.ckpt_path} was made with other settings: {name} {theirs.get(name)}, and here "
                     f"{ours.get(name)}; resume with those it was made with"
                 )
+
+
+def joined(batches: Sequence[Batch], dim: int = 0) -> tuple[Tensor, Tensor | None]:
+    """Join the targets and the weights of batches, each along the dimension of its rows."""
+    weights = [batch.weight for batch in batches if batch.weight is not None]
+    return torch.cat([batch.y for batch in batches], dim=dim), torch.cat(weights, dim=dim) if weights else None

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from shrinkage.config import devices, exports, is_exact
-from shrinkage.data.base import DataModule
+from shrinkage.data.base import Batch, DataModule
 
 from .checkpoints import LanesCheckpoint
 from .history import thinned
@@ -134,10 +134,10 @@ def lanes_that_fit(cfgs: Sequence[Mapping[str, Any]], workshop: Workshop, folder
     other = next((cfg for cfg in cfgs if cfg["penalty"] != cfgs[0]["penalty"]), cfgs[-1])
     pair = build_lanes([cfgs[0], other], workshop, folder, on_end=lambda lane: None)
     batch = workshop.datamodule.tensors("train")[: workshop.datamodule.batch_rows]
-    x, y = pair.trainer.precision_plugin.convert_input(batch)
+    rows = Batch(*pair.trainer.precision_plugin.convert_input(batch))
     metrics = 20 * 8 * max(trainer.max_epochs or 0, trainer.max_steps)
     free = free_memory(pair.trainer.strategy.root_device)
-    return max(int(free / 2 // (bytes_of_a_lane(pair.module, x, y) + metrics)), 1)
+    return max(int(free / 2 // (bytes_of_a_lane(pair.module, rows) + metrics)), 1)
 
 
 def free_memory(device: torch.device) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shrinkage.data.base import Batch, shifted
 from shrinkage.machine.clock import now
 from shrinkage.optimum.certifier import Certifier
 from shrinkage.optimum.exchangeable_columns import exchangeable
@@ -17,7 +18,7 @@ from shrinkage.optimum.solved_lanes import no_minimum_error, solve_lanes
 from shrinkage.penalties.base import Penalty
 
 from . import objective
-from .base import Ingredients, Result, TrainingModule
+from .base import Ingredients, Result, TrainingModule, joined
 from .dynamics import Dynamics
 from .history import Moment, describe_growth, describe_not_finite, drop_undefined
 
@@ -51,17 +52,17 @@ class PenalisedModule(TrainingModule):
     def parameters_by_name(self) -> dict[str, Tensor]:
         return objective.detached(dict(self.model.named_parameters()))
 
-    def predict(self, x: Any) -> Tensor:
-        return self.model(x)
+    def predict(self, batch: Batch) -> Tensor:
+        return shifted(self.model(batch.x), batch.offset)
 
-    def sum_over_rows(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return self.task.sums(output, y)
+    def sum_over_rows(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return self.task.sums(output, batch.y, batch.weight)
 
     def metrics_of_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.task.measure(sums)
 
-    def metrics_of_whole(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, Tensor]:
-        return self.task.measure_whole(torch.cat(list(outputs)), torch.cat(list(targets)))
+    def metrics_of_whole(self, outputs: Sequence[Tensor], batches: Sequence[Batch]) -> dict[str, Tensor]:
+        return self.task.measure_whole(torch.cat(list(outputs)), *joined(batches))
 
     @property
     def evaluation_rows(self) -> int:
@@ -74,10 +75,10 @@ class PenalisedModule(TrainingModule):
     def forward(self, x: Any) -> Tensor:
         return self.model(x)
 
-    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
-        weight = self.datamodule.weight(batch_idx) if self.trainer.world_size > 1 else 1.0
-        return self.loss(self.penalty, self.lambd, self.penalised, self.model(x), y, weight)
+    def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
+        rows = Batch(*batch)
+        share = self.datamodule.weight(batch_idx) if self.trainer.world_size > 1 else 1.0
+        return self.loss(self.penalty, self.lambd, self.penalised, self.predict(rows), rows.y, rows.weight, share)
 
     # The course of the training.
 

@@ -255,14 +255,15 @@ def equivalents(
 ) -> dict[str, str]:
     """Return the tags `equivalent.*`, which say how a run's λ is written in other libraries.
 
-    Empty if they have nothing to compare, or the loss is neither least squares nor cross-entropy.
+    Empty if they have nothing to compare, or the loss is neither least squares nor cross-entropy, of rows that all
+    count the same.
     """
     kinds: dict[type[Penalty], str] = {
         L1: conventions.L1,
         L2: conventions.L2,
         ElasticNet: conventions.ELASTIC_NET,
     }
-    if not isinstance(task, Regression | Classification):
+    if not isinstance(task, Regression | Classification) or datamodule.row_terms:
         return {}
     if type(penalty) not in kinds or penalty.scope != "weights" or not penalty.is_plain or cfg["lambd"] == 0:
         return {}

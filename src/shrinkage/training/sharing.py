@@ -1,10 +1,10 @@
 """Whether runs can be lanes of one training, and how much memory each of them takes."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
+
+from shrinkage.data.base import Batch
 
 from . import objective
 from .stacked import StackedModule
@@ -29,7 +29,7 @@ class CannotShare(Exception):
     """Says why runs cannot be lanes of one training; each has to be trained by itself."""
 
 
-def bytes_of_a_lane(module: StackedModule, x: Any, y: Tensor) -> int:
+def bytes_of_a_lane(module: StackedModule, batch: Batch) -> int:
     """Return the memory that one lane takes in training, measured in a step on a batch of each lane's kind.
 
     Raises CannotShare if the step cannot be taken for many lanes at once.
@@ -45,7 +45,7 @@ def bytes_of_a_lane(module: StackedModule, x: Any, y: Tensor) -> int:
 
     try:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = module.total(x, y, has_orders=False)
+            loss = module.total(batch, has_orders=False)
         loss.backward()
         if module.penalty.mode == "prox":
             module.update(objective.proxed, lr=0.0)

@@ -17,11 +17,11 @@ from torch.export import register_dataclass
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel  # vmap has no rule for fused attention, but for its parts
 
-from shrinkage.data.base import pick
+from shrinkage.data.base import Batch, pick, shifted
 from shrinkage.penalties.base import Penalty
 
 from . import objective
-from .base import Ingredients, Result, TrainingModule
+from .base import Ingredients, Result, TrainingModule, joined
 
 EVALUATED = 16  # lanes, with as many rows as one has alone, that are evaluated at once; of more lanes fewer rows
 
@@ -116,46 +116,58 @@ class StackedModule(TrainingModule, ABC):
     def parameters_by_name(self) -> dict[str, Tensor]:
         return self.selected[1] or self.stacked_parameters()
 
-    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
-        return self.total(*batch, self.has_orders)
+    def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
+        return self.total(Batch(*batch), self.has_orders)
 
-    def total(self, x: Any, y: Tensor, has_orders: bool) -> Tensor:
+    def total(self, batch: Batch, has_orders: bool) -> Tensor:
         """Return the sum of the lanes' objectives on a batch, 0-d.
 
         has_orders: whether it is a batch of each of the orders, [orders, batch, …].
         """
 
-        def one(penalty: Penalty, lambd: Tensor, weights: dict[str, Tensor], x: Any = x, y: Tensor = y) -> Tensor:
+        def one(
+            penalty: Penalty, lambd: Tensor, weights: dict[str, Tensor], picked: dict[str, Any] | None = None
+        ) -> Tensor:
+            rows = batch if picked is None else Batch(**picked)
             penalised = {name: weights[name] for name in self.penalised}
-            return self.loss(penalty, lambd, penalised, functional_call(self.model, weights, (x,)), y)
+            output = shifted(functional_call(self.model, weights, (rows.x,)), rows.offset)
+            return self.loss(penalty, lambd, penalised, output, rows.y, rows.weight)
 
         weights = dict(self.model.named_parameters())
         with sdpa_kernel(SDPBackend.MATH):
             if not has_orders:
                 return self.apply_to_each(one, weights).sum()
-            return self.apply_to_each(one, weights, pick(x, self.inputs.order), y[self.inputs.order]).sum()
+            return self.apply_to_each(one, weights, batch.pick(self.inputs.order)).sum()
 
-    def predict(self, x: Any) -> Tensor:
-        def one(weights: dict[str, Tensor], x: Any = x) -> Tensor:
+    def predict(self, batch: Batch) -> Tensor:
+        def one(weights: dict[str, Tensor], x: Any = batch.x) -> Tensor:
             return functional_call(self.model, weights, (x,))
 
         weights = self.parameters_by_name()
         with sdpa_kernel(SDPBackend.MATH):
-            return torch.vmap(one)(weights, pick(x, self.data_sets)) if self.has_data else torch.vmap(one)(weights)
+            if not self.has_data:
+                return shifted(torch.vmap(one)(weights), batch.offset)
+            output = torch.vmap(one)(weights, pick(batch.x, self.data_sets))
+        return shifted(output, None if batch.offset is None else batch.offset[self.data_sets])
 
-    def sum_over_rows(self, output: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def sum_over_rows(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        rows = [batch.y] if batch.weight is None else [batch.y, batch.weight]
         if self.has_data:
-            return torch.vmap(self.task.sums)(output, y[self.data_sets])
-        return torch.vmap(self.task.sums, in_dims=(0, None))(output, y)
+            return torch.vmap(self.task.sums)(output, *(each[self.data_sets] for each in rows))
+        return torch.vmap(self.task.sums, in_dims=(0, *[None for _ in rows]))(output, *rows)
 
     def metrics_of_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         return torch.vmap(self.task.measure)(sums)
 
-    def metrics_of_whole(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, Tensor]:
+    def metrics_of_whole(self, outputs: Sequence[Tensor], batches: Sequence[Batch]) -> dict[str, Tensor]:
         # Lane by lane, since sorting is no sum.
-        output, target = torch.cat(list(outputs), dim=1), torch.cat(list(targets), dim=1 if self.has_data else 0)
+        output, (target, weight) = torch.cat(list(outputs), dim=1), joined(batches, dim=1 if self.has_data else 0)
         found = [
-            self.task.measure_whole(lane, target[k] if self.has_data else target)
+            self.task.measure_whole(
+                lane,
+                target[k] if self.has_data else target,
+                None if weight is None else weight[k] if self.has_data else weight,
+            )
             for lane, k in zip(output, self.data_sets.tolist(), strict=True)
         ]
         return {name: torch.stack([each[name] for each in found]) for name in found[0]}

@@ -34,6 +34,10 @@ class Columns(ABC):
         """Take the columns at these places, in their order."""
 
     @abstractmethod
+    def divided(self, scale: Array) -> Self:
+        """Divide each column by a number of its own, [p]."""
+
+    @abstractmethod
     def outputs_of(self, weight: Array) -> Array:
         """Compute XW for W [p] or [p, m]."""
 
@@ -67,6 +71,9 @@ class DenseColumns(Columns):
         is_all = len(which) == self.x.shape[1] and bool((which == np.arange(len(which))).all())
         return self if is_all else DenseColumns(self.x[:, which])
 
+    def divided(self, scale: Array) -> "DenseColumns":
+        return DenseColumns(self.x / scale)
+
     def outputs_of(self, weight: Array) -> Array:
         return self.x @ weight
 
@@ -94,6 +101,9 @@ class SparseColumns(Columns):
 
     def take(self, which: Array) -> "SparseColumns":
         return SparseColumns(self.x[:, which], self.mean[which])
+
+    def divided(self, scale: Array) -> "SparseColumns":
+        return SparseColumns(csc_array(self.x.multiply(1 / scale)), self.mean / scale)
 
     def outputs_of(self, weight: Array) -> Array:
         return self.x @ weight - self.mean @ weight

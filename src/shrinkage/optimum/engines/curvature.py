@@ -25,9 +25,10 @@ class Curvature:
     """Second derivatives of the mean loss at one point, in weights at `places`, after the best move of the bias.
 
     With c(i)·p + j the place of the weight of column j for output c, H is (1/n)Σ ∇²ℓ(zᵢ)_cd x_ij x_im between two
-    places, R that between a place and a bias, B between two biases; what is left after the bias is H − RB⁺Rᵀ.
+    places, R that between a place and what no penalty holds, B between two of those; what is left after these is
+    H − RB⁺Rᵀ. They are the biases, and the weights of free columns (`Rows`).
 
-    rates: ∇²ℓ, [n, outputs, outputs]. places: [m]. hessian: H − RB⁺Rᵀ, [m, m]. across: R [m, outputs]. inverse: B⁺.
+    rates: ∇²ℓ, [n, outputs, outputs]. places: [m]. hessian: H − RB⁺Rᵀ, [m, m]. across: R [m, loose]. inverse: B⁺.
     """
 
     rows: Rows
@@ -41,10 +42,12 @@ class Curvature:
     @classmethod
     def at(cls, rows: Rows, output: Array, places: Array) -> "Curvature":
         """Compute the second derivatives at outputs [n, outputs], in the weights at these places."""
-        rates, k = rows.curvatures(output), rows.outputs
-        inverse = inverse_of(rates.mean(axis=0)) * float(rows.is_free)
+        rates = rows.curvatures(output)
+        inverse = inverse_of(rows.curvature_in_loose(rates))
+        if rows.free is None:
+            inverse = inverse * float(rows.is_free)
         empty = np.empty(0, dtype=np.int64)
-        found = cls(rows, rates, empty, np.empty((0, 0)), np.empty((0, k)), inverse)
+        found = cls(rows, rates, empty, np.empty((0, 0)), np.empty((0, len(inverse))), inverse)
         found.extend(places)
         return found
 
@@ -67,7 +70,7 @@ class Curvature:
 
     def extend(self, places: Array) -> None:
         """Take further weights in, at the same point."""
-        across = self.with_bias(places)
+        across = self.with_loose(places)
         new = self.between(places, places) - across @ self.inverse @ across.T
         if len(self.places):
             old = self.between(self.places, places) - self.across @ self.inverse @ across.T
@@ -94,13 +97,17 @@ class Curvature:
                     found[np.ix_(others, own)] = product.T
         return found
 
-    def with_bias(self, places: Array) -> Array:
-        """Compute R: H between weights at these places and the biases, [m, outputs]."""
-        (n, p), k = self.rows.x.shape, self.rows.outputs
-        found = np.zeros((len(places), k))
-        if self.rows.is_free:
-            for c in range(k):
-                own = np.flatnonzero(places // p == c)
-                if len(own):
-                    found[own] = self.rows.x.take(places[own] % p).slopes_of(self.rates[:, c].T).T / n
+    def with_loose(self, places: Array) -> Array:
+        """Compute R: H between weights at these places and what no penalty holds, [m, loose]."""
+        (n, p), k, free = self.rows.x.shape, self.rows.outputs, self.rows.free
+        found = np.zeros((len(places), len(self.inverse)))
+        for c in range(k):
+            own = np.flatnonzero(places // p == c)
+            if not len(own):
+                continue
+            columns = self.rows.x.take(places[own] % p)
+            if self.rows.is_free:
+                found[own, :k] = columns.slopes_of(self.rates[:, c].T).T / n
+            if free is not None:
+                found[own, k:] = np.hstack([inner(columns, free, self.rates[:, c, d]) / n for d in range(k)])
         return found

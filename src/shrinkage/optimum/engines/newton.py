@@ -30,35 +30,36 @@ HALVINGS = 40
 
 
 def newton_path(rows: Rows, strengths: Array) -> Iterator[tuple[Array, Array]]:
-    """Solve for each (λ₁, λ₂) in strengths [K, 2], not both 0, in their order; yields W [outputs, p] and b [outputs].
+    """Solve for each (λ₁, λ₂) in strengths [K, 2], not both 0, in their order; yields W [outputs, p] and what is loose.
 
-    The bias is the one for the columns as the rows have them, which may be centred. Under λ₂ alone the weights are
-    combinations of the rows; where these are fewer than the columns, the problem is solved in such combinations.
+    Both are for the columns as the rows have them, which may be centred (`Rows.parameters`). Under λ₂ alone the weights
+    are combinations of the rows; where these are fewer than the columns, the problem is solved in such combinations.
     """
     n, p = rows.x.shape
     if n < p and not strengths[:, 0].any():
         basis, triangle = np.linalg.qr(rows.x.whole().T)
         combined = DenseColumns(np.asfortranarray(triangle.T))
-        for weight, bias in newton_path(replace(rows, x=combined), strengths):
-            yield weight @ basis.T, bias
+        for weight, loose in newton_path(replace(rows, x=combined), strengths):
+            yield weight @ basis.T, loose
         return
     descent = Descent.begin(rows)
     for l1, l2 in strengths:
         descent.descend(float(l1), float(l2))
-        yield descent.point.weight, descent.point.bias
+        yield descent.point.weight, descent.point.loose
 
 
 @dataclass(frozen=True)
 class Point:
-    """Weights and a bias, and what the objective's conditions say there.
+    """Weights and what no penalty holds, and what the objective's conditions say there.
 
-    weight: W [outputs, p]. bias: [outputs], for the columns as the rows have them. output: [n, outputs]. gradient: of
-    the mean loss in the weights, [outputs, p]. own: in the bias, [outputs], zero where it is not free. worst: by how
-    much the conditions of the optimum are missed at most. size: |gradient| of the weights at zero, 0 elsewhere, [k·p].
+    weight: W [outputs, p]. loose: the bias and the weights of free columns, as `Rows` has them. output: [n, outputs].
+    gradient: of the mean loss in the weights, [outputs, p]. own: in what is loose, zero where a bias is not free.
+    worst: by how much the conditions of the optimum are missed at most. size: |gradient| of the weights at zero, 0
+    elsewhere, [k·p].
     """
 
     weight: Array
-    bias: Array
+    loose: Array
     output: Array
     gradient: Array
     own: Array
@@ -66,22 +67,22 @@ class Point:
     size: Array
 
     @classmethod
-    def at(cls, rows: Rows, l1: float, l2: float, weight: Array, bias: Array, output: Array) -> "Point":
+    def at(cls, rows: Rows, l1: float, l2: float, weight: Array, loose: Array, output: Array) -> "Point":
         """Compute the slopes under λ₁ and λ₂ at weights whose outputs are known."""
         slope = rows.slope(output)
-        gradient, own = rows.x.slopes_of(slope.T) / len(slope), slope.mean(axis=0) * rows.is_free
-        return cls(weight, bias, output, gradient, own, *missed(l1, l2, weight, gradient, own))
+        gradient, own = rows.x.slopes_of(slope.T) / len(slope), rows.slope_in_loose(slope)
+        return cls(weight, loose, output, gradient, own, *missed(l1, l2 * rows.ridge, weight, gradient, own))
 
-    def under(self, l1: float, l2: float) -> "Point":
+    def under(self, rows: Rows, l1: float, l2: float) -> "Point":
         """Look at the same weights under another λ₁ and λ₂."""
-        worst, size = missed(l1, l2, self.weight, self.gradient, self.own)
+        worst, size = missed(l1, l2 * rows.ridge, self.weight, self.gradient, self.own)
         return replace(self, worst=worst, size=size)
 
 
-def missed(l1: float, l2: float, weight: Array, gradient: Array, own: Array) -> tuple[float, Array]:
-    """Compute `worst` and `size` of a point."""
+def missed(l1: float, ridge: Array | float, weight: Array, gradient: Array, own: Array) -> tuple[float, Array]:
+    """Compute `worst` and `size` of a point. ridge: λ₂, one for all or for each column."""
     on, size = np.nonzero(weight), np.abs(gradient)
-    kept = np.abs(gradient[on] + l2 * weight[on] + l1 * np.sign(weight[on]))
+    kept = np.abs(gradient[on] + (ridge * weight)[on] + l1 * np.sign(weight[on]))
     size[on] = 0.0
     return float(max(kept.max(initial=0.0), size.max(initial=0.0) - l1, np.abs(own).max())), size.ravel()
 
@@ -100,9 +101,17 @@ class Descent:
 
     @classmethod
     def begin(cls, rows: Rows) -> "Descent":
-        """Begin at zero weights and the bias that is best for them."""
-        (n, p), bias = rows.x.shape, rows.best_bias()
-        point = Point.at(rows, 0.0, 0.0, np.zeros((rows.outputs, p)), bias, np.zeros((n, rows.outputs)) + bias)
+        """Begin at zero weights and what is best for them of all that no penalty holds."""
+        (n, p), k, loose = rows.x.shape, rows.outputs, rows.best_bias()
+        output = np.zeros((n, k)) + loose
+        if rows.free is not None:
+            loose = np.append(loose, np.zeros(k * rows.free.shape[1]))
+            none = replace(rows, x=rows.x.take(np.empty(0, dtype=np.int64)), ridge=1.0)
+            point = Point.at(none, 0.0, 0.0, np.zeros((k, 0)), loose, output)
+            alone = cls(none, point, float(np.abs(point.own).max()))
+            alone.descend(0.0, 0.0)
+            loose, output = alone.point.loose, alone.point.output
+        point = Point.at(rows, 0.0, 0.0, np.zeros((k, p)), loose, output)
         return cls(rows, point, float(np.abs(point.gradient).max(initial=0.0)))
 
     def enough(self, l2: float) -> float:
@@ -111,7 +120,7 @@ class Descent:
 
     def descend(self, l1: float, l2: float) -> None:
         """Go to the optimum under λ₁ and λ₂."""
-        self.point = self.point.under(l1, l2)
+        self.point = self.point.under(self.rows, l1, l2)
         before = nearest = np.inf
         stalls = 0
         for _ in range(STEPS):
@@ -160,17 +169,18 @@ class Descent:
         start = at.weight.ravel()[places]
         left = at.gradient.ravel()[places] - model.across @ (model.inverse @ at.own)
         if l1:
-            change = minimise(model.hessian, model.hessian @ start - left, l1, l2, start) - start
-        else:
+            ridge = l2 * np.tile(np.broadcast_to(self.rows.ridge, at.weight.shape[1]), self.rows.outputs)[places]
+            change = minimise(model.hessian, model.hessian @ start - left, l1, ridge, start) - start
+        else:  # where every column has the same λ₂
             change = -model.solve(l2, left + l2 * start)
         turn = -model.inverse @ (at.own + model.across.T @ change)
         weight = np.zeros_like(at.weight)
         weight.ravel()[places] = change
-        output = self.rows.outputs_of(weight) + turn
+        output = self.rows.outputs_of(weight) + self.rows.outputs_of_loose(turn)
 
         def part(share: float) -> Point:
             moved = at.weight + share * weight
-            return Point.at(self.rows, l1, l2, moved, at.bias + share * turn, at.output + share * output)
+            return Point.at(self.rows, l1, l2, moved, at.loose + share * turn, at.output + share * output)
 
         # Where the loss is infinite, its slopes mean nothing.
         is_finite = np.isfinite(self.objective(l1, l2, at.weight + weight, at.output + output))
@@ -179,7 +189,7 @@ class Descent:
             return whole
         now = self.objective(l1, l2, at.weight, at.output)
         promised = float(at.gradient.ravel()[places] @ change + at.own @ turn)
-        promised += penalty(l1, l2, at.weight + weight) - penalty(l1, l2, at.weight)
+        promised += self.penalty(l1, l2, at.weight + weight) - self.penalty(l1, l2, at.weight)
         share = 1.0
         for _ in range(HALVINGS):
             there = self.objective(l1, l2, at.weight + share * weight, at.output + share * output)
@@ -190,9 +200,8 @@ class Descent:
 
     def objective(self, l1: float, l2: float, weight: Array, output: Array) -> float:
         """Compute the objective from weights and the outputs that they give."""
-        return float(self.rows.losses(output).mean()) + penalty(l1, l2, weight)
+        return float(self.rows.losses(output).mean()) + self.penalty(l1, l2, weight)
 
-
-def penalty(l1: float, l2: float, weight: Array) -> float:
-    """Compute λ₁‖W‖₁ + ½λ₂‖W‖²."""
-    return float(l1 * np.abs(weight).sum() + l2 / 2 * np.square(weight).sum())
+    def penalty(self, l1: float, l2: float, weight: Array) -> float:
+        """Compute λ₁‖W‖₁ + ½λ₂‖W‖², with what multiplies λ₂ of each column."""
+        return float(l1 * np.abs(weight).sum() + l2 / 2 * (self.rows.ridge * np.square(weight)).sum())

@@ -1,6 +1,6 @@
 """The optimum at every strength of a penalty: each problem by the engine that fits it, each point with its certificate.
 
-The objective is (1/n)Σ ℓ(Wxᵢ + b, yᵢ) + λ₁‖W‖₁ + ½λ₂‖W‖².
+The objective is (1/n)Σ ℓ(Wxᵢ + b, yᵢ) + λ₁‖W‖₁ + ½λ₂‖W‖², with the weights, offsets and factors of `ConvexProblem`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -93,23 +93,29 @@ def solutions(rows: Rows, strengths: Array) -> Iterator[tuple[Array, Array] | No
 
     None stands for a problem that has no minimum.
     """
-    task, y = rows.problem.task, rows.problem.y
     l1, l2 = strengths[0]
-    if not task.is_least_squares:
-        for weight, bias in newton_path(rows, strengths):
-            exists = l1 + l2 > 0 or has_minimum(rows, rows.outputs_of(weight) + bias)
-            yield (weight, bias - weight @ rows.mean) if exists else None
+    rows = rows.under(l1, l2)
+    if not rows.problem.task.is_least_squares or rows.free is not None:
+        for weight, loose in newton_path(rows, strengths):
+            output = rows.outputs_of(weight) + rows.outputs_of_loose(loose)
+            exists = l1 + l2 > 0 or has_minimum(rows, output)
+            if rows.free is not None:
+                exists = exists and has_minimum(rows.of_free_alone(), output)
+            yield rows.parameters(weight, loose) if exists else None
         return
-    target = -rows.slope(np.zeros((len(y), 1)))[:, 0]
-    level = target.mean() * rows.is_free
+    counts, n = rows.weight, len(rows.problem.y)
+    target = -rows.slope(np.zeros((n, 1)))[:, 0] / (1.0 if counts is None else counts)
+    level = (target.mean() if counts is None else counts @ target / n) * rows.is_free
     if l1:
-        found: Iterable[Array] = gaussian_path(rows.x, target - level, strengths)
-    elif l2:
-        found = ridge_path(rows.x.whole(), target - level, strengths[:, 1])
+        found: Iterable[Array] = gaussian_path(rows.x, target - level, strengths, counts, rows.ridge)
     else:
-        found = [least_squares(rows.x.whole(), target - level)] * len(strengths)
+        x, y = rows.x.whole(), target - level
+        if counts is not None:  # a row's square counts as that of a row so much longer
+            x, y = np.sqrt(counts)[:, None] * x, np.sqrt(counts) * y
+        found = ridge_path(x, y, strengths[:, 1]) if l2 else [least_squares(x, y)] * len(strengths)
     for weight in found:
-        yield weight[None], np.array([level - rows.mean @ weight])
+        whole, _ = rows.parameters(weight[None], np.array([level]))
+        yield whole, np.array([level - rows.mean @ whole[0]])
 
 
 def certified(

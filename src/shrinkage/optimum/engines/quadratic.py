@@ -13,12 +13,15 @@ DEPENDENT = 1e-13  # the share of its length that a column keeps, squared, which
 ROUNDS = 100  # of columns that enter; more would be a circle, which only rounding can make
 
 
-def minimise(hessian: np.ndarray, pull: np.ndarray, l1: float, l2: float, start: np.ndarray) -> np.ndarray:
-    """Minimise ½wᵀHw − cᵀw + λ₁‖w‖₁ + ½λ₂‖w‖² over w [m], for λ₁ > 0.
+def minimise(
+    hessian: np.ndarray, pull: np.ndarray, l1: float, ridge: np.ndarray | float, start: np.ndarray
+) -> np.ndarray:
+    """Minimise ½wᵀHw − cᵀw + λ₁‖w‖₁ + ½Σλ₂w² over w [m], for λ₁ > 0.
 
-    hessian: H [m, m], positive semidefinite. pull: c [m], in the range of H. start: a w to begin at.
+    hessian: H [m, m], positive semidefinite. pull: c [m], in the range of H. ridge: λ₂, one for all or for each, [m].
+    start: a w to begin at.
     """
-    w = start.copy()
+    w, l2 = start.copy(), np.broadcast_to(ridge, len(start))
     enough = l1 + ROUNDING * (l1 + np.abs(pull).max(initial=0.0))
     on = np.flatnonzero(w)
     signs = np.sign(w[on])
@@ -38,7 +41,7 @@ def settle(
     hessian: np.ndarray,
     pull: np.ndarray,
     l1: float,
-    l2: float,
+    l2: np.ndarray,
     w: np.ndarray,
     on: np.ndarray,
     signs: np.ndarray,
@@ -51,10 +54,10 @@ def settle(
     while len(on):
         curved = hessian[np.ix_(on, on)]
         own = curved.diagonal().copy()
-        curved[np.diag_indices_from(curved)] += l2
+        curved[np.diag_indices_from(curved)] += l2[on]
         factor, failed = dpotrf(curved, lower=1, clean=0)
         good = failed - 1 if failed else len(on)
-        lost = np.flatnonzero(factor.diagonal()[:good] ** 2 <= DEPENDENT * (own[:good] + l2))
+        lost = np.flatnonzero(factor.diagonal()[:good] ** 2 <= DEPENDENT * (own + l2[on])[:good])
         if failed or len(lost):
             on, signs = without_dependent(factor, curved, w, on, signs, int(lost[0]) if len(lost) else good)
             continue

@@ -47,5 +47,5 @@ class WholePartMetric(Metric):
     """A metric that needs all predictions of a part at once, such as the area under a curve."""
 
     @abstractmethod
-    def value(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Compute the metric, 0-d, from all rows of a part."""
+    def value(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the metric, 0-d, from all rows of a part. weight [n]: how much each counts, None for all the same."""
