@@ -87,7 +87,13 @@ def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, 
 
 def weights_by_name(table: pd.DataFrame) -> pd.Series:
     """List the weights by feature, and by output if there are several; without the intercept."""
-    table = table[table["feature"] != INTERCEPT]
-    feature, output = (table[name].astype(str).map(from_csv) for name in ("feature", "output"))
-    names = feature if output.nunique() == 1 else output + ": " + feature
-    return pd.Series(table["weight"].astype(float).to_numpy(), names.to_numpy())
+    rows = zip(table["feature"], table["output"], table["weight"], strict=True)
+    # Cell by cell: a table is small, there are hundreds of them, and a step of pandas costs as much as many cells.
+    found = [
+        (from_csv(str(output)), from_csv(str(feature)), float(weight))
+        for feature, output, weight in rows
+        if feature != INTERCEPT
+    ]
+    is_one = len({output for output, _, _ in found}) == 1
+    names = [feature if is_one else f"{output}: {feature}" for output, feature, _ in found]
+    return pd.Series([weight for _, _, weight in found], names, dtype=float)
