@@ -135,3 +135,36 @@ def test_what_is_no_path_is_refused_in_one_line(arguments: list[str], message: s
     done = train_py("-m", "hydra/sweeper=path", *arguments, "tracking=none", cwd=tmp_path, store=tmp_path / "none")
     assert done.returncode == 1 and message in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_rates_with_weights_a_kept_column_and_a_category_as_a_group_end_as_a_model(tmp_path: Path) -> None:
+    """Counts of an exposure, rows that count more, a column that no penalty holds: the model predicts what it did."""
+    random, store = np.random.default_rng(0), tmp_path / "mlflow.db"
+    frame = pd.DataFrame({"age": random.normal(40, 10, 120), "noise": random.normal(size=120)})
+    frame["town"] = random.choice(["Aachen", "Bonn", "Köln"], 120)
+    frame["years"], frame["w"] = random.uniform(0.5, 3, 120), random.integers(0, 4, 120)
+    frame["claims"] = random.poisson(frame["years"] * np.exp(0.03 * (frame["age"] - 40)))
+    frame.to_csv(tmp_path / "claims.csv", index=False)
+    done = train_py(
+        "experiment=choose", "data.path=claims.csv", "data.target=claims", "task=poisson", "data.weight=w",
+        "data.exposure=years", "penalty=group_lasso", "penalty.factor={age: 0}", "hydra.sweeper.max=1",
+        "hydra.sweeper.ratio=0.1", "hydra.sweeper.num=2", "data.folds=2", "data.fold=range(2)", "refit=min",
+        "export=claims", "trainer.precision=64-true", "trainer.max_epochs=20", "hydra.sweep.dir=here",
+        cwd=tmp_path, store=store,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    weights = pd.read_csv(tmp_path / "here/refit/coefficients.csv").set_index("feature")
+    weights, logs = weights["weight"], weights["coefficient"]
+    towns = [name for name in weights.index if name.startswith("town_")]
+    assert weights["age"] != 0 and len(towns) == 3 and (weights[towns] == 0).all() == (weights[towns] == 0).any()
+    raw = frame.assign(**{name: (frame["town"] == name.removeprefix("town_")) for name in towns})
+    by_hand = logs["(intercept)"] + sum(logs[name] * raw[name] for name in ["age", "noise", *towns])
+    mlflow.set_tracking_uri(f"sqlite:///{store}")
+    predicted = mlflow.pyfunc.load_model("models:/claims/1").predict(frame.drop(columns=["claims", "w"]))["prediction"]
+    np.testing.assert_allclose(predicted, np.exp(by_hand) * frame["years"], rtol=1e-6)
+    answer = json.loads((tmp_path / "here/answer.json").read_text())
+    tags = [run.data.tags["data.weight.val"] for run in runs(store) if role(run) == "child"]
+    train = frame["w"].sum() - float(
+        next(run for run in runs(store) if role(run) == "refit").data.tags["data.weight.test"]
+    )
+    assert sum(map(float, set(tags))) == train and answer["metric"] == "val/loss"

@@ -4,6 +4,8 @@ import itertools
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import choices, config
@@ -167,6 +169,27 @@ def test_networks_that_cannot_be_lanes_say_why(overrides: list[str], reason: str
     cfg = config(*overrides)
     with pytest.raises(CannotShare, match=reason):
         lanes_that_fit([cfg, vary(cfg, lambd=1.0)], Workshop(cfg), tmp_path)
+
+
+@pytest.mark.parametrize("draws", ["orders", "splits"])
+def test_lanes_of_rows_with_weights_and_offsets(draws: str, tmp_path: Path) -> None:
+    """Each lane has its own order of the rows, or its own split; with factors of columns, and areas under curves."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 3)), columns=["a", "b", "shift"])
+    frame["w"], frame["y"] = random.integers(1, 4, 60), np.where(frame["a"] + random.normal(size=60) > 0, "yes", "no")
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    cfg = config(
+        "data=table", f"data.path={tmp_path / 'rows.csv'}", "data.target=y", "data.weight=w", "data.offset=shift",
+        "data.class_weight=balanced", "penalty=l2", "penalty.factor={a: 0.5}", "data.batch_size=8", "metrics=[roc_auc]",
+        "trainer.precision=64-true", "trainer.max_epochs=2", "tracking.history=all",
+    )  # fmt: skip
+    key = "seed" if draws == "orders" else "data__seed"
+    cfgs = [vary(cfg, lambd=lambd, **{key: seed}) for lambd, seed in ((0.01, 0), (0.1, 1))]
+    for lane, each in zip(together(cfgs), cfgs, strict=True):
+        training = alone(each)
+        if draws == "splits":  # of which lanes know no optimum
+            training.conclusion = lane.conclusion
+        assert_equal(lane, training, 1e-10)
 
 
 @pytest.mark.parametrize("batch_size", ["5", "null"])

@@ -35,8 +35,9 @@ def make_certifier(
         return reason
     train = datamodule.parts["train"]
     bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
-    more = (None if each is None else torch.from_numpy(each) for each in (train.weight, train.offset))
-    problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias, *more)
+    weight, offset = (None if each is None else torch.from_numpy(each) for each in (train.weight, train.offset))
+    factor = None if penalty.of_columns is None else torch.tensor(penalty.of_columns, dtype=torch.float64)
+    problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias, weight, offset, factor)
     # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
     factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0
     return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)

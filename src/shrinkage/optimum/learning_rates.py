@@ -21,6 +21,7 @@ def working_lr(
     optimization".
     """
     smooth = 0.0 if penalty.mode == "prox" else float(as_elastic_net(penalty, lambd)[1])
+    smooth *= max([1.0, *(penalty.of_columns or ())])
     curvature = certifier.problem.steepness(rows) + smooth
     whole, momentum = rows >= len(certifier.problem.x), optimizer.param_groups[0]["momentum"]
     if curvature == 0:

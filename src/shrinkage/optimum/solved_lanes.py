@@ -69,6 +69,11 @@ def solve_lanes(
 
 def no_minimum_error(certifier: Certifier) -> InputError:
     """Make the error of a loss without a penalty that has no least value."""
+    if certifier.problem.free is not None:
+        return InputError(
+            "penalty.factor: columns with the factor 0 alone part the training rows, so that the loss falls for ever "
+            "as their weights grow and has no minimum; give them a factor above 0, such as 0.001"
+        )
     some = certifier.problem.steepest_at_zero / 1000
     if certifier.classes:
         reason = "the training rows of the classes can be separated"

@@ -1,10 +1,13 @@
 """What every penalty offers: Ω(w), its proximal operator and the decay along its gradient. λ never enters here."""
 
+import copy
+import difflib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +15,8 @@ from torch import Tensor
 from shrinkage.checks import is_number
 from shrinkage.colours import colour_of
 from shrinkage.errors import InputError
+
+LISTED = 20  # the most columns that a message names
 
 Params = Mapping[str, Tensor]
 Mode = Literal["loss", "decay", "cautious", "prox"]
@@ -26,6 +31,9 @@ class Penalty(ABC):
     scope: `weights` penalises everything but biases and normalisation parameters; `all` penalises every parameter.
     groups: factors on λ by patterns of parameters' names, `{"*embedding*": 0}`; the last that matches a name counts,
         and Ω is taken over the parameters of each factor by themselves. None: 1 for all.
+    factor: factors on λ by patterns of columns' names, `{"age": 0, "dose_*": 2}`, of a model that has a weight for each
+        column; the last that matches counts, and Ω is taken over the columns of each factor by themselves. 0 leaves a
+        column without a penalty. None: 1 for all. `on_columns` finds them: of_columns has the factor of each.
     rate: how a step of mode `decay` or `cautious` follows the learning rate η: `lr` shrinks by ηλ, as PyTorch's AdamW;
         `corrected` by η²λ/η_max, which keeps the balance of weights and gradients as η falls (Defazio 2025, "Why
         gradients rapidly increase near the end of training"); `constant` by η_maxλ, whatever the schedule.
@@ -37,6 +45,8 @@ class Penalty(ABC):
     mode: Mode
     scope: Literal["weights", "all"] = "weights"
     groups: Mapping[str, float] | None = None
+    factor: Mapping[str, float] | None = None
+    of_columns: tuple[float, ...] | None = field(default=None, init=False)
     rate: Literal["lr", "corrected", "constant"] = "lr"
 
     modes: ClassVar[tuple[Mode, ...]] = ("loss", "decay", "cautious", "prox")
@@ -59,17 +69,8 @@ class Penalty(ABC):
                 f"penalty.rate={self.rate}: only a decay apart from the gradient has a rate of its own; "
                 "use penalty.mode=decay, or penalty.rate=lr"
             )
-        if not isinstance(self.groups, Mapping | None):
-            raise InputError(
-                f"penalty.groups={self.groups}: must be factors on λ by patterns of parameters' names; use "
-                "'penalty.groups={*embedding*: 0}'"
-            )
-        for pattern, factor in (self.groups or {}).items():
-            if not is_number(factor) or not 0 <= factor < math.inf:
-                raise InputError(
-                    f"penalty.groups: {pattern!r} has the factor {factor}; a factor on λ must be a number ≥ 0, and 0 "
-                    "leaves the parameters alone"
-                )
+        check_factors("groups", self.groups, "parameters", "{*embedding*: 0}")
+        check_factors("factor", self.factor, "columns", "{age: 0}")
 
     @abstractmethod
     def value(self, weights: Params) -> Tensor:
@@ -101,6 +102,34 @@ class Penalty(ABC):
         """Look whether Ω has a meaning for a model with these weights. Raises InputError if it has none."""
         return
 
+    def on_columns(self, columns: Sequence[Sequence[str]] | None) -> Self:
+        """Find the columns that the settings name.
+
+        columns: of each feature the names that it goes by: its own, and those of the part and the column that it is
+        made of. None for a model that has no weight of its own for each. Raises InputError for a name that no column
+        has, and if no column would be penalised.
+        """
+        if self.factor is None:
+            return self
+        if self.elastic_net(1.0) == (0.0, 0.0):
+            raise InputError("penalty.factor: there is no penalty for it to multiply; leave it out, or use penalty=l1")
+        if columns is None:
+            raise InputError(
+                f"penalty.factor={dict(self.factor)}: only a linear model of named columns has weights of its own for "
+                "each; use model=linear, or penalty.groups for the parameters of another model"
+            )
+        factors = [1.0] * len(columns)
+        for pattern, factor in self.factor.items():
+            for place in places_of("penalty.factor", str(pattern), columns):
+                factors[place] = float(factor)
+        if not any(factors):
+            raise InputError(
+                "penalty.factor: every factor is 0, so nothing is penalised; use penalty=none for no penalty"
+            )
+        found = copy.copy(self)
+        object.__setattr__(found, "of_columns", tuple(factors))
+        return found
+
     @property
     def colour(self) -> str:
         """The colour of this penalty in every picture and on every page, as #rrggbb; by its name unless it says so."""
@@ -109,12 +138,42 @@ class Penalty(ABC):
     @property
     def is_plain(self) -> bool:
         """Whether a decay shrinks every weight by the same λ, at the learning rate."""
-        return self.mode != "cautious" and self.rate == "lr" and not self.groups
+        return self.mode != "cautious" and self.rate == "lr" and not self.groups and not self.factor
 
     @property
     def curvature(self) -> float:
         """The largest curvature of Ω's smooth part. Plain gradient steps need ηλ·curvature < 2."""
         return 0.0
+
+
+def check_factors(key: str, factors: object, of: str, example: str) -> None:
+    """Look whether a setting has factors on λ by patterns of names. Raises InputError."""
+    if not isinstance(factors, Mapping | None):
+        raise InputError(
+            f"penalty.{key}={factors}: must be factors on λ by patterns of {of}' names; use 'penalty.{key}={example}'"
+        )
+    for pattern, factor in (factors or {}).items():
+        if not is_number(factor) or not 0 <= factor < math.inf:
+            raise InputError(
+                f"penalty.{key}: {pattern!r} has the factor {factor}; a factor on λ must be a number ≥ 0, and 0 leaves "
+                f"the {of} alone"
+            )
+
+
+def places_of(key: str, pattern: str, columns: Sequence[Sequence[str]]) -> list[int]:
+    """Find the features, by their places, one of whose names matches a pattern. Raises InputError if none does."""
+    found = [place for place, names in enumerate(columns) if any(fnmatchcase(name, pattern) for name in names)]
+    if not found:
+        known = list(dict.fromkeys(name for names in columns for name in (names[-1], names[0])))
+        near = difflib.get_close_matches(pattern, known, n=3) or [
+            name for name in known if name.casefold() == pattern.casefold()
+        ]
+        meant = f"did you mean {' or '.join(near)}?" if near else "choose one of them"
+        more = ", …" if len(known) > LISTED else ""
+        raise InputError(
+            f"{key}: {pattern!r} is no column that is learned from; they are {', '.join(known[:LISTED])}{more}; {meant}"
+        )
+    return found
 
 
 def soft_threshold(w: Tensor, threshold: Tensor | float) -> Tensor:

@@ -6,7 +6,7 @@ functions, so that lanes can vectorise them; λ is a number or a 0-d tensor.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 import torch
@@ -71,12 +71,35 @@ def grouped(patterns: tuple[tuple[str, float], ...], names: tuple[str, ...]) -> 
 def value(penalty: Penalty, weights: Params) -> Tensor:
     """Measure the weights by the penalty's number Ω(w), 0-d.
 
-    With groups it is Σ_g f_g·Ω(w_g) over the parameters w_g of each factor f_g.
+    With groups or factors of columns it is Σ_g f_g·Ω(w_g) over the parameters, or the columns, w_g of each factor f_g.
     """
-    return add_up(
-        factor * penalty.value({name: weights[name] for name in names})
-        for factor, names in names_by_factor(penalty, tuple(weights))
-    )
+    return add_up(factor * penalty.value(part) for factor, part, _ in parts_by_factor(penalty, weights))
+
+
+def parts_by_factor(
+    penalty: Penalty, weights: Params
+) -> Iterator[tuple[float, dict[str, Tensor], dict[str, Tensor | None]]]:
+    """Part the weights by their factors on λ: the factor, the weights that have it, and which of their entries do.
+
+    Of a weight whose columns have several factors the others' entries are zero, where every Ω is zero, too; the mask of
+    its columns [p] says which are its own, None all. A factor of columns that is 0 does not come.
+    """
+    for factor, names in names_by_factor(penalty, tuple(weights)):
+        own = {name: weights[name] for name in names}
+        if penalty.of_columns is None:
+            yield factor, own, dict.fromkeys(own)
+            continue
+        for of_columns in dict.fromkeys((*penalty.of_columns, 1.0)):
+            part: dict[str, Tensor] = {}
+            masks: dict[str, Tensor | None] = {}
+            for name, w in own.items():
+                if w.ndim == 2:
+                    mask = torch.tensor([each == of_columns for each in penalty.of_columns], device=w.device)
+                    part[name], masks[name] = torch.where(mask, w, 0.0), mask
+                elif of_columns == 1:  # a bias that is penalised is of no column
+                    part[name], masks[name] = w, None
+            if of_columns and part:
+                yield factor * of_columns, part, masks
 
 
 def apply_to_parts(
@@ -85,10 +108,12 @@ def apply_to_parts(
     weights: Params,
     step: Tensor | float,
 ) -> dict[str, Tensor]:
-    """Return function(w_g, f_g·step) of the parameters w_g of each factor f_g, together."""
-    done: dict[str, Tensor] = {}
-    for factor, names in names_by_factor(penalty, tuple(weights)):
-        done |= function({name: weights[name] for name in names}, factor * step)
+    """Return function(w_g, f_g·step) of the parameters, or columns, w_g of each factor f_g, together."""
+    done = dict(weights)
+    for factor, part, masks in parts_by_factor(penalty, weights):
+        for name, moved in function(part, factor * step).items():
+            mask = masks[name]
+            done[name] = moved if mask is None else torch.where(mask, moved, done[name])
     return done
 
 
@@ -195,7 +220,7 @@ def largest_stable_lr(penalty: Penalty, lambd: float, optimizer: torch.optim.Opt
     has the bound 2(1 + μ)/(λc), with Nesterov's 2(1 + μ)/((1 + 2μ)λc). Adaptive optimisers in mode loss and every prox
     have none.
     """
-    strength = lambd * penalty.curvature * max([1.0, *(penalty.groups or {}).values()])
+    strength = lambd * penalty.curvature * max([1.0, *(penalty.groups or {}).values(), *(penalty.of_columns or ())])
     sgd = isinstance(optimizer, torch.optim.SGD)
     if strength == 0 or penalty.mode == "prox" or (penalty.mode == "loss" and not sgd):
         return float("inf")

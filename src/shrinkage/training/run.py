@@ -237,10 +237,11 @@ class Training:
                 f"penalty bit for bit as they were, since ηλ = {cfg.optimizer.lr * module.lambd:.2g} is lost to "
                 "rounding; trainer.precision=bf16-mixed keeps them in single precision"
             )
+        held = "that it holds " if module.penalty.factor else ""
         if module.certifier is not None and module.lambd >= (largest := module.certifier.lambda_max(module.penalty)):
             sentences.append(
                 f"lambd={module.lambd:g} is at or above λ_max = {largest:.3g} of these training data, from which "
-                f"on the optimum has every weight at zero; try lambd={largest / 3:.1g}"
+                f"on the optimum has every weight {held}at zero; try lambd={largest / 3:.1g}"
             )
         return sentences
 

@@ -25,6 +25,7 @@ from shrinkage.checks import Boolean, check
 from shrinkage.data.base import DataModule, StackedData
 from shrinkage.errors import InputError
 from shrinkage.machine.imports import importing_much
+from shrinkage.models.linear import Linear
 from shrinkage.optimum.certifiable import make_certifier
 from shrinkage.optimum.certifier import Certifier
 from shrinkage.penalties.base import Penalty
@@ -136,13 +137,26 @@ class Workshop:
 
     def penalty(self, cfg: Mapping[str, Any], model: nn.Module) -> Penalty:
         """Build the penalty of a config. Raises InputError if model or optimiser cannot serve it."""
-        penalty = make_chosen(cfg, "penalty")
+        made: Penalty = make_chosen(cfg, "penalty")
+        penalty = made.on_columns(self.names_of_columns(model))
         penalty.check(objective.penalised(penalty, model))
         try:
             objective.check_optimizer(penalty, self.make_optimizer(model.parameters()))
         except (TypeError, ValueError) as error:
             raise InputError(f"optimizer={cfg['choices']['optimizer']}: {error}") from error
         return penalty
+
+    def names_of_columns(self, model: nn.Module) -> list[tuple[str, str, str]] | None:
+        """List the names that each feature goes by: its own, that of its column's part, and its column's.
+
+        None if the model has no weight of its own for each of them.
+        """
+        if type(model) is not Linear or not self.datamodule.feature_names:
+            return None
+        features = self.datamodule.recipe().features
+        return [
+            (each.name, f"{each.column}_{each.part}" if each.part else each.column, each.column) for each in features
+        ]
 
     def certifier(self, model: nn.Module, penalty: Penalty, lambd: float, problems: int = 1) -> Certifier | str:
         """Build what tells how far its optimum a training is; where nothing can, return why, in words.
