@@ -17,7 +17,7 @@ from faults import FULL
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-RUNS = 400 if FULL else 120
+RUNS = 400 if FULL else 40
 STEPS = 30
 
 # Runs that have ended, of a process that has, too.
