@@ -24,11 +24,14 @@ ADDED_TO_DATA: dict[str, dict[str, object]] = {
     "shrinkage.data.table.TableFile": {
         **{"split": None, "fold_column": None, "drop_classes": None, "missing_target": "error", "tidy": False},
         **{"encoding": "all", "unseen": "zero", "dates": "error"},
+        **{"weight": None, "class_weight": None, "offset": None, "exposure": None},
     },
     "shrinkage.data.stream.StreamedTable": {
         **{"split": None, "fold_column": None, "encoding": "all", "unseen": "zero", "dates": "error"},
     },
 }
+# The same of `penalty`, where it has the keys that all shipped penalties share.
+ADDED_TO_PENALTY: dict[str, object] = {"factor": None}
 # A CSV had commas between its cells and points in its numbers; a Parquet file has no such signs.
 ADDED_OF_CSV = {"separator": "comma", "decimal": "point", "thousands": "none", "comment": "none"}
 PARQUET = (".parquet", ".pq", "")  # how files of the other kind end, and folders of them
@@ -39,6 +42,8 @@ def in_todays_names(recorded: Mapping[str, object]) -> dict[str, Any]:
     tree = ADDED | {key: renamed(value, MOVED) for key, value in recorded.items()}
     if isinstance(data := tree.get("data"), Mapping):
         tree["data"] = {**data, **missing_from_data(recorded)}
+    if isinstance(penalty := tree.get("penalty"), Mapping) and "groups" in penalty:
+        tree["penalty"] = ADDED_TO_PENALTY | dict(penalty)
     return tree
 
 

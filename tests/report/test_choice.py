@@ -567,3 +567,24 @@ def test_the_next_grid_is_one_however_large_or_small_the_best_is(end: float, edg
     _, *words = next_grid(value, edge, math.nan).split()
     grid = dict(word.removeprefix("hydra.sweeper.").split("=") for word in words)
     assert 0 < float(grid["max"]) < math.inf and 0 < float(grid["ratio"]) < 1 and int(grid["num"]) > 10
+
+
+@given(st.lists(st.integers(1, 9), min_size=5, max_size=5), st.integers(0, 1000))
+@settings(deadline=None, max_examples=20)
+def test_folds_of_rows_with_weights_count_by_these_as_in_cv_glmnet(weights: list[int], seed: int) -> None:
+    """Its cvm is weighted.mean(cvraw, w), its cvsd √(weighted.mean((cvraw − cvm)², w)/(K − 1)), w of each fold."""
+    losses = np.random.default_rng(seed).uniform(0.1, 1, size=(3, 5))
+    found = [
+        run("l1", lambd, fold, loss)
+        for lambd, row in zip(LAMBDAS[:3], losses, strict=True)
+        for fold, loss in enumerate(row)
+    ]
+    for fold, weight in enumerate(weights):
+        for each in found:
+            if each["params"]["data.fold"] == str(fold):
+                each["tags"] = each["tags"] | {"data.weight.val": str(float(weight))}
+    table = choose(found).table
+    w = np.array(weights) / sum(weights)
+    means = losses @ w
+    np.testing.assert_allclose(table["mean"], means, rtol=1e-12)
+    np.testing.assert_allclose(table["error"], np.sqrt(((losses - means[:, None]) ** 2) @ w / 4), rtol=1e-12)
