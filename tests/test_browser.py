@@ -195,7 +195,7 @@ def test_runs_by_lambda_as_a_number(
     swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
     """The view of them that the parent's description leads to."""
-    table = followed(page, server, "runs by λ")
+    table = followed(page, server, "its jobs by λ")
     rows(table).nth(len(swept.children) - 1).wait_for()
     order = shown(table)
     assert set(order) == swept.children  # the parent has no place among them
@@ -210,7 +210,7 @@ def test_runs_by_lambda_as_a_number(
 def test_the_charts_draw_the_runs(
     swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
-    page.goto(server.runs("viewStateShareKey=by_lambda&compareRunsMode=CHART"))
+    page.goto(server.runs(f"viewStateShareKey=jobs-{swept.parent}&compareRunsMode=CHART"))
     runs = len([run for run in swept.children if swept.lambdas[run] > 0])  # 0 has no logarithm
     for place in range(3):
         chart = page.locator(".js-plotly-plot").nth(place)
@@ -219,17 +219,16 @@ def test_the_charts_draw_the_runs(
     keep(page, "mlflow_charts")
 
 
-def test_children_stand_under_their_parent(
+def test_a_sweep_is_one_row_of_the_views_with_its_answer(
     swept: Swept, server: Server, page: "Page", keep: "Callable[[Page, str], None]"
 ) -> None:
-    page.goto(server.runs("viewStateShareKey=sweeps"))
-    rows(page).first.wait_for()
-    assert shown(page) == [swept.parent]
-    assert "Take penalty=l1" in page.locator(".ag-center-cols-container").inner_text()
-    rows(page).get_by_role("button").click()
-    rows(page).nth(len(swept.children)).wait_for()
-    first, *others = shown(page)
-    assert first == swept.parent and set(others) == swept.children
+    for view in ("runs", "sweeps"):
+        page.goto("about:blank")
+        page.goto(server.runs(f"viewStateShareKey={view}"))
+        rows(page).first.wait_for()
+        assert shown(page) == [swept.parent], view
+    told = page.locator(".ag-center-cols-container").inner_text()
+    assert "Take penalty=l1" in told and "l1\n" in told  # its answer, and the winner's penalty
     keep(page, "mlflow_sweep")
 
 

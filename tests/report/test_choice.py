@@ -588,3 +588,18 @@ def test_folds_of_rows_with_weights_count_by_these_as_in_cv_glmnet(weights: list
     means = losses @ w
     np.testing.assert_allclose(table["mean"], means, rtol=1e-12)
     np.testing.assert_allclose(table["error"], np.sqrt(((losses - means[:, None]) ** 2) @ w / 4), rtol=1e-12)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 130])
+@pytest.mark.parametrize("name", ["l2", "penalty_of_mine", "a_penalty_with_a_very_long_name_indeed"])
+def test_the_table_fits_the_terminal(
+    columns: int, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """At 80 columns too, with every number whole: what has no room is left out, column by column."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    answer = choose([*curve(name, 0.1, (0.1, 1.0)), *curve("l1", 0.2, (0.1, 1.0))])
+    show(answer)
+    lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert all(len(line) <= columns for line in lines) and "…" not in "".join(lines)
+    for setting in answer.settings:
+        assert any(f"{setting.mean:.5g}" in line and "λ.min" in line for line in lines)

@@ -18,7 +18,7 @@ from shrinkage.boundary import command_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.machine.imports import importing_much
 from shrinkage.tracking.finding import find
-from shrinkage.tracking.location import run_page, runs_page, store_uri
+from shrinkage.tracking.location import jobs_page, run_page, store_uri
 
 
 def arguments() -> argparse.Namespace:
@@ -74,7 +74,8 @@ def report(given: argparse.Namespace) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --out") from error
     print(f"\n{folder / 'report.html'} and {len(files) - 1} more files")
     if found.parent is not None:
-        pages = run_page(found.experiment_id, found.parent, "report.html"), runs_page(found.experiment_id)
+        run = found.experiment_id, found.parent
+        pages = run_page(*run, "report.html"), jobs_page(*run)
         with importing_much():
             from shrinkage.tracking import read
 

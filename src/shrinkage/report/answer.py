@@ -145,17 +145,18 @@ class Answer:
         """The axis as it is written."""
         return symbol(self.axis)
 
-    def tags(self, report: str | None, runs: str | None) -> dict[str, str]:
+    def tags(self, report: str | None, jobs: str | None) -> dict[str, str]:
         """List the tags of a run that stands for all of them.
 
-        report: the address of report.html from its page. runs: that of the experiment's runs by λ. None where the store
-        has not given the run an address yet.
+        report: the address of report.html from its page. jobs: that of the runs under it. None where the store has not
+        given the run an address yet.
         """
         chosen = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
+        headline = in_markdown(self.sentence.partition(" (")[0].rstrip("."))
+        pages = f"[report.html]({report}), [its jobs by λ]({jobs})" if report else "report.html"
         words = [
-            f"**{in_markdown(self.sentence)}**",
-            "The evidence: "
-            + (f"[report.html]({report}), and [the experiment's runs by λ]({runs})." if report else "report.html."),
+            f"**{headline}** ({pages})",  # a few lines are to be seen, and links answer only there
+            in_markdown(self.sentence),
             *(f"Warning: {in_markdown(warning)}" for warning in self.warnings),
         ]
         # MLflow shows the last of them as the run's description, of which it folds away all but some five lines, where
@@ -163,6 +164,14 @@ class Answer:
         return {name: repr(value) for name, value in chosen.items() if value is not None} | {
             "mlflow.note.content": "\n\n".join(words)
         }
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What the winner's runs chose, as params of a run that stands for all of them, and its λ's."""
+        example = self.winner.runs_at(self.winner.min)[0]["params"]
+        chosen = {key: example[key] for key in ("penalty", "model", "data") if key in example} | self.winner.params
+        strengths = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
+        return chosen | {name: f"{value:.6g}" for name, value in strengths.items() if value is not None}
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the table, as plain data; NaN is null."""

@@ -91,10 +91,11 @@ def page(answer: Answer, evidence: Evidence, title: str, step: NextStep) -> str:
         if not there
     ]
     sure = [comparison.sentence for comparison in answer.comparisons] + list(answer.about_error)
+    sure = sure or [f"± is one standard error over {answer.winner.splits} splits; there is no other setting to compare"]
     body = [
         f"<h1>{in_html(title)}</h1>",
         f'<section class="first"><div><p class="answer">{in_html(answer.sentence)}</p>',
-        f"<p><b>How sure:</b> {in_html('; '.join(sure[:MOST_SENTENCES]))}.</p>" if sure else "",
+        f"<p><b>How sure:</b> {in_html('; '.join(sure[:MOST_SENTENCES]))}.</p>",
         f"<p><b>Next:</b> {in_html(step.why)}</p>",
         f'<div class="command"><code tabindex="0">{in_html(step.command)}</code>',
         '<button type="button">copy</button></div></div>',

@@ -84,6 +84,15 @@ class Record:
         return CHECKPOINTS[self.cfg["tracking"]["checkpoints"]]
 
     @property
+    def kind(self) -> str:
+        """What kind of run this is, as its tag says and MLflow's views ask."""
+        if self.cfg["study"] is not None:
+            return "study"
+        if self.cfg["data"].get("refit"):
+            return "refit"
+        return "run" if self.sweep is None else "job"
+
+    @property
     def is_in_file(self) -> bool:
         """Whether the store is a SQLite file."""
         return sqlite_path(self.uri) is not None
@@ -139,7 +148,7 @@ class Record:
 
     def begin_journal(self) -> Journal:
         """Begin the run's journal, or go on with its earlier one."""
-        tags = identity.own_tags(self.cfg) | self.origin | {"config.hash": self.fingerprint}
+        tags = identity.own_tags(self.cfg) | self.origin | {"config.hash": self.fingerprint, "kind": self.kind}
         parent = self.sweep.parent if self.sweep else None
         earlier = None if self.earlier is None else self.earlier.journal(home(self.uri, self.place.root))
         if self.client is None:

@@ -136,7 +136,7 @@ class Sweep(Callback):
                 return ParentRun(client, client.resume(path, adopt))
         rules.check_tags(config)
         own = {key: value for key, value in as_dict(config, resolve=False).items() if key != "hydra"}
-        tags = identity.own_tags(config) | run_tags(self.root, self.overrides, own)
+        tags = identity.own_tags(config) | run_tags(self.root, self.overrides, own) | {"kind": "sweep"}
         return ParentRun(client, client.begin(self.name, tags, adopt=adopt, folder=folder))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
@@ -250,6 +250,9 @@ class Sweep(Callback):
         if self.parent is not None:
             pages = self.parent.client.pages(self.parent.journal, "report.html")
             self.parent.journal.tags(answer.tags(*pages))
+            self.parent.journal.append("view", name=self.name.removeprefix("sweep "))
+            if not self.parent.journal.has_params:  # MLflow lets nobody change one, and the first answer stands
+                self.parent.journal.params(answer.choices)
         return answer
 
     def typed(self) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from shrinkage.errors import InputError, TrackingError
 
 from .journal import JOURNALS, KEPT, NOT_ADOPTED, Journal
-from .location import ENVIRONMENT, run_page, runs_page, sqlite_path, without_password
+from .location import ENVIRONMENT, jobs_page, run_page, sqlite_path, without_password
 from .story import Story
 
 # No child of this process, so that whoever kills this one with all its children (joblib does) leaves it to end the run.
@@ -309,15 +309,15 @@ class Client:
         return True
 
     def pages(self, journal: Journal, file: str | None = None) -> tuple[str, str] | tuple[None, None]:
-        """Find the pages of a run, or of a file of it, and of the experiment's runs by λ, from the root of MLflow's
-        page.
+        """Find the pages of a run, or of a file of it, and of the runs under it by λ, from the root of MLflow's page.
 
         None where the store does not have the run yet.
         """
         if self.run_id(journal) is None:
             return None, None
         answer = self.opened[journal.id]
-        return run_page(answer["experiment_id"], answer["run_id"], file), runs_page(answer["experiment_id"])
+        run = answer["experiment_id"], answer["run_id"]
+        return run_page(*run, file), jobs_page(*run)
 
     def where(self, journal: Journal) -> str:
         """Say where a run is and how to look at it, or how to bring it in."""

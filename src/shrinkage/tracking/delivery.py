@@ -20,6 +20,7 @@ from .journal import KEPT, NOT_ADOPTED, end_for, locked
 from .own_files import NotOwn, named, opened
 from .store import JOURNAL, Store, furnish
 from .story import Reader
+from .views import jobs_view
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100  # MLflow's limits
 METRICS_HELD = 50_000  # of a long journal, before they are sent
@@ -228,6 +229,10 @@ class Delivery:
             profile=json.dumps(profile),
         )
         self.inputs.append(DatasetInput(dataset, [InputTag(CONTEXT, context)]))
+
+    def on_view(self, name: str) -> None:
+        """Give the experiment a view of the runs that stand under this one."""
+        self.client.set_experiment_tag(self.experiment_id, *jobs_view(self.run_id, name))
 
     def on_artifact(self, path: str, folder: str) -> None:
         self.artifacts.append((path, folder))

@@ -62,6 +62,7 @@ class Journal:
         self.pending, self.gathering, self.is_begun = b"", False, False
         self.hindrance = ""  # why nothing could be written the last time
         self.latest = 0  # of all times so far
+        self.has_params = False
         self.logged: dict[int, set[str]] = {}  # of a resumed run: the metrics of each step that are there already
 
     @classmethod
@@ -123,7 +124,7 @@ class Journal:
                 )
             mend(path)
             journal = cls(path if folder is None else folder / f"{story.id}{SUFFIX}", story.id)
-            journal.logged, journal.latest = logged(path)
+            journal.logged, journal.latest, journal.has_params = logged(path)
             if path != journal.path:
                 journal.path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(path, journal.path)
@@ -187,6 +188,7 @@ class Journal:
 
     def params(self, params: Mapping[str, object]) -> None:
         """Record params as text, without secrets."""
+        self.has_params = True
         self.append("params", params=masked_values(params))
 
     def tags(self, tags: Mapping[str, object]) -> None:
@@ -264,15 +266,16 @@ def mend(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-def logged(path: Path) -> tuple[dict[int, set[str]], int]:
-    """Read which metrics of each step a journal has, and the latest of its times."""
+def logged(path: Path) -> tuple[dict[int, set[str]], int, bool]:
+    """Read which metrics of each step a journal has, the latest of its times, and whether it has params."""
     found: dict[int, set[str]] = {}
-    latest = 0
+    latest, has_params = 0, False
     for event in Reader(path).events():
         latest = max(latest, event.get("time", 0))
+        has_params = has_params or event["event"] == "params"
         if event["event"] == "metrics":
             found.setdefault(event["step"], set()).update(event["metrics"])
-    return found, latest
+    return found, latest, has_params
 
 
 def end_for(path: Path, status: str, time: int) -> None:

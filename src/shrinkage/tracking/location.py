@@ -12,8 +12,8 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one for each of a hundred small files
 }
 
-# In addresses of MLflow's page: the side of it that is for models, not for prompts and traces; a view of the runs.
-MODEL_TRAINING, BY_LAMBDA = "workflowType=machine_learning", "by_lambda"
+# In addresses of MLflow's page: the side of it that is for models, not for prompts; the view of a sweep's jobs.
+MODEL_TRAINING, JOBS_OF = "workflowType=machine_learning", "jobs-"
 
 
 def store_uri(configured: str | None, root: Path) -> str:
@@ -45,6 +45,6 @@ def run_page(experiment_id: str, run_id: str, file: str | None = None) -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}{within}?{MODEL_TRAINING}"
 
 
-def runs_page(experiment_id: str) -> str:
-    """Build the address of an experiment's runs on MLflow's page, sorted by λ."""
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={BY_LAMBDA}&{MODEL_TRAINING}"
+def jobs_page(experiment_id: str, sweep: str) -> str:
+    """Build the address of the runs that stand under a sweep's own run on MLflow's page, sorted by λ."""
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={JOBS_OF}{sweep}&{MODEL_TRAINING}"

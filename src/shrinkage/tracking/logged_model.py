@@ -15,11 +15,14 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema, TensorSpec
 
+from shrinkage.names import in_markdown, on_a_line
+
 NAME = "model"
 EXAMPLE = "example"  # which MLflow writes anew
 # What `export.write_model` leaves, by the names that `serving.py` has for them.
 FILES = {"network": "model.pt2", "preprocessing": "preprocessing.json", "reading": "recipe.py", EXAMPLE: "example.json"}
 TYPES = {"number": "double", "integer": "long", "boolean": "boolean", "date": "string", "text": "string"}
+CURRENT = "current"  # the alias of the newest version
 DIGESTS = "sha256"  # by which `serving.py` knows its files; it stands alone, so the word is in both
 DTYPES = {"double": "float64", "long": "int64", "boolean": "bool", "string": "object", "datetime": "datetime64[ns]"}
 
@@ -120,4 +123,25 @@ def register(client: MlflowClient, run_id: str, model_id: str, name: str) -> str
     for known in client.search_model_versions(f"run_id = '{run_id}'"):
         if known.name == name and known.model_id == model_id:
             return str(known.version)
-    return str(client.create_model_version(name, f"models:/{model_id}", run_id=run_id, model_id=model_id).version)
+    about = client.get_run(run_id).data
+    tags = {key: about.params[key] for key in ("penalty", "lambd", "model", "data") if key in about.params}
+    words = describe(about.params, about.tags, about.metrics)
+    source = f"models:/{model_id}"
+    made = client.create_model_version(name, source, run_id=run_id, tags=tags, description=words, model_id=model_id)
+    client.update_registered_model(name, words)
+    client.set_registered_model_alias(name, CURRENT, str(made.version))
+    return str(made.version)
+
+
+def describe(params: dict[str, str], tags: dict[str, str], metrics: dict[str, float]) -> str:
+    """Say what a model predicts, how it was trained and tested, and by which command, as Markdown."""
+    target, path = params.get("data.target"), params.get("data.path")
+    tests = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.startswith("test/"))
+    predicts = f"{in_markdown(target)} of {in_markdown(path)}" if target and path else params.get("data", "")
+    sentences = [
+        f"Predicts {predicts}: a {params.get('model')} model under penalty={params.get('penalty')} with "
+        f"λ = {params.get('lambd')}, trained on {tags.get('data.rows.train', '?')} rows.",
+        f"On {tags.get('data.rows.test', '?')} test rows: {tests}." if tests else "It has seen no test rows.",
+    ]
+    command = on_a_line(f"{tags.get('mlflow.source.name', '')} {tags.get('overrides', '')}")
+    return f"{' '.join(sentences)}\n\n    {command}"

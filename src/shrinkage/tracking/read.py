@@ -22,6 +22,7 @@ from .jobs_table import JOBS, ROWS, read_rows, without_runs, without_sweeps
 from .location import ENVIRONMENT, sqlite_path, without_password
 from .source import LOSSES, PARENT, FolderSource, Found, RunSummary, Source
 from .store import explain, refuse_older
+from .views import jobs_view
 
 PAGE = 1000
 
@@ -223,6 +224,8 @@ def keep_report(client: MlflowClient, run_id: str, files: list[Path], tags: dict
     Raises InputError where the store does not take them.
     """
     try:
+        run = client.get_run(run_id)
+        client.set_experiment_tag(run.info.experiment_id, *jobs_view(run_id, run.info.run_name or run_id))
         for path in files:
             client.log_artifact(run_id, str(path))
         for name, value in tags.items():

@@ -6,7 +6,8 @@ under "Views", and opens one by its address.
 
 import json
 
-from .location import BY_LAMBDA
+from .location import JOBS_OF
+from .source import PARENT
 
 WIDE = 250  # pixels
 TRAINED = "params.seed != ''"  # a sweep's parent has metrics and no params
@@ -47,26 +48,53 @@ def against_lambda(*metrics: str) -> dict[str, object]:
     }
 
 
+LONGEST = 60  # characters of a sweep's name in the list of views
+OF_A_RUN = ("metrics.lambd", "metrics.val/loss", "metrics.train/loss", "metrics.weight/l2", "metrics.weight/zeros")
+BY_LAMBDA = {"orderByKey": "metrics.`lambd`", "orderByAsc": True} | against_lambda(
+    "val/loss", "weight/l2", "weight/zeros"
+)
+BY_TIME = {"orderByKey": "attributes.start_time", "orderByAsc": False}
+
 VIEWS = dict(
     [
+        # What a person has started: a sweep is one row, and its jobs are none.
         view(
-            "Runs by λ",
-            BY_LAMBDA,
-            searchFilter=TRAINED,
-            orderByKey="metrics.`lambd`",
-            orderByAsc=True,
-            **columns(
-                *("metrics.lambd", "metrics.val/loss", "metrics.train/loss", "metrics.weight/l2"),
-                *("metrics.weight/zeros", "params.penalty", "params.data"),
-            ),
-            **against_lambda("val/loss", "weight/l2", "weight/zeros"),
+            "Runs",
+            "runs",
+            searchFilter="tags.kind != 'job'",
+            **BY_TIME,
+            **columns("tags.kind", "params.penalty", "params.data", *OF_A_RUN),
         ),
         view(
             "Sweeps and their answers",
             "sweeps",
-            orderByKey="attributes.start_time",
-            orderByAsc=False,
-            **columns("metrics.lambd", "metrics.val/loss", "metrics.val/loss_error", "attributes.Description"),
+            searchFilter="tags.kind = 'sweep'",
+            **BY_TIME,
+            **columns(
+                *("params.penalty", "params.lambd.min", "params.lambd.1se", "metrics.val/loss"),
+                *("metrics.val/loss_error", "params.data", "attributes.Description"),
+            ),
+        ),
+        view(
+            "Runs by λ",
+            "by_lambda",
+            searchFilter=TRAINED,
+            **BY_LAMBDA,
+            **columns(*OF_A_RUN, "params.penalty", "params.data"),
         ),
     ]
 )
+
+
+def jobs_view(sweep: str, name: str) -> tuple[str, str]:
+    """Build the view of the runs that stand under a sweep's own run, by λ; each has its penalty's colour.
+
+    Of one sweep, so that no axis has two data sets on it. name: the sweep's.
+    """
+    return view(
+        f"Jobs of {name}" if len(name) <= LONGEST else f"Jobs of {name[: LONGEST - 1]}…",
+        f"{JOBS_OF}{sweep}",
+        searchFilter=f"tags.`{PARENT}` = '{sweep}'",
+        **BY_LAMBDA,
+        **columns(*OF_A_RUN, "params.penalty"),
+    )
