@@ -1,5 +1,6 @@
 """Sweeps through the real command line: one parent, one child a job, the truth about each."""
 
+import math
 import os
 import select
 import signal
@@ -15,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from shrinkage.runs.membership import RESULTS, Membership
-from shrinkage.sweeps.callback import show_failures
+from shrinkage.sweeps.callback import BestRun, show_failures
 
 
 def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:
@@ -153,6 +154,19 @@ def test_jobs_that_have_ended_are_counted_as_they_tell(tmp_path: Path) -> None:
     assert next(ended) == len(sweep.results()) == 4
     path.write_bytes(whole + b'{"folder": "e", "status": "FAILED"}\n')
     assert next(ended) == len(sweep.results()) == 5
+
+
+def test_the_best_run_so_far_is_told_beside_the_progress(tmp_path: Path) -> None:
+    """By the metric's own direction; of those that FINISHED, with a number."""
+    sweep, loss, r2 = Membership(tmp_path, None), BestRun("val/loss"), BestRun("val/r2")
+    for folder, (status, value) in enumerate(
+        [("FINISHED", math.nan), ("FINISHED", 0.5), ("FAILED", 0.1), ("FINISHED", 0.25), ("FINISHED", 0.75)]
+    ):
+        metrics, tags = {"val/loss": value, "val/r2": value}, {"metrics.larger_is_better": "val/r2 test/r2"}
+        sweep.report(folder=str(folder), status=status, fingerprint=str(folder), metrics=metrics, tags=tags)
+    sweep.amend("4", status="FINISHED", fingerprint="4", run_id="1", tags={}, error=None)
+    assert [next(sweep.ended(best.hear)) for best in (loss, r2)] == [5, 5]
+    assert (loss.words, r2.words) == (", best val/loss 0.25", ", best val/r2 0.75")
 
 
 def test_what_changes_when_the_store_has_a_run_is_added_to_its_report(tmp_path: Path) -> None:

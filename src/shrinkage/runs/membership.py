@@ -7,7 +7,7 @@ the last word of a job that takes long, `jobs` how many there will be, and `lamb
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,8 +152,11 @@ class Membership:
         done = {result["fingerprint"] for result in last if result["status"] == "FINISHED"}
         return [each for each in last if each["status"] == "FINISHED" or each["fingerprint"] not in done]
 
-    def ended(self) -> Iterator[int]:
-        """Yield how many jobs have ended, again and again; each time only what is new is read."""
+    def ended(self, hear: Callable[[Mapping[str, Any]], None] = lambda told: None) -> Iterator[int]:
+        """Yield how many jobs have ended, again and again; each time only what is new is read.
+
+        hear: is given each new line, as a job has told it.
+        """
         path, place = self.folder / RESULTS, 0
         last: dict[str, Ending] = {}
         while True:
@@ -168,6 +171,7 @@ class Membership:
                                     "status": told["status"],
                                     "fingerprint": told.get("fingerprint", ""),
                                 }
+                                hear(told)
             yield len(self.drop_made_good(last.values()))
 
     def finished(self) -> dict[str, Result]:

@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -35,6 +36,7 @@ from shrinkage.runs.provenance import run_tags
 from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
 from shrinkage.tracking.location import home, store_uri
+from shrinkage.tracking.source import LARGER_IS_BETTER
 
 if TYPE_CHECKING:
     from shrinkage.report.answer import Answer
@@ -333,7 +335,7 @@ class Sweep(Callback):
         return words
 
     def show_progress(self) -> None:
-        """Show a bar over the jobs with the time left, on a terminal."""
+        """Show a bar over the jobs with the time left and the best run so far, on a terminal."""
         if not sys.stderr.isatty() or self.done.wait(PATIENCE_SECONDS):
             return
         from rich.console import Console
@@ -341,14 +343,34 @@ class Sweep(Callback):
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            bar, ended = progress.add_task("sweep", total=None), self.membership.ended()
+            best = BestRun(self.config.metric)
+            bar, ended = progress.add_task("sweep", total=None), self.membership.ended(best.hear)
             while not self.done.wait(0.5):
                 progress.update(
                     bar,
                     completed=next(ended),
                     total=self.membership.expected(),
-                    description=self.membership.read_progress() or "sweep",
+                    description=f"{self.membership.read_progress() or 'sweep'}{best.words}",
                 )
+
+
+class BestRun:
+    """The best run of a sweep that has not ended yet, by the metric that λ is chosen by.
+
+    words: its value, to stand beside the progress; none before a run has ended. A single run is the best by chance as
+    well; the answer at the sweep's end is over all splits and seeds.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric, self.value, self.words = metric, math.nan, ""
+
+    def hear(self, told: Mapping[str, Any]) -> None:
+        """Compare a job that has ended with the best one before it; later words of a job have no metrics."""
+        value = told.get("metrics", {}).get(self.metric, math.nan)
+        sign = -1 if self.metric in told.get("tags", {}).get(LARGER_IS_BETTER, "").split() else 1
+        if told["status"] == "FINISHED" and math.isfinite(value) and not sign * value >= sign * self.value:
+            self.value = value
+            self.words = f", best {self.metric} {value:.3g}"
 
 
 def show_failures(failed: list[Result]) -> None:

@@ -16,7 +16,7 @@ from .page import write_page
 def main() -> None:
     """Write the page where the command says."""
     parser = argparse.ArgumentParser(
-        prog="shrinkage lab", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m shrinkage_studies.lab", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("file", nargs="?", default="lab.html", type=Path, help="the page to write (lab.html)")
     file: Path = parser.parse_args().file
