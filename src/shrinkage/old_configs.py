@@ -75,7 +75,10 @@ def missing_from_data(recorded: Mapping[str, object]) -> dict[str, object]:
 def as_first_recorded(resolved: Mapping[str, object]) -> dict[str, Any]:
     """Translate a config back to the names of the first version, by which records of all versions can be compared."""
     back = {new: old for old, new in MOVED.items()}
-    return {key: renamed(value, back) for key, value in resolved.items() if value != ADDED.get(key, ...)}
+    tree = {key: renamed(value, back) for key, value in resolved.items() if value != ADDED.get(key, ...)}
+    if isinstance(penalty := tree.get("penalty"), Mapping):
+        tree["penalty"] = {key: value for key, value in penalty.items() if value != ADDED_TO_PENALTY.get(key, ...)}
+    return tree
 
 
 def renamed(node: object, prefixes: Mapping[str, str]) -> object:
