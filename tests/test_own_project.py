@@ -23,6 +23,7 @@ from shrinkage.runs.rerun import Original, circumstances
 from shrinkage.tracking.store import explain
 
 PROJECT = ROOT / "examples" / "own_project"
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").partition("## A project of your own")[2]
 OURS = (f"--config-dir={PROJECT / 'conf'}", "experiment=mine", "progress=false")
 
 
@@ -58,10 +59,9 @@ def test_a_run_by_config_dir_and_one_by_a_train_py_of_its_own_are_the_same_and_c
 
 def test_the_commands_of_the_documentation(tmp_path: Path) -> None:
     """Its sweeps run, in lanes and with a short training; what single runs are is composed."""
-    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     lines = [
         line
-        for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
         for line in block.splitlines()
     ]
     commands = [shlex.split(line, comments=True) for line in lines]
@@ -202,7 +202,6 @@ def test_an_outside_package_is_recorded_by_version_commit_and_whether_its_tree_w
 
 
 def test_the_documentation_shows_the_files_of_the_project() -> None:
-    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     files = [(PROJECT / name).read_text(encoding="utf-8") for name in ("train.py", "conf/own.yaml")]
     assert len(blocks) == 2 and all(file.endswith(block) for file, block in zip(files, blocks, strict=True))

@@ -25,9 +25,8 @@ pytestmark = pytest.mark.xdist_group("readme")
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [README, *((ROOT / "docs" / f"{name}.md").read_text() for name in ("compose", "own_data", "sweeps", "record"))]
-A_PENALTY = re.search(r"^## A penalty\n(.*?)^## ", (ROOT / "docs/extending.md").read_text(), re.MULTILINE | re.DOTALL)[
-    1
-]
+EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+A_PENALTY = EXTENDING.partition("## A penalty\n")[2].partition("\n## ")[0]
 TEXT = "\n".join([*PAGES, A_PENALTY])
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [
