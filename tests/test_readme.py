@@ -40,6 +40,9 @@ COMMANDS = [
 COMMANDS = list(dict.fromkeys(COMMANDS))
 ADDED = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 NOT_RUN = {
+    "python train.py -m hydra/sweeper=path penalty=l1 data=diabetes": "the line below it runs two, over folds",
+    "python train.py penalty=adamw lambd=0.01 data=digits model=mlp  # AdamW on images of digits": "the README has the "
+    "same run in another order of words",
     "pip install -e .": "the tests have been installed so, with the extra `test`",
     "pip install -e '.[test]'": "this is how .ci/run begins, which takes the line from the README",
     "python -m pytest -n 4": "these tests are what it runs",
