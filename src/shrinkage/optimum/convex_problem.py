@@ -153,14 +153,8 @@ class ConvexProblem(ABC):
             dual = torch.where(self.is_held, dual, 0.0)
 
         def gap(scale: Tensor) -> Tensor:
-            inside = torch.minimum(torch.maximum(scale * dual, -thresholds), thresholds)
-            outside = scale * dual - inside
-            # What a division has rounded away is not outside.
-            outside = torch.where(outside.abs() <= 1e-14 * thresholds, 0.0, outside)
-            ridge = (ridges * weight - outside).square() / (2 * ridges)
-            ridge = torch.where(ridges > 0, ridge, torch.where(outside == 0, 0.0, torch.inf))
-            lasso = thresholds * weight.abs() - inside * weight
-            return self.loss.fenchel_young(output, scale * slope).mean() + (lasso.clamp(min=0) + ridge).sum()
+            penalty = fenchel_young_of_penalty(scale * dual, weight, thresholds, ridges)
+            return self.loss.fenchel_young(output, scale * slope).mean() + penalty.sum()
 
         largest = self.per_factor(dual.abs()).max()
         feasible = torch.where(largest > l1, l1 / largest, 1.0)
@@ -234,3 +228,18 @@ class ConvexProblem(ABC):
         zero = torch.zeros(self.task.outputs, self.width, dtype=torch.float64, device=self.y.device)
         weight, bias = self.best_bias_of(zero)
         return self.outputs_of(weight) + bias if self.free is None else self.settled(weight, bias)[0]
+
+
+def fenchel_young_of_penalty(dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
+    """Compute the Fenchel–Young difference of the penalty for each weight w and slope u = dual, of their shape.
+
+    That is t|w| + ½r·w² + max(|u| − t, 0)²/(2r) − u·w with t = threshold and r = ridge: ≥ 0, and ∞ where r = 0 and u
+    is not within ±t.
+    """
+    inside = torch.minimum(torch.maximum(dual, -threshold), threshold)
+    outside = dual - inside
+    # What a division has rounded away is not outside.
+    outside = torch.where(outside.abs() <= 1e-14 * threshold, 0.0, outside)
+    squared = (ridge * weight - outside).square() / (2 * ridge)
+    squared = torch.where(ridge > 0, squared, torch.where(outside == 0, 0.0, torch.inf))
+    return (threshold * weight.abs() - inside * weight).clamp(min=0) + squared
