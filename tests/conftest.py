@@ -41,7 +41,7 @@ from shrinkage.tracking import client as clients
 from shrinkage.training.run import Training
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -353,3 +353,10 @@ def browser() -> "Iterator[Browser]":
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+def found_by_axe(page: "Page") -> list[str]:
+    """What axe-core finds on a page that keeps somebody from reading or using it: each rule with the first place."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install -e '.[browser]'")
+    found = axe.Axe().run(page).response["violations"]
+    return [f"{it['id']}: {it['nodes'][0]['html']}" for it in found if it["impact"] in ("serious", "critical")]

@@ -1,15 +1,12 @@
 """Forty secrets in forty shapes through every way in; no byte that is left behind shows any of them."""
 
-import os
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CONF, ROOT
+from conftest import CONF, train_here, train_py
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +84,9 @@ class Remote(Diabetes):
 '''
 
 
+COMMON = ("--config-dir=my", "data=remote", "trainer=exact", "penalty=l1", "progress=false")
+
+
 class Place:
     """A folder with somebody's own data set, in which train.py runs."""
 
@@ -100,16 +100,8 @@ class Place:
 
     def train(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """The exit code and all that was printed."""
-        sweep = ["-m"] if "-m" in arguments else []
-        common = ["--config-dir", "my", "data=remote", "trainer=exact", "penalty=l1", "progress=false"]
-        store = f"sqlite:///{self.folder}/mlflow.db"
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "train.py"), *sweep, *common, *(word for word in arguments if word != "-m")],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(self.folder), "MLFLOW_TRACKING_URI": store} | environment,
-        )
+        store = self.folder / "mlflow.db"
+        done = train_py(*arguments, *COMMON, cwd=self.folder, store=store, PYTHONPATH=str(self.folder), **environment)
         return done.returncode, done.stdout + done.stderr
 
     def left(self) -> Iterator[tuple[Path, str]]:
@@ -190,9 +182,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("typed", REFUSED, ids=lambda typed: typed[0].partition("=")[0])
-def test_secrets_of_a_command_that_is_refused(tmp_path: Path, typed: list[str]) -> None:
-    code, output = Place(tmp_path).train("lambd=0.1", *typed)
-    assert code in (1, 2) and output
+def test_secrets_of_a_command_that_is_refused(
+    tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    done = train_here(*COMMON, "lambd=0.1", *typed, cwd=Place(tmp_path).folder)
+    output = done.stdout + done.stderr
+    assert done.returncode in (1, 2) and output
     assert not [word for word in fragments(*typed) if word in output], output
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import CONF, ROOT
+from conftest import CONF, ROOT, found_by_axe
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -60,5 +60,10 @@ def test_the_site_builds_strictly_and_is_searched_from_files(browser: "Browser",
     page.keyboard.type("standard error", delay=20)
     page.wait_for_function("/matching/.test(document.querySelector('.md-search-result__meta').textContent)")
     assert page.locator("a.md-search-result__link[href*='choosing.html']").count()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for name in ("index", "choosing", "api"):
+            page.goto((tmp_path / "site" / f"{name}.html").as_uri())
+            assert found_by_axe(page) == []
     assert wrong == []
     page.close()

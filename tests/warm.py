@@ -68,5 +68,6 @@ if __name__ == "__main__":
     )
     arguments = serve(requests)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv, sys.path[0] = [str(TRAIN), *arguments], str(TRAIN.parent)
+    also = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    sys.argv, sys.path[:1] = [str(TRAIN), *arguments], [str(TRAIN.parent), *also]
     runpy.run_path(str(TRAIN), run_name="__main__")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import found_by_axe
 from test_report import Wide, run
 
 from shrinkage.report.choice import choose
@@ -89,7 +90,9 @@ def test_all_writing_stands_out_from_what_is_behind_it(
     opened: "Callable[..., Page]", reports: list[Path], scheme: str
 ) -> None:
     for path in reports:
-        writing = opened(path, scheme=scheme).evaluate(WRITING)
+        page = opened(path, scheme=scheme)
+        assert found_by_axe(page) == []
+        writing = page.evaluate(WRITING)  # axe-core does not measure that of pictures
         assert len(writing) > 100
         for text, ink, paper in writing:
             high, low = sorted((luminance(ink), luminance(paper)), reverse=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, found_by_axe
 
 import shrinkage
 from shrinkage_studies.lab.page import write_page
@@ -134,6 +134,12 @@ def test_a_slider_and_a_button_change_what_it_says(page: "Page") -> None:
     page.check("input[value=l1]")
     assert "exactly zero" in page.inner_text("#answer")
     assert page.text_content("#command").startswith("python train.py penalty=l1 lambd=0 model.sigma=0 ")
+
+
+def test_nothing_keeps_somebody_from_using_it(page: "Page") -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert found_by_axe(page) == []
 
 
 def test_the_command_writes_the_page(tmp_path: Path) -> None:

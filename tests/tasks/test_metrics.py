@@ -2,16 +2,13 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import CONF, ROOT, config
+from conftest import CONF, config, train_here
 from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,7 +195,9 @@ def test_a_task_from_outside_that_is_not_convex_trains_a_linear_model_and_says_w
     assert training.module.measured["train/loss"] < training.module.history[0][-1]["train/loss"]
 
 
-def test_a_metric_from_outside_is_chosen_by_in_its_own_direction(tmp_path: Path) -> None:
+def test_a_metric_from_outside_is_chosen_by_in_its_own_direction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One Python file and one YAML file, in folders of somebody's own."""
     (tmp_path / "conf" / "metrics").mkdir(parents=True)
     (tmp_path / "somebodys.py").write_text(
@@ -218,17 +217,12 @@ def test_a_metric_from_outside_is_chosen_by_in_its_own_direction(tmp_path: Path)
         ''')
     )
     (tmp_path / "conf" / "metrics" / "close.yaml").write_text("close:\n  _target_: somebodys.Close\n")
-    options = ["--config-dir", str(tmp_path / "conf")]
-    own = ["data=diabetes", "metrics=[close]", "metric=val/close", "trainer.max_epochs=3", "tracking=none"]
+    monkeypatch.syspath_prepend(tmp_path)
+    options = [f"--config-dir={tmp_path / 'conf'}"]
+    own = ["data=diabetes", "metrics=[close]", "metric=val/close", "trainer.max_epochs=3", "progress=false"]
 
     def train(*more: str) -> str:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "train.py"), *options, *more, *own],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        )
+        done = train_here(*options, *more, *own, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
