@@ -12,7 +12,7 @@ from conftest import CONF, config, runs, states, tracked_here, train_here, train
 
 from shrinkage import rules
 from shrinkage.errors import InputError
-from shrinkage.runs.identity import fingerprint, params, recorded, run_name, shared_by_lanes
+from shrinkage.runs.identity import fingerprint, params, recorded, run_name, shared_by_lanes, sweep_name
 from shrinkage.tracking.store import open_store
 from shrinkage.training.lanes_training import lanes_that_fit
 from shrinkage.training.run import build
@@ -226,7 +226,7 @@ def test_tags_are_recorded_and_change_nothing_else(tmp_path: Path, store: Path) 
         assert (run.data.tags["team"], run.data.tags["try"], run.data.tags["api_token"]) == ("vision", "3", "***")
         assert {name for name in run.data.tags if "." not in name} <= {*rules.OUR_TAGS, "team", "try", "api_token"}
         assert not [name for name in run.data.params if "team" in name or "tags" in name]
-        assert "team" not in run.info.run_name or run.info.run_name.startswith("sweep")
+        assert "team" not in run.info.run_name
     plain, tagged = config(), config("tags={team: vision}")
     assert fingerprint(recorded(plain)) == fingerprint(recorded(tagged))
     assert params(recorded(plain)) == params(recorded(tagged))
@@ -291,3 +291,9 @@ def test_every_bad_job_of_a_sweep_fails_by_itself(tmp_path: Path, store: Path) -
     found = [status for status, _ in states(store)]
     assert sorted(found) == ["FAILED"] * 10 + ["FINISHED"]  # nine jobs and the parent; the tenth job is right
     assert "1 of 10 runs FINISHED" in done.stdout
+
+
+def test_a_sweep_is_named_by_what_it_sweeps_over() -> None:
+    typed = ["data=diabetes", "+tags={team: vision}", "lambd=0,1", "+api_token=hunter7", "tracking.history=all"]
+    assert sweep_name(typed) == "lambd=0,1 data=diabetes +api_token=***"
+    assert sweep_name([]) == "sweep"

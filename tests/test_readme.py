@@ -37,7 +37,9 @@ COMMANDS = [
     for command in line.split(" && ")
     if command.strip()
 ]
-COMMANDS = list(dict.fromkeys(COMMANDS))
+COMMANDS = list({shlex.join(shlex.split(command, comments=True)): command for command in reversed(COMMANDS)}.values())[
+    ::-1
+]
 ADDED = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "python train.py -m hydra/sweeper=path penalty=l1 data=diabetes": "the line below it runs two, over folds",

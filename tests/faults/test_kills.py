@@ -77,7 +77,7 @@ def names(store: Path) -> dict[str, str]:
     with contextlib.closing(sqlite3.connect(store)) as connection:
         found = connection.execute("SELECT name, run_uuid FROM runs").fetchall()
     assert len(found) == len(dict(found))  # none was made twice
-    return {name: run for name, run in found if not name.startswith("sweep")}
+    return {name: run for name, run in found if "λ=" in name}
 
 
 @pytest.fixture(scope="module")

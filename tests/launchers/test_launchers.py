@@ -38,7 +38,7 @@ SWEEP = (f"lambd={LAMBDAS}", f"seed={'0' if IS_REDUCED else '0,1,2'}", "trainer.
 LONG = ("lambd=0,0.1,1", "seed=0,1", "trainer.max_epochs=5000", *COMMON)
 EXACT = (
     "joblib",
-    pytest.param("ray", marks=needs_ray),
+    pytest.param("ray", marks=(needs_ray, full)),  # in short its lanes have their numbers compared, its jobs are ended
     pytest.param("submitit_local", marks=(needs_submitit, full)),  # in short Slurm's own tests run the same code
 )
 ON_RAY = ("hydra/launcher=lanes", "hydra.launcher.engine=ray", "hydra.launcher.max_lanes=3")

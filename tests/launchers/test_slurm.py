@@ -49,6 +49,8 @@ def slurm() -> Iterator[None]:
             "SlurmdPort": free_port(),
             "SlurmUser": "root",
             "AuthType": "auth/none",
+            "AuthInfo": "cred_expire=10",  # so long, not two minutes, a job waits after it was preempted
+            "SchedulerParameters": "sched_interval=2",
             "CredType": "cred/none",
             "StateSaveLocation": folder / "state",
             "SlurmdSpoolDir": folder / "spool",

@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig
 
 from shrinkage import split
 from shrinkage.config import GROUPS, as_dict, is_exact, is_of_steps, step_unit
+from shrinkage.machine.secrets import masked_override
 from shrinkage.old_configs import as_first_recorded
 
 # What a command does with runs, and not what a run is: no run records it.
@@ -112,6 +114,14 @@ def run_name(cfg: Mapping[str, Any], overrides: list[str]) -> str:
         apart.remove("trainer")
     words += [f"{key}={chosen[key]}" for key in apart]
     return " ".join(words)[:250]
+
+
+def sweep_name(overrides: list[str]) -> str:
+    """Name a sweep by its command, what it sweeps over first and secrets hidden: `lambd=0,1,3 data=diabetes`."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    apart = [each for each in parsed if each.key_or_group.split(".")[0] not in ("tracking", "tags", *COMMAND)]
+    apart.sort(key=lambda each: not each.is_sweep_override())
+    return " ".join(masked_override(str(each.input_line)) for each in apart)[:250] or "sweep"
 
 
 # What a run that goes on takes from the command that resumes it; all else is as it was.

@@ -95,7 +95,7 @@ class Sweep(Callback):
         learn(as_dict(config, resolve=False))
         self.overrides = [masked_override(override) for override in given]
         self.as_given = dict(zip(self.overrides, given, strict=True))
-        self.name = " ".join(["sweep", *self.overrides])[:250]
+        self.name = identity.sweep_name(given)
         self.parent: ParentRun | None = None
         self.pictures: Pictures | None = None
         self.ended = False
@@ -252,7 +252,7 @@ class Sweep(Callback):
         if self.parent is not None:
             pages = self.parent.client.pages(self.parent.journal, "report.html")
             self.parent.journal.tags(answer.tags(*pages))
-            self.parent.journal.append("view", name=self.name.removeprefix("sweep "))
+            self.parent.journal.append("view", name=self.name)
             if not self.parent.journal.has_params:  # MLflow lets nobody change one, and the first answer stands
                 self.parent.journal.params(answer.choices)
         return answer
