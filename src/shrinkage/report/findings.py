@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
+from pandas.api.types import is_numeric_dtype
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from shrinkage.names import in_terminal
 
 from .cells import csv_safe
 from .figures import write_picture
+from .terminal import width_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -41,18 +43,37 @@ def show(title: str, findings: Findings) -> None:
     """Print the tables of a study, and under them its answer."""
     console = Console()
     for name, frame in findings.tables.items():
-        table = Table(title=name.replace("_", " "), title_justify="left", box=None, pad_edge=False)
-        for column in frame.columns:
-            table.add_column(
-                in_terminal(str(column)), justify="left" if frame[column].dtype == object else "right", overflow="fold"
-            )
-        for row in frame.itertuples(index=False):
-            table.add_row(*(f"{value:.4g}" if isinstance(value, float) else in_terminal(str(value)) for value in row))
-        console.print(table)
-        console.print()
+        for part in narrow_parts(frame, console):
+            console.print(table(name, part))
+            console.print()
     console.print(in_terminal(title), style="bold")
     for sentence in findings.answer:
         console.print(in_terminal(sentence))
+
+
+def narrow_parts(frame: pd.DataFrame, console: Console) -> Iterator[pd.DataFrame]:
+    """Split a table's columns into tables that fit into the terminal; each of them begins with the first column."""
+    first, *rest = map(str, frame.columns)
+    taken: list[str] = []
+    for column in rest:
+        if taken and width_of(table("", frame[[first, *taken, column]]), console) > console.width:
+            yield frame[[first, *taken]]
+            taken = []
+        taken.append(column)
+    yield frame[[first, *taken]]
+
+
+def table(name: str, frame: pd.DataFrame) -> Table:
+    """Lay out a table for the terminal, numbers with four digits and uncut; only texts are wrapped."""
+    made = Table(title=name.replace("_", " "), title_justify="left", box=None, pad_edge=False)
+    for column in map(str, frame.columns):
+        is_number = is_numeric_dtype(frame[column])
+        made.add_column(
+            in_terminal(column), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+        )
+    for row in frame.itertuples(index=False):
+        made.add_row(*(f"{value:.4g}" if isinstance(value, float) else in_terminal(str(value)) for value in row))
+    return made
 
 
 def files(findings: Findings, folder: Path) -> Iterator[Path]:
