@@ -2,9 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,6 +87,47 @@ class ConvexProblem(ABC):
     @abstractmethod
     def whole_columns(self, which: Tensor) -> Tensor:
         """Give the columns at these places with their zeros, [n, m]."""
+
+    @abstractmethod
+    def sparsest(self, weight: Tensor) -> tuple[Tensor, np.ndarray]:
+        """Move a lasso's weights to independent columns, and tell which columns could stand for one another.
+
+        Returns W [outputs, p] at the same loss and no larger ‖W‖₁, and groups [outputs, p]: see `redundancy.sparsest`.
+        """
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Self:
+        """Give the same problem on another device."""
+
+    def parameters(self, named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Take W and b, in double precision, from a linear layer's parameters by name.
+
+        A penalised bias becomes W's last column.
+        """
+        (weight,) = (value.double() for name, value in named.items() if name.endswith("weight"))
+        if self.bias == "none":
+            return weight, weight.new_zeros(len(weight))
+        (bias,) = (value.double() for name, value in named.items() if name.endswith("bias"))
+        return (weight, bias) if self.bias == "free" else (torch.cat([weight, bias[:, None]], dim=1), bias * 0)
+
+    def as_parameters(self, weight: Tensor, bias: Tensor, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name W [..., outputs, p] and b [..., outputs] as the given parameters of a linear layer are.
+
+        The values have the devices and the precision of these. It is the inverse of `parameters`: a penalised bias is
+        W's last column.
+        """
+        if self.bias == "penalised":
+            weight, bias = weight[..., :-1], weight[..., -1]
+        found = {"weight": weight, "bias": bias}
+        return {name: found[name.rpartition(".")[2]].to(value) for name, value in named.items()}
+
+    def certificate(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Measure the parameters of a linear layer, by name: `optimum/duality_gap` and `optimum/kkt`, each 0-d."""
+        weight, bias = self.parameters(named)
+        return {
+            "optimum/duality_gap": self.duality_gap(l1, l2, weight, bias),
+            "optimum/kkt": self.kkt(l1, l2, weight, bias),
+        }
 
     @cached_property
     def loss(self) -> RowLoss:

@@ -11,13 +11,17 @@ from torch import Tensor
 from shrinkage.tasks.base import ConvexTask
 
 from .convex_problem import ConvexProblem
+from .redundancy import centred, is_independent, sparsest
+
+NEAR = 1e-6  # as a share of the slopes of the weights, within which a column may take over weight
+WHOLE_NUMBERS = 20_000_000  # of columns with their zeros, among which combinations are looked for
 
 
 @dataclass(frozen=True)
 class SparseProblem(ConvexProblem):
     """The convex problem that a penalised linear model solves, its rows in a sparse matrix.
 
-    x: any sparse matrix of SciPy's, or what makes one, [n, p]; on the CPU.
+    x: any sparse matrix of SciPy's, or what makes one, [n, p]; on the CPU. factor: of the design's columns, [width].
     """
 
     x: csc_array
@@ -34,6 +38,9 @@ class SparseProblem(ConvexProblem):
         x = csc_array(self.x, dtype=np.float64)
         return hstack([x, np.ones((x.shape[0], 1))], format="csc") if self.bias == "penalised" else x
 
+    def to(self, device: torch.device) -> "SparseProblem":
+        return self
+
     @property
     def width(self) -> int:
         return self.design.shape[1]
@@ -49,6 +56,29 @@ class SparseProblem(ConvexProblem):
 
     def whole_columns(self, which: Tensor) -> Tensor:
         return torch.from_numpy(self.design[:, which.numpy()].toarray())
+
+    def sparsest(self, weight: Tensor) -> tuple[Tensor, np.ndarray]:
+        """Do as for a dense design, among the columns alone whose slopes are as steep as those of the weights.
+
+        Others have no weight at any optimum. Where even these would be large with their zeros, the weights stay.
+        """
+        groups = np.zeros(weight.shape, dtype=np.int64)
+        if not bool(weight.any()):
+            return weight, groups
+        _, bias = self.best_bias_of(weight)
+        slope = self.loss.slope(self.outputs_of(weight) + bias).T
+        steep = self.slopes_of_centred(slope) if self.bias == "free" else self.slopes_of(slope)
+        steep = steep.abs().amax(dim=0)
+        on = weight.any(dim=0)
+        near = torch.nonzero(on | (steep >= (1 - NEAR) * steep[on].min()))[:, 0]
+        if len(self.y) * len(near) > WHOLE_NUMBERS:
+            return weight, groups
+        x = self.whole_columns(near).numpy()
+        x = centred(x) if self.bias == "free" else x
+        found = weight.clone()
+        moved, groups[:, near.numpy()] = sparsest(None if is_independent(x) else x, weight[:, near].numpy())
+        found[:, near] = torch.from_numpy(moved)
+        return found, groups
 
     def unreached(self, slope: Tensor) -> Tensor:
         """Give none of it, since a basis of the columns is not sparse: without a penalty no optimum is certified."""
