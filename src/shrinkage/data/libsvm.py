@@ -19,7 +19,7 @@ from shrinkage.errors import InputError
 from .base import EXAMPLE_ROWS, DataModule, Part
 from .quoting import quoted, shown
 from .recipe import Column, Feature, Recipe
-from .splits import Rows
+from .splits import Rows, as_word
 from .tabular import LARGEST, SplitData
 from .target import read_target
 
@@ -99,8 +99,8 @@ class SparseFile(SplitData):
         check_numbers(self.path, x)
         if labels.nunique() == 1:
             raise InputError(
-                f"data.path={shown(self.path)}: the label is {shown(labels.iloc[0])} in every row, there is nothing to "
-                "learn; bring rows with others"
+                f"data.path={shown(self.path)}: the label is {as_word(labels.iloc[0])} in every row, there is nothing "
+                "to learn; bring rows with others"
             )
         are_numbers = labels.dtype.kind == "f"
         if are_numbers:

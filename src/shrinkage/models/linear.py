@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ class Linear(nn.Linear):
         """Compute the outputs of rows; of sparse ones without autograd, from the columns that have a weight."""
         if isinstance(input, Tensor):
             return super().forward(input)
-        used = torch.nonzero(self.weight.detach().any(dim=0))[:, 0]
-        found = input[:, used.numpy()] @ self.weight.detach()[:, used].T.double().numpy()
-        output = torch.from_numpy(found).to(self.weight)
+        weight = self.weight.detach().cpu().numpy()
+        used = np.flatnonzero(weight.any(axis=0))
+        output = torch.from_numpy(input[:, used] @ weight[:, used].T).to(self.weight)
         return output if self.bias is None else output + self.bias.detach()

@@ -196,8 +196,8 @@ class ConvexProblem(ABC):
             dual = torch.where(self.is_held, dual, 0.0)
 
         def gap(scale: Tensor) -> Tensor:
-            penalty = fenchel_young_of_penalty(scale * dual, weight, thresholds, ridges)
-            return self.loss.fenchel_young(output, scale * slope).mean() + penalty.sum()
+            penalty = self.fenchel_young_of_columns(scale * dual, weight, thresholds, ridges)
+            return self.loss.fenchel_young(output, scale * slope).mean() + penalty
 
         largest = self.per_factor(dual.abs()).max()
         feasible = torch.where(largest > l1, l1 / largest, 1.0)
@@ -207,6 +207,10 @@ class ConvexProblem(ABC):
             without = self.loss.fenchel_young(output, share * unreached).mean()
             gaps.append(torch.where(l1 + l2 > 0, torch.inf, without))
         return torch.stack(gaps).min() + cost.clamp(min=0)
+
+    def fenchel_young_of_columns(self, dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
+        """Add up the Fenchel–Young differences of the penalty over all weights [..., outputs, p]; [...]."""
+        return fenchel_young_of_penalty(dual, weight, threshold, ridge).sum(dim=(-2, -1))
 
     def strengths_of_columns(self, l1: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
         """Give λ₁ and λ₂ of every column, [..., p], from those of the penalty; as they are if all are the same."""

@@ -14,6 +14,7 @@ from .convex_problem import ConvexProblem
 from .redundancy import centred, is_independent, sparsest
 
 NEAR = 1e-6  # as a share of the slopes of the weights, within which a column may take over weight
+FAR_APART = 1e-4  # what the others leave of a column at least, as a share of its length, that rounding cannot have made
 WHOLE_NUMBERS = 20_000_000  # of columns with their zeros, among which combinations are looked for
 
 
@@ -46,13 +47,29 @@ class SparseProblem(ConvexProblem):
         return self.design.shape[1]
 
     def outputs_of(self, weight: Tensor) -> Tensor:
-        return torch.from_numpy(self.design @ weight.T.numpy())
+        used = np.flatnonzero(weight.numpy().any(axis=0))  # a product with all columns takes as long as with none zero
+        return torch.from_numpy(self.design[:, used] @ weight.numpy()[:, used].T)
 
     def slopes_of(self, slope: Tensor) -> Tensor:
         return torch.from_numpy(slope.numpy() @ self.design)
 
     def slopes_of_centred(self, slope: Tensor) -> Tensor:
-        return self.slopes_of(slope) - slope.sum(dim=1, keepdim=True) * torch.from_numpy(self.design.mean(axis=0))
+        return self.slopes_of(slope) - slope.sum(dim=1, keepdim=True) * self.mean
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The mean of each column, in which rows count the same, [width]."""
+        return torch.from_numpy(self.design.mean(axis=0))
+
+    def fenchel_young_of_columns(self, dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
+        # Of a million columns most have no weight and a slope within the threshold, and so a difference of 0.
+        counts = ((weight != 0) | (dual.abs() > threshold)).reshape(-1, self.width).numpy().any(axis=0)
+        which = torch.from_numpy(np.flatnonzero(counts))
+
+        def some(values: Tensor) -> Tensor:
+            return values[..., which] if values.ndim and values.shape[-1] == self.width else values
+
+        return super().fenchel_young_of_columns(some(dual), some(weight), some(threshold), some(ridge))
 
     def whole_columns(self, which: Tensor) -> Tensor:
         return torch.from_numpy(self.design[:, which.numpy()].toarray())
@@ -68,10 +85,9 @@ class SparseProblem(ConvexProblem):
         _, bias = self.best_bias_of(weight)
         slope = self.loss.slope(self.outputs_of(weight) + bias).T
         steep = self.slopes_of_centred(slope) if self.bias == "free" else self.slopes_of(slope)
-        steep = steep.abs().amax(dim=0)
-        on = weight.any(dim=0)
-        near = torch.nonzero(on | (steep >= (1 - NEAR) * steep[on].min()))[:, 0]
-        if len(self.y) * len(near) > WHOLE_NUMBERS:
+        sizes, on = np.abs(steep.numpy()).max(axis=0), weight.numpy().any(axis=0)
+        near = torch.from_numpy(np.flatnonzero(on | (sizes >= (1 - NEAR) * sizes[on].min())))
+        if self.are_far_apart(near) or len(self.y) * len(near) > WHOLE_NUMBERS:
             return weight, groups
         x = self.whole_columns(near).numpy()
         x = centred(x) if self.bias == "free" else x
@@ -79,6 +95,22 @@ class SparseProblem(ConvexProblem):
         moved, groups[:, near.numpy()] = sparsest(None if is_independent(x) else x, weight[:, near].numpy())
         found[:, near] = torch.from_numpy(moved)
         return found, groups
+
+    def are_far_apart(self, which: Tensor) -> bool:
+        """Tell whether columns are surely independent, by their inner products, from which few digits can be told."""
+        x = self.design[:, which.numpy()]
+        if len(which) > x.shape[0]:
+            return False
+        mean = self.mean[which].numpy() * (self.bias == "free")
+        gram = (x.T @ x).toarray() - len(self.y) * np.outer(mean, mean)
+        own = gram.diagonal()
+        if not (own > 0).all():
+            return False
+        try:
+            factor = np.linalg.cholesky(gram / np.sqrt(np.outer(own, own)))
+        except np.linalg.LinAlgError:
+            return False
+        return bool(factor.diagonal().min() > FAR_APART)
 
     def unreached(self, slope: Tensor) -> Tensor:
         """Give none of it, since a basis of the columns is not sparse: without a penalty no optimum is certified."""
