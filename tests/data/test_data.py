@@ -13,6 +13,7 @@ from conftest import choices, config, in_openmls_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import dump_svmlight_file
 
 from shrinkage.data.base import DataModule, ShuffledBatches
 from shrinkage.data.column_rules import read_written
@@ -36,6 +37,9 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path, index=False
     )
     pd.read_csv(path).to_parquet(path.with_suffix(".parquet"))
+    dump_svmlight_file(
+        np.column_stack([area, rooms, town == "Köln"]), price, str(path.with_suffix(".svm")), zero_based=False
+    )
     for number in range(40):
         photo = path.parent / "photos" / f"town {number % 2}" / f"{number}.png"
         photo.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +56,7 @@ def overrides_for(name: str, houses: Path) -> list[str]:
     known = {
         "table": [f"data.path={houses}", "data.target=price"],
         "stream": [f"data.path={houses.with_suffix('.parquet')}", "data.target=price"],
+        "libsvm": [f"data.path={houses.with_suffix('.svm')}", "trainer=exact", "penalty=l1"],
         "images": [f"data.path={folder / 'photos'}", "model=cnn"],
         "digits_images": ["model=cnn"],
         "fashion_mnist": [f"data.folder={folder / 'openml'}", "data.test_rows=20", "model=cnn"],
@@ -87,7 +92,8 @@ def test_parts_have_every_class_and_no_row_twice(overrides: list[str]) -> None:
     if data.classes:
         for part in data.parts.values():
             assert set(part.y) == set(range(data.classes))  # stratified
-    flat = [np.column_stack([part.x.reshape(len(part), -1), part.y]).round(9) for part in data.parts.values()]
+    dense = [part.x.toarray() if data.is_sparse else part.x.reshape(len(part), -1) for part in data.parts.values()]
+    flat = [np.column_stack([x, part.y]).round(9) for x, part in zip(dense, data.parts.values(), strict=True)]
     rows = [tuple(row) for part in flat for row in part]
     if not {"data=digits", "data=digits_images"} & set(overrides):  # which hold a few images twice
         assert len(set(rows)) == len(rows)
@@ -98,8 +104,10 @@ def test_standardised_by_the_training_part_alone(overrides: list[str]) -> None:
     if "data=d2l" in overrides or not isinstance(data.inputs, int) or not data.in_memory:
         pytest.skip("the chapter's data are not standardised, and images, text and streams not beforehand")
     train = data.parts["train"]
-    spread = train.x.std(axis=0)
-    np.testing.assert_allclose(train.x.mean(axis=0), 0, atol=1e-9)
+    x = train.x.toarray() if data.is_sparse else train.x
+    spread = x.std(axis=0)
+    if not data.is_sparse:
+        np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-9)
     assert np.all(np.isclose(spread, 1) | np.isclose(spread, 0, atol=1e-12))  # 0: a constant column
     if data.classes is None:
         assert (train.y.mean(), train.y.std()) == pytest.approx((0, 1))
@@ -108,10 +116,11 @@ def test_standardised_by_the_training_part_alone(overrides: list[str]) -> None:
 
 
 def test_one_fast_run(overrides: list[str], tmp_path: Path) -> None:
-    training = build(config(*overrides, "trainer.max_epochs=1", "lambd=0.01"), tmp_path)
+    steps = [] if "trainer=exact" in overrides else ["trainer.max_epochs=1"]
+    training = build(config(*overrides, *steps, "lambd=0.01"), tmp_path)
     training.run()
     measured = training.module.measured
-    assert [moment.step for moment in training.module.history] == [0, 1]
+    assert [moment.step for moment in training.module.history] == [0, 1][: 1 + len(steps)]
     assert all(np.isfinite(value) for value in measured.values())
     assert measured["train/objective"] == pytest.approx(measured["train/loss"] + measured["train/penalty"])
     assert ("test/loss" in training.test) == ("test" in training.datamodule.parts)

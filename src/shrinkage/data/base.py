@@ -5,7 +5,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import lightning.pytorch as L
@@ -30,8 +30,9 @@ NUMBERS_AT_ONCE = 4_000_000
 class Part:
     """One part of a data set, in memory.
 
-    x: float64 [n, …]. y [n]: float64 for regression, else int64 class codes. Images have bytes for x, and text for x
-    and y, [n, context]. For a model of several inputs x is a dict or a tuple of such arrays, and of whole numbers.
+    x: float64 [n, …], or a csc_array of SciPy's [n, p] where the data set is sparse. y [n]: float64 for regression,
+    else int64 class codes. Images have bytes for x, and text for x and y, [n, context]. For a model of several inputs x
+    is a dict or a tuple of such arrays, and of whole numbers.
     weight: float64 [n] > 0, how much each row counts, with a mean of 1 over the training part; None where all count the
     same. offset: float64 [n], what is added to the model's output for each row; None for nothing.
     """
@@ -47,8 +48,11 @@ class Part:
     @property
     def digest(self) -> str:
         """16 hexadecimal digits of the SHA-256 of shapes and values."""
-        arrays, structure = tree_flatten(self.x)
-        shapes = self.x.shape if isinstance(self.x, np.ndarray) else (str(structure), *(x.shape for x in arrays))
+        x: Any = self.x
+        arrays, structure = tree_flatten(x)
+        shapes = x.shape if isinstance(x, np.ndarray) else (str(structure), *(each.shape for each in arrays))
+        if not isinstance(x, np.ndarray) and hasattr(x, "indptr"):  # a sparse matrix
+            arrays = [x.data, x.indices.astype(np.int64), x.indptr.astype(np.int64)]
         content = hashlib.sha256(repr((shapes, self.y.shape, self.y.dtype.str)).encode())
         for array in (*arrays, self.y):
             content.update(np.ascontiguousarray(array).data)
@@ -66,7 +70,7 @@ def pick(x: Any, rows: torch.Tensor | slice | int) -> Any:
 class Batch(NamedTuple):
     """Some rows as they are drawn; one whose rows have neither weights nor offsets may be a pair (x, y) as well.
 
-    weight and offset are those of `Part`, in double precision.
+    x: of a sparse data set the csc_array of a whole part. weight and offset are those of `Part`, in double precision.
     """
 
     x: Any
@@ -103,6 +107,19 @@ class TensorRows(Dataset[Any]):
         if self.is_plain:
             return pick(self.x, rows), self.y[rows]
         return Batch(pick(self.x, rows), self.y[rows], *(None if each is None else each[rows] for each in self.more))
+
+
+class WholeRows(Dataset[Any]):
+    """The rows of a sparse part: all of them, whichever are asked for, since no row is written with its zeros."""
+
+    def __init__(self, rows: Batch) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows.y)
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> tuple[Any, ...]:
+        return self.rows
 
 
 @dataclass(frozen=True)
@@ -226,7 +243,9 @@ class DataModule(L.LightningDataModule, ABC):
 
     kind: `rows` that each have a target, or `language` of which the next byte is predicted. stackable: whether several
     draws of it can be put together for lanes, as tensors. in_memory: whether a part's x and y are there, to solve for
-    optima. standardize: whether features, and a regression target, are divided by their standard deviations.
+    optima. is_sparse: whether x is a sparse matrix, so that there is no training by steps, and a part is one batch.
+    standardize: whether features, and a regression target, are divided by their standard deviations; sparse features
+    are not centred, which a free bias makes up for.
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names, of rows of numbers; for
     regression center and scale, by which y·scale + center is in the user's units, and least_target, the smallest of
@@ -243,7 +262,7 @@ class DataModule(L.LightningDataModule, ABC):
         super().__init__()
         check("data.batch_size", batch_size, Whole(1, or_null=True), "use data.batch_size=null for all rows")
         self.seed, self.batch_size = seed, batch_size
-        self.standardize = False
+        self.standardize, self.is_sparse = False, False
         self.title: str | None = None  # where the data have a better name than their choice in conf/data
         self.order_seeds = [order_seed]
         self.share = Share()
@@ -323,6 +342,26 @@ class DataModule(L.LightningDataModule, ABC):
         """
         return recipe_of_numbers(self.feature_names)
 
+    def recipe_of(self, features: Sequence[int]) -> Recipe:
+        """Give the way to some of the features alone, by their places, from the columns that it needs."""
+        whole = self.recipe()
+        some = tuple(whole.features[place] for place in features)
+        needed = {whole.offset, *(each.column for each in some)}
+        return replace(whole, columns=tuple(each for each in whole.columns if each.name in needed), features=some)
+
+    def units(self) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
+        """List the features' names, and what is subtracted from each and what divides it, [features]."""
+        features = self.recipe().features
+        means, scales = (np.array([getattr(each, name) for each in features]) for name in ("mean", "scale"))
+        return [each.name for each in features], means, scales
+
+    def names_of_features(self) -> list[tuple[str, str, str]]:
+        """List the names that each feature goes by: its own, that of its column's part, and its column's."""
+        return [
+            (each.name, f"{each.column}_{each.part}" if each.part else each.column, each.column)
+            for each in self.recipe().features
+        ]
+
     def example(self) -> "pd.DataFrame":
         """Take some training rows in the user's own columns."""
         import pandas as pd  # takes half a second, and data that are drawn need it for this alone
@@ -358,13 +397,18 @@ class DataModule(L.LightningDataModule, ABC):
         return torch.float64 if double else torch.float32
 
     def tensors(self, part: str) -> Dataset[Any]:
-        """Give a part as a data set of tensors x, y, to be indexed by a tensor or a slice of row numbers."""
+        """Give a part as a data set of tensors x, y, to be indexed by a tensor or a slice of row numbers.
+
+        A sparse part is given whole.
+        """
         x, y = self.parts[part].x, torch.from_numpy(self.parts[part].y)
         is_one = isinstance(x, np.ndarray)
-        x = torch.from_numpy(x).to(self.dtype) if is_one else tree_map(self.tensor_of_an_input, x)
+        if not self.is_sparse:
+            x = torch.from_numpy(x).to(self.dtype) if is_one else tree_map(self.tensor_of_an_input, x)
         more = (self.parts[part].weight, self.parts[part].offset)
         more = [None if each is None else torch.from_numpy(each) for each in more]
-        return TensorRows(x, y.to(self.dtype) if self.classes is None else y, *more)
+        y = y.to(self.dtype) if self.classes is None else y
+        return WholeRows(Batch(x, y, *more)) if self.is_sparse else TensorRows(x, y, *more)
 
     def tensor_of_an_input(self, array: np.ndarray) -> torch.Tensor:
         """Make a tensor of one of several inputs: numbers as the trainer works in, and whole numbers as they are."""
@@ -394,8 +438,12 @@ class DataModule(L.LightningDataModule, ABC):
         return torch.arange(len(self.parts[part]))
 
     def evaluation_dataloader(self, part: str, rows: int, share: Share = WHOLE) -> Iterable[Any]:
-        """Give a part's rows in their order, in batches of so many; with a share its rows of each, perhaps none."""
-        order = [share.of(batch) for batch in self.measured(part).split(rows)]
+        """Give a part's rows in their order, in batches of so many; with a share its rows of each, perhaps none.
+
+        A sparse part is one batch, since no row is written with its zeros.
+        """
+        whole = len(self.parts[part])
+        order = [share.of(batch) for batch in self.measured(part).split(whole if self.is_sparse else rows)]
         return loaded(self.tensors(part), order)
 
 

@@ -248,8 +248,8 @@ class Recipe:
         found = {}
         for column in self.columns:
             for part, levels in column.levels.items():
-                counts = Counter(column.part(values[column.name], part).tolist())
-                others = Counter({level: count for level, count in counts.items() if level not in set(levels)})
+                counts, known = Counter(column.part(values[column.name], part).tolist()), set(levels)
+                others = Counter({level: count for level, count in counts.items() if level not in known})
                 if others:
                     found[f"the {part} of column {column.name!r}" if part else f"column {column.name!r}"] = others
         return found

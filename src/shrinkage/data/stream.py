@@ -170,7 +170,7 @@ class StreamedTable(TableFile):
             check_range(f"column {quoted(name)}", np.array([least, most]))
         for part, counts in unseen.items():
             self.tell_unseen(recipe, part, counts)
-        self.its_recipe = standardized(recipe, scaler) if self.standardize else recipe
+        self.its_recipe = standardized(recipe, scaler.mean_, scaler.scale_) if self.standardize else recipe
         self.digest = Part(np.concatenate(hashes), target).digest
         self.plain = all(column.kind not in ("text", "date") for column in self.rules)
 

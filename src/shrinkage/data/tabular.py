@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csc_array
 from sklearn.preprocessing import StandardScaler
 
 from shrinkage.errors import InputError
@@ -20,6 +22,7 @@ from .memory import check_memory
 from .quoting import dropping, quoted
 from .recipe import GAP, Column, Feature, Recipe, describe_unseen
 from .row_terms import ClassWeight, weigh_classes
+from .sparse import divided, encode_sparse
 from .splits import Rows, Split
 
 TITLES = {"val": "validation"}
@@ -109,13 +112,14 @@ class Table:
         return of_classes if self.weights is None else self.weights * of_classes
 
 
-class TabularData(DataModule):
-    """A data set of rows and columns.
+class SplitData(DataModule):
+    """A data set whose rows are split by a seed, and standardised by what its training part tells.
 
     The rows are split as `Split` says (val, test, seed, folds, fold, repeat, refit). standardize: (x − mean)/standard
     deviation of the training part, in every feature, those of categories too, and in a regression target unless it has
     to keep its own units; a constant column is only centred. The standard deviation is that of the population (1/n).
-    Rows count by their weights in both; of a target they are those of what its offsets leave.
+    Sparse features are divided and not centred. Rows count by their weights in both; of a target they are those of what
+    its offsets leave.
     After `setup`: rows, the indices of each part's rows.
     """
 
@@ -137,24 +141,71 @@ class TabularData(DataModule):
         self.split = Split(val, test, seed, folds, fold, repeat, refit)
         self.standardize = standardize
 
+    def split_rows(self, given: Rows) -> dict[str, np.ndarray]:
+        """Split the rows, and look at their target. Returns the indices of each part's rows.
+
+        Raises InputError if they cannot be split, or there is nothing to learn.
+        """
+        self.class_names = given.class_names
+        self.classes = len(given.class_names) or None
+        rows = self.rows = self.split.parts(given)
+        if self.classes is None:
+            check_range("the target", given.target)
+            self.least_target = float(given.target.min())  # of rows that are in no part of this split, too
+            if np.ptp(given.target[rows["train"]]) == 0:
+                raise InputError(
+                    f"the target is {given.target[rows['train'][0]]:g} in every training row: there is nothing to "
+                    "learn; choose another data.target"
+                )
+        return rows
+
+    def as_parts(self, x: Any, given: Rows, weight: np.ndarray | None = None) -> dict[str, Part]:
+        """Make the parts of rows that have been split. x: an array or a sparse matrix that takes row numbers [n, p].
+
+        weight: how much each row counts, [n], in place of what the rows say.
+        """
+        rows, target, offset = self.rows, given.target, given.offsets
+        known_weight = None if weight is None else weight[rows["train"]]
+        if self.classes is None and self.standardize and not self.own_units:
+            left = target[rows["train"]] if offset is None else (target - offset)[rows["train"]]
+            self.center, self.scale = weighted_mean_and_deviation(left, known_weight)
+            target = (target - self.center) / self.scale
+            offset = None if offset is None else offset / self.scale
+        if weight is not None and known_weight is not None:
+            self.total_weights = {name: float(weight[index].sum()) for name, index in rows.items()}
+            weight = weight / known_weight.mean()
+        self.row_terms = tuple(key for key, given in (("weight", weight), ("offset", offset)) if given is not None)
+        return {
+            name: Part(
+                csc_array(x[index]) if self.is_sparse else x[index],
+                target[index],
+                *(None if each is None else each[index] for each in (weight, offset)),
+            )
+            for name, index in rows.items()
+        }
+
+    def scaler(self, x: Any, weight: np.ndarray | None) -> StandardScaler:
+        """Learn the means and standard deviations of training rows x [n, p] that count by weights [n]."""
+        return StandardScaler(with_mean=not self.is_sparse).fit(x, sample_weight=weight)
+
+
+class TabularData(SplitData):
+    """A data set of rows and columns, of which categories and dates are made into numbers.
+
+    sparse: whether the features are held without their zeros.
+    """
+
+    def __init__(self, *, sparse: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.is_sparse = sparse
+
     @abstractmethod
     def load(self) -> Table:
         """Load all the rows. Raises InputError on bad input."""
 
     def make_parts(self) -> dict[str, Part]:
         table = self.load()
-        self.class_names = table.class_names
-        self.classes = len(table.class_names) or None
-        rows = self.rows = self.split.parts(table.rows)
-        if self.classes is None:
-            check_range("the target", table.target)
-            self.least_target = float(table.target.min())  # of rows that are in no part of this split, too
-            if np.ptp(table.target[rows["train"]]) == 0:
-                raise InputError(
-                    f"the target is {table.target[rows['train'][0]]:g} in every training row: there is nothing to "
-                    "learn; choose another data.target"
-                )
-
+        rows = self.split_rows(table.rows)
         rules, values = table.rules.values(), table.values
         weight = table.weigh(rows["train"])
         known_weight = None if weight is None else weight[rows["train"]]
@@ -171,21 +222,26 @@ class TabularData(DataModule):
         columns = [learn_levels(column, filled[column.name][rows["train"]], table.date_parts) for column in columns]
         recipe = replace(plan(columns, table.encoding, table.date_parts), unseen=table.unseen)
         self.feature_names = name_features(recipe.features)
-        check_memory(
-            len(columns),
-            len(recipe.features),
-            "leave columns out with data.drop, take fewer rows, or use data=stream with a Parquet file",
-        )
+        if not self.is_sparse:
+            check_memory(
+                len(columns),
+                len(recipe.features),
+                "leave columns out with data.drop, take fewer rows, or use data=stream with a Parquet file",
+            )
         for part in [part for part in rows if part != "train"]:
             self.tell_unseen(
                 recipe, part, recipe.count_unseen({name: found[rows[part]] for name, found in filled.items()})
             )
-        x = recipe.encode(filled)
+        x = encode_sparse(recipe, filled) if self.is_sparse else recipe.encode(filled)
         if self.standardize:
-            scaler = StandardScaler().fit(x[rows["train"]], sample_weight=known_weight)
-            recipe = standardized(recipe, scaler)
-            x -= scaler.mean_
-            x /= scaler.scale_
+            scaler = self.scaler(x[rows["train"]], known_weight)
+            mean = np.zeros(len(recipe.features)) if self.is_sparse else scaler.mean_
+            recipe = standardized(recipe, mean, scaler.scale_)
+            if self.is_sparse:
+                x = divided(x, scaler.scale_)
+            else:
+                x -= mean
+                x /= scaler.scale_
         self.example_rows = table.features.iloc[rows["train"][:EXAMPLE_ROWS]]
         if table.offset_column is not None and table.offset_cells is not None:
             column = table.offset_column
@@ -193,20 +249,7 @@ class TabularData(DataModule):
             recipe = replace(recipe, columns=(*recipe.columns, column), **named)
             self.example_rows = self.example_rows.assign(**{column.name: table.offset_cells})
         self.its_recipe = recipe
-        target, offset = table.target, table.offsets
-        if self.classes is None and self.standardize and not self.own_units:
-            left = target[rows["train"]] if offset is None else (target - offset)[rows["train"]]
-            self.center, self.scale = weighted_mean_and_deviation(left, known_weight)
-            target = (target - self.center) / self.scale
-            offset = None if offset is None else offset / self.scale
-        if weight is not None and known_weight is not None:
-            self.total_weights = {name: float(weight[index].sum()) for name, index in rows.items()}
-            weight = weight / known_weight.mean()
-        self.row_terms = tuple(key for key, given in (("weight", weight), ("offset", offset)) if given is not None)
-        return {
-            name: Part(x[index], target[index], *(None if each is None else each[index] for each in (weight, offset)))
-            for name, index in rows.items()
-        }
+        return self.as_parts(x, replace(table.rows, offsets=table.offsets), weight)
 
     def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter[str]]) -> None:
         """Note the levels of a part's rows that no training row had. Raises InputError if they are refused."""
@@ -264,9 +307,9 @@ def learn_levels(column: Column, values: np.ndarray, date_parts: Sequence[str]) 
     return replace(column, start=start, levels=find_levels(column, values, date_parts))
 
 
-def standardized(recipe: Recipe, scaler: StandardScaler) -> Recipe:
+def standardized(recipe: Recipe, means: np.ndarray, scales: np.ndarray) -> Recipe:
     """Give each feature of a recipe its mean and scale."""
-    found = zip(recipe.features, scaler.mean_, scaler.scale_, strict=True)
+    found = zip(recipe.features, means, scales, strict=True)
     return replace(
         recipe, features=tuple(replace(each, mean=float(mean), scale=float(scale)) for each, mean, scale in found)
     )

@@ -1,9 +1,16 @@
 """A linear model: linear, logistic or softmax regression, by the task."""
 
-from torch import nn
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from .init import initialise_
 from .inputs import Inputs, numbers
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_array
 
 
 class Linear(nn.Linear):
@@ -15,3 +22,12 @@ class Linear(nn.Linear):
     def __init__(self, inputs: Inputs, outputs: int, bias: bool, init: str, sigma: float) -> None:
         super().__init__(numbers(inputs), outputs, bias=bias)
         initialise_(self, init, sigma)
+
+    def forward(self, input: "Tensor | csc_array") -> Tensor:
+        """Compute the outputs of rows; of sparse ones without autograd, from the columns that have a weight."""
+        if isinstance(input, Tensor):
+            return super().forward(input)
+        weight = self.weight.detach().cpu().numpy()
+        used = np.flatnonzero(weight.any(axis=0))
+        output = torch.from_numpy(input[:, used] @ weight[:, used].T).to(self.weight)
+        return output if self.bias is None else output + self.bias.detach()

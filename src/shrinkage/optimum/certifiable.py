@@ -11,6 +11,7 @@ from shrinkage.tasks.base import ConvexTask, Task
 
 from .certifier import Certifier
 from .problem import Problem
+from .sparse_problem import SparseProblem
 
 
 def make_certifier(
@@ -34,9 +35,19 @@ def make_certifier(
     if reason is not None:
         return reason
     train = datamodule.parts["train"]
+    if datamodule.is_sparse and datamodule.standardize and (model.bias is None or penalty.scope != "weights"):
+        return (
+            "data.standardize=true of sparse data leaves it to a free bias to subtract the means, and there is none; "
+            "use data.standardize=false, or model.bias=true with penalty.scope=weights"
+        )
     bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
     weight, offset = (None if each is None else torch.from_numpy(each) for each in (train.weight, train.offset))
     factor = None if penalty.of_columns is None else torch.tensor(penalty.of_columns, dtype=torch.float64)
+    if datamodule.is_sparse:
+        if factor is not None and bias == "penalised":
+            factor = torch.cat([factor, factor.new_ones(1)])
+        problem = SparseProblem(train.x, torch.from_numpy(train.y), task, bias, weight, offset, factor)
+        return Certifier(problem, 1.0, datamodule.classes, exact, problems, could_standardize)
     problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias, weight, offset, factor)
     # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
     factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0

@@ -15,6 +15,7 @@ from .engines.path import solve_path
 from .exact import Optimum, is_cheap, optimum
 from .problem import Problem, Strength
 from .redundancy import centred, sparsest
+from .sparse_problem import SparseProblem
 
 DECOMPOSITIONS = 30  # that Newton's method takes about as long as, for one optimum
 NUMBERS_AT_ONCE = 20_000_000  # of many lanes' outputs and weights, which a certificate holds a few times over
@@ -30,13 +31,13 @@ class Certifier:
     standardised and could be.
     """
 
-    problem: Problem
+    problem: Problem | SparseProblem
     factor: float
     classes: int | None
     exact: bool
     problems: int = 1
     could_standardize: bool = False
-    moved: dict[torch.device, Problem] = field(default_factory=dict)
+    moved: dict[torch.device, Problem | SparseProblem] = field(default_factory=dict)
     solved: dict[tuple[float, float], tuple[Optimum, float] | None] = field(default_factory=dict)
 
     def strengths(self, penalty: Penalty, lambd: Strength) -> tuple[Strength, Strength]:
@@ -54,10 +55,12 @@ class Certifier:
     @property
     def at_once(self) -> int:
         """How many lanes have their certificates computed together."""
+        if isinstance(self.problem, SparseProblem):
+            return 1
         n, p = self.problem.x.shape
         return max(NUMBERS_AT_ONCE // ((n + p) * (self.classes or 1)), 1)
 
-    def problem_beside(self, named: Mapping[str, Tensor]) -> Problem:
+    def problem_beside(self, named: Mapping[str, Tensor]) -> Problem | SparseProblem:
         """Give the problem on the device of the parameters."""
         device = next(iter(named.values())).device
         if device not in self.moved:
@@ -102,9 +105,12 @@ class Certifier:
     def solve(self, l1: float, l2: float) -> tuple[Optimum, float] | None:
         """Solve for the optimum and the objective's least value; None if there is none or it is not cheap.
 
+        Of a sparse design, which is always solved by an engine, it is not solved for once more.
         The value is the lower bound that the solution's own certificate proves, so that no gap is negative. Raises
         InputError for strengths that are negative or not finite.
         """
+        if isinstance(self.problem, SparseProblem):
+            return None
         is_plain = self.problem.loss.is_plain and self.problem.factor is None
         by_libraries = is_plain and (self.problem.task.is_least_squares or self.classes is not None)
         decompositions = self.problems * (1 if by_libraries else DECOMPOSITIONS)

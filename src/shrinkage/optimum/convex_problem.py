@@ -2,9 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,6 +88,47 @@ class ConvexProblem(ABC):
     def whole_columns(self, which: Tensor) -> Tensor:
         """Give the columns at these places with their zeros, [n, m]."""
 
+    @abstractmethod
+    def sparsest(self, weight: Tensor) -> tuple[Tensor, np.ndarray]:
+        """Move a lasso's weights to independent columns, and tell which columns could stand for one another.
+
+        Returns W [outputs, p] at the same loss and no larger ‖W‖₁, and groups [outputs, p]: see `redundancy.sparsest`.
+        """
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Self:
+        """Give the same problem on another device."""
+
+    def parameters(self, named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Take W and b, in double precision, from a linear layer's parameters by name.
+
+        A penalised bias becomes W's last column.
+        """
+        (weight,) = (value.double() for name, value in named.items() if name.endswith("weight"))
+        if self.bias == "none":
+            return weight, weight.new_zeros(len(weight))
+        (bias,) = (value.double() for name, value in named.items() if name.endswith("bias"))
+        return (weight, bias) if self.bias == "free" else (torch.cat([weight, bias[:, None]], dim=1), bias * 0)
+
+    def as_parameters(self, weight: Tensor, bias: Tensor, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name W [..., outputs, p] and b [..., outputs] as the given parameters of a linear layer are.
+
+        The values have the devices and the precision of these. It is the inverse of `parameters`: a penalised bias is
+        W's last column.
+        """
+        if self.bias == "penalised":
+            weight, bias = weight[..., :-1], weight[..., -1]
+        found = {"weight": weight, "bias": bias}
+        return {name: found[name.rpartition(".")[2]].to(value) for name, value in named.items()}
+
+    def certificate(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Measure the parameters of a linear layer, by name: `optimum/duality_gap` and `optimum/kkt`, each 0-d."""
+        weight, bias = self.parameters(named)
+        return {
+            "optimum/duality_gap": self.duality_gap(l1, l2, weight, bias),
+            "optimum/kkt": self.kkt(l1, l2, weight, bias),
+        }
+
     @cached_property
     def loss(self) -> RowLoss:
         """The losses of the rows, with their weights and offsets."""
@@ -153,8 +196,8 @@ class ConvexProblem(ABC):
             dual = torch.where(self.is_held, dual, 0.0)
 
         def gap(scale: Tensor) -> Tensor:
-            penalty = fenchel_young_of_penalty(scale * dual, weight, thresholds, ridges)
-            return self.loss.fenchel_young(output, scale * slope).mean() + penalty.sum()
+            penalty = self.fenchel_young_of_columns(scale * dual, weight, thresholds, ridges)
+            return self.loss.fenchel_young(output, scale * slope).mean() + penalty
 
         largest = self.per_factor(dual.abs()).max()
         feasible = torch.where(largest > l1, l1 / largest, 1.0)
@@ -164,6 +207,10 @@ class ConvexProblem(ABC):
             without = self.loss.fenchel_young(output, share * unreached).mean()
             gaps.append(torch.where(l1 + l2 > 0, torch.inf, without))
         return torch.stack(gaps).min() + cost.clamp(min=0)
+
+    def fenchel_young_of_columns(self, dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
+        """Add up the Fenchel–Young differences of the penalty over all weights [..., outputs, p]; [...]."""
+        return fenchel_young_of_penalty(dual, weight, threshold, ridge).sum(dim=(-2, -1))
 
     def strengths_of_columns(self, l1: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
         """Give λ₁ and λ₂ of every column, [..., p], from those of the penalty; as they are if all are the same."""

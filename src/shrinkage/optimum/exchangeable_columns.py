@@ -11,13 +11,13 @@ from shrinkage.data.quoting import quoted, quoted_list
 from shrinkage.penalties.base import Penalty
 
 from .certifier import Certifier
-from .problem import Problem
+from .convex_problem import ConvexProblem
 from .redundancy import combinations
 
 COLUMNS_NAMED = 5  # in a note
 
 
-def sparsest_of_lanes(problem: Problem, l1: Tensor, l2: Tensor, weights: Tensor) -> Tensor:
+def sparsest_of_lanes(problem: ConvexProblem, l1: Tensor, l2: Tensor, weights: Tensor) -> Tensor:
     """Move the weights [K, outputs, ≥ p] of the lanes under L1 alone to independent columns (`Problem.sparsest`).
 
     With λ₂ > 0 there is one optimum in any case, and without a penalty every start has its own. Where columns have
@@ -25,7 +25,7 @@ def sparsest_of_lanes(problem: Problem, l1: Tensor, l2: Tensor, weights: Tensor)
     """
     if problem.factor is not None:
         return weights.clone()
-    found, columns = weights.clone(), problem.design.shape[1]
+    found, columns = weights.clone(), problem.width
     for lane in torch.nonzero((l1 > 0) & (l2 == 0))[:, 0].tolist():
         found[lane, :, :columns] = problem.sparsest(weights[lane, :, :columns])[0]
     return found
@@ -45,6 +45,8 @@ def exchangeable(certifier: Certifier, penalty: Penalty, lambd: float, named: Ma
 
 def note_on_columns(datamodule: DataModule) -> list[str]:
     """Write a note that names the columns which others make up in the training rows, if there are any."""
+    if datamodule.is_sparse:  # of which it would need the zeros
+        return []
     features = datamodule.recipe().features
     origins = [(feature.column, feature.part) if feature.category else None for feature in features]
     found = combinations(datamodule.parts["train"].x, origins)

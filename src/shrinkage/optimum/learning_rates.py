@@ -7,6 +7,7 @@ import torch
 from shrinkage.penalties.base import Penalty
 
 from .certifier import Certifier, as_elastic_net
+from .problem import for_steps
 
 
 def working_lr(
@@ -22,8 +23,8 @@ def working_lr(
     """
     smooth = 0.0 if penalty.mode == "prox" else float(as_elastic_net(penalty, lambd)[1])
     smooth *= max([1.0, *(penalty.of_columns or ())])
-    curvature = certifier.problem.steepness(rows) + smooth
-    whole, momentum = rows >= len(certifier.problem.x), optimizer.param_groups[0]["momentum"]
+    curvature = for_steps(certifier.problem).steepness(rows) + smooth
+    whole, momentum = rows >= len(certifier.problem.y), optimizer.param_groups[0]["momentum"]
     if curvature == 0:
         return math.inf, "the objective has no curvature"
     words = f"the objective{'' if whole else ' of a batch'} curves by up to L = {curvature:.3g}, so that "

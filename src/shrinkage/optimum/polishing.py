@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_map
 
 from .certifier import Certifier
 from .exchangeable_columns import sparsest_of_lanes
+from .problem import for_steps
 
 POLISH_STEPS = 100  # between two looks at the gap
 
@@ -33,7 +34,7 @@ def polish_lanes(
     steps end on independent columns (`sparsest_of_lanes`), and a lane that stands on others takes some of them whatever
     its gap. tell: hears of the steps taken and of the lanes that are left.
     """
-    problem = certifier.problem_beside(named)
+    problem = for_steps(certifier.problem_beside(named))
 
     def over_lanes(function: Callable[..., Result], *trees: object) -> Result:
         return torch.vmap(function, chunk_size=certifier.at_once)(*trees)

@@ -38,23 +38,11 @@ class Problem(ConvexProblem):
         return torch.cat([self.column_factor, self.column_factor.new_ones(1)])
 
     def to(self, device: torch.device) -> "Problem":
-        """The same problem on another device."""
         if device == self.x.device:
             return self
         more = (self.row_weight, self.offset, self.column_factor)
         moved = (None if each is None else each.to(device) for each in more)
         return Problem(self.x.to(device), self.y.to(device), self.task, self.bias, *moved)
-
-    def parameters(self, named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Take W and b, in double precision, from a linear layer's parameters by name.
-
-        A penalised bias becomes W's last column.
-        """
-        (weight,) = (value.double() for name, value in named.items() if name.endswith("weight"))
-        if self.bias == "none":
-            return weight, weight.new_zeros(len(weight))
-        (bias,) = (value.double() for name, value in named.items() if name.endswith("bias"))
-        return (weight, bias) if self.bias == "free" else (torch.cat([weight, bias[:, None]], dim=1), bias * 0)
 
     @cached_property
     def design(self) -> Tensor:
@@ -101,14 +89,6 @@ class Problem(ConvexProblem):
             slope = slope - mean_over_rows(slope, self.loss.weight)
         slope = self.rooted(slope)
         return self.rooted(slope - self.columns @ (self.columns.T @ slope))
-
-    def certificate(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Measure the parameters of a linear layer, by name: `optimum/duality_gap` and `optimum/kkt`, each 0-d."""
-        weight, bias = self.parameters(named)
-        return {
-            "optimum/duality_gap": self.duality_gap(l1, l2, weight, bias),
-            "optimum/kkt": self.kkt(l1, l2, weight, bias),
-        }
 
     # Full-batch proximal gradient steps, accelerated (FISTA), the momentum starting anew where it points uphill.
     # References: Beck & Teboulle (2009), "A fast iterative shrinkage-thresholding algorithm"; O'Donoghue & Candès
@@ -157,17 +137,6 @@ class Problem(ConvexProblem):
         bias = self.loss.best_bias(self.design @ weight.T) if self.bias == "free" else weight[:, 0]
         return self.as_parameters(weight, bias, named)
 
-    def as_parameters(self, weight: Tensor, bias: Tensor, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Name W [..., outputs, p] and b [..., outputs] as the given parameters of a linear layer are.
-
-        The values have the devices and the precision of these. It is the inverse of `parameters`: a penalised bias is
-        W's last column.
-        """
-        if self.bias == "penalised":
-            weight, bias = weight[..., :-1], weight[..., -1]
-        found = {"weight": weight, "bias": bias}
-        return {name: found[name.rpartition(".")[2]].to(value) for name, value in named.items()}
-
     def polished(self, l1: Strength, l2: Strength, named: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """Take so many full-batch proximal steps from the given parameters."""
         return self.polish_end(self.polish_steps(l1, l2, self.polish_start(l1, l2, named), steps), named)
@@ -185,10 +154,6 @@ class Problem(ConvexProblem):
         return self.task.curvature * min(largest, float(x.square().sum(dim=1).max()))
 
     def sparsest(self, weight: Tensor) -> tuple[Tensor, np.ndarray]:
-        """Move a lasso's weights to independent columns, and tell which columns could stand for one another.
-
-        Returns W [outputs, p] at the same loss and no larger ‖W‖₁, and groups [outputs, p]: see `redundancy.sparsest`.
-        """
         found, groups = sparsest(self.spanned, weight.cpu().numpy())
         return weight.new_tensor(found), groups
 
@@ -225,3 +190,10 @@ class Problem(ConvexProblem):
         x = self.rooted(self.design - self.mean if self.bias == "free" else self.design)
         largest = float(torch.linalg.matrix_norm(x, 2)) ** 2 / len(x)
         return self.task.curvature * (max(largest, 1.0) if self.bias == "free" else largest) if largest else 0.0
+
+
+def for_steps(problem: ConvexProblem) -> Problem:
+    """Give a problem as full-batch steps need it, every number in a tensor. Raises TypeError if it is sparse."""
+    if not isinstance(problem, Problem):
+        raise TypeError("steps are taken with every number of a design, and this one is sparse")
+    return problem

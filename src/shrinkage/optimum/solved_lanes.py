@@ -14,6 +14,7 @@ from .certifier import Certifier
 from .engines.path import Solved, solve_in_turn
 from .exchangeable_columns import sparsest_of_lanes
 from .polishing import polish_lanes
+from .problem import Problem
 
 SECONDS = 1.0  # between two times at which solved lanes are handed over
 SLOWER_STEPS = 20_000  # of a polish, for points that the engine has left too far from their optimum
@@ -42,8 +43,9 @@ def solve_lanes(
     """Solve for the optima of lanes under λ₁ and λ₂ [K], and yield them as soon as some are certified.
 
     named: parameters [K, …] whose names, devices and precision the solved ones have. gap: the largest that a point
-    may have, as a share of the null objective. Points with a larger one are polished. tell: hears of the steps of
-    such a polish and of its lanes. Raises InputError for strengths that are negative or not finite.
+    may have, as a share of the null objective. Points with a larger one are polished, if the design is not sparse.
+    tell: hears of the steps of such a polish and of its lanes. Raises InputError for strengths that are negative or
+    not finite.
     """
     largest = gap * certifier.null_objective
     strengths = torch.stack([l1, l2], dim=1).cpu().numpy()
@@ -53,11 +55,11 @@ def solve_lanes(
         given, bias = torch.from_numpy(points.weight), torch.from_numpy(points.bias)
         weight = sparsest_of_lanes(certifier.problem, l1_of_part, l2_of_part, given)
         for lane in torch.nonzero((weight != given).any(dim=2).any(dim=1))[:, 0]:  # columns may have other means
-            bias[lane] = certifier.problem.refitted(certifier.problem.design @ weight[lane].T, bias[lane])
+            bias[lane] = certifier.problem.refitted(certifier.problem.outputs_of(weight[lane]), bias[lane])
         solved = certifier.problem.as_parameters(weight, bias, named)
         has_minimum = torch.from_numpy(points.has_minimum)
         far = has_minimum & ~(torch.from_numpy(points.gap) <= largest)
-        if far.any():
+        if far.any() and isinstance(certifier.problem, Problem):
             left = {name: value[far] for name, value in solved.items()}
             polished, _, _ = polish_lanes(
                 certifier, l1_of_part[far], l2_of_part[far], left, SLOWER_STEPS, largest, tell

@@ -78,6 +78,7 @@ def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, 
     path = pd.DataFrame(
         {value: pd.concat(found[:splits], axis=1).mean(axis=1) for value, found in columns.items() if found}
     ).T.sort_index()
+    path = path.fillna(0.0)  # tables of sparse data leave out what is zero
     largest = path.abs().max().sort_values(ascending=False, kind="stable").index[:MOST_WEIGHTS]
     of = f"weights of {winner.name}"
     of += f", means over {splits} splits" if splits > 1 else ", of the first split" if winner.splits > 1 else ""
@@ -94,6 +95,6 @@ def weights_by_name(table: pd.DataFrame) -> pd.Series:
         for feature, output, weight in rows
         if feature != INTERCEPT
     ]
-    is_one = len({output for output, _, _ in found}) == 1
+    is_one = len({str(output) for output in table["output"]}) == 1
     names = [feature if is_one else f"{output}: {feature}" for output, feature, _ in found]
     return pd.Series([weight for _, _, weight in found], names, dtype=float)

@@ -28,11 +28,15 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path, link: st
     server takes them. Nothing in them is a pickle.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    dtype, way = next(model.parameters()).dtype, datamodule.recipe()
-    program = as_program(of_rows(model, datamodule), torch.zeros(2, len(way.features), dtype=dtype))
+    dtype = next(model.parameters()).dtype
+    if isinstance(model, Linear) and datamodule.is_sparse:
+        network, way = without_zeros(model, datamodule)
+    else:
+        network, way = of_rows(model, datamodule), datamodule.recipe()
+    program = as_program(network, torch.zeros(2, len(way.features), dtype=dtype))
     program.example_inputs = None  # the only part of the file that would be pickled
     torch.export.save(program, folder / "model.pt2")
-    write_json(folder / "preprocessing.json", preprocessing(datamodule, dtype, link))
+    write_json(folder / "preprocessing.json", preprocessing(datamodule, way, dtype, link))
     shutil.copyfile(recipe.__file__, folder / "recipe.py")
     example, columns = datamodule.example(), way.columns
     rows = zip(*([as_json(value, column.kind) for value in example[column.name]] for column in columns), strict=True)
@@ -43,6 +47,8 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path, link: st
 
 def check_exportable(datamodule: DataModule) -> None:
     """Look whether a model of these data can be written. Raises InputError if they do not come from columns."""
+    if datamodule.is_sparse:  # of which a linear model is solved for, and some columns are written
+        return
     count, inputs = len(datamodule.recipe().features), datamodule.inputs
     widths = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
     if not all(isinstance(width, int) for width in widths) or sum(widths) != count:
@@ -50,6 +56,18 @@ def check_exportable(datamodule: DataModule) -> None:
             f"export: a model that predicts from rows of a table is written, and inputs of {widths} are not the "
             f"{count} features of these data side by side; leave it out"
         )
+
+
+def without_zeros(model: Linear, datamodule: DataModule) -> tuple[nn.Module, recipe.Recipe]:
+    """Return a linear model with the features alone that have a weight, and the way to these; the first if none has."""
+    used = torch.nonzero(model.weight.detach().any(dim=0))[:, 0]
+    used = used if len(used) else torch.zeros(1, dtype=torch.int64)
+    smaller = nn.Linear(len(used), model.out_features, bias=model.bias is not None, dtype=model.weight.dtype)
+    with torch.no_grad():
+        smaller.weight.copy_(model.weight[:, used])
+        if model.bias is not None:
+            smaller.bias.copy_(model.bias)
+    return smaller, datamodule.recipe_of(used.tolist())
 
 
 def of_rows(model: nn.Module, datamodule: DataModule) -> nn.Module:
@@ -76,7 +94,9 @@ def as_program(model: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
     return torch.export.export(network, (rows[:2],), dynamic_shapes=({0: torch.export.Dim("rows")},))
 
 
-def preprocessing(datamodule: DataModule, dtype: torch.dtype, link: str = "identity") -> dict[str, object]:
+def preprocessing(
+    datamodule: DataModule, way: recipe.Recipe, dtype: torch.dtype, link: str = "identity"
+) -> dict[str, object]:
     """Describe how raw rows become the network's inputs, and what its outputs mean."""
     return {
         "classes": list(datamodule.class_names),
@@ -84,7 +104,7 @@ def preprocessing(datamodule: DataModule, dtype: torch.dtype, link: str = "ident
         "scale": float(datamodule.scale),
         "link": link,
         "dtype": str(dtype).removeprefix("torch."),
-        **asdict(datamodule.recipe()),
+        **asdict(way),
     }
 
 
@@ -119,6 +139,8 @@ def coefficients(
     exchangeable: features with one entry can take over weight from one another at the same objective, and it is the
     name of the first; empty for all others.
 
+    Of sparse data the features are left out whose weight is 0 for every output.
+
     parameters: by name, in place of the model's own. exchangeable: the groups [outputs, p] of
     `exchangeable_columns.exchangeable`, None where none are known.
     """
@@ -130,12 +152,16 @@ def coefficients(
     bias = np.zeros(len(weight))
     if "bias" in parameters:
         bias = parameters["bias"].detach().cpu().double().numpy()
-    features = datamodule.recipe().features
-    means, scales = (np.array([getattr(feature, name) for feature in features]) for name in ("mean", "scale"))
+    all_names, means, scales = datamodule.units()
+    if datamodule.is_sparse:
+        used = np.flatnonzero(weight.any(axis=0))
+        names, means, scales = [all_names[place] for place in used.tolist()], means[used], scales[used]
+        weight, exchangeable = weight[:, used], None if exchangeable is None else exchangeable[:, used]
+    else:
+        names = list(all_names)
     own = weight / scales * datamodule.scale
     intercept = datamodule.center + datamodule.scale * bias - own @ means
     outputs = datamodule.class_names[-len(weight) :] or ("",)
-    names = [feature.name for feature in features]
     # A sweep writes thousands of these tables: as lists, since pandas takes ten times as long for each.
     return {
         "output": [output for output in outputs for _ in range(len(names) + 1)],

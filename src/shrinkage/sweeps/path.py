@@ -17,6 +17,7 @@ from shrinkage.config import is_of_steps
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
 from shrinkage.optimum.certifier import Certifier
+from shrinkage.optimum.convex_problem import ConvexProblem
 from shrinkage.optimum.exchangeable_columns import note_on_columns
 from shrinkage.optimum.problem import Problem
 from shrinkage.runs import identity
@@ -104,10 +105,10 @@ def lambda_path(
     return LambdaPath(geometric(largest, ratio or RATIO, num, zero), True, notes, at_lambda_max)
 
 
-def problem_of_all_rows(certifier: Certifier, datamodule: DataModule) -> Problem:
+def problem_of_all_rows(certifier: Certifier, datamodule: DataModule) -> ConvexProblem:
     """Return the problem of the training rows, with the validation rows of data that cannot be split anew."""
     problem = certifier.problem
-    if "val" not in datamodule.parts:
+    if "val" not in datamodule.parts or not isinstance(problem, Problem):
         return problem
     val = datamodule.parts["val"]
     pairs = {

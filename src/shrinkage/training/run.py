@@ -22,6 +22,7 @@ from shrinkage.errors import InputError
 from shrinkage.models.linear import Linear
 from shrinkage.optimum import conventions
 from shrinkage.optimum.exchangeable_columns import exchangeable, note_on_columns
+from shrinkage.optimum.problem import Problem
 from shrinkage.optimum.verdict import describe_pace, describe_stop, percent
 from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.elastic_net import ElasticNet
@@ -193,7 +194,7 @@ class Training:
         from shrinkage.report.landscape import landscape
 
         module, certifier = self.module, self.module.certifier
-        if certifier is None or module.gap is not None:
+        if certifier is None or module.gap is not None or not isinstance(certifier.problem, Problem):
             return None
         l1, l2 = map(float, certifier.strengths(module.penalty, module.lambd))
         path = [certifier.problem.parameters(named) for named in module.trajectory]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.export import register_dataclass
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel  # vmap has no rule for fused attention, but for its parts
+from torch.utils._pytree import tree_leaves, tree_map
 
 from shrinkage.data.base import Batch, pick, shifted
 from shrinkage.penalties.base import Penalty
@@ -107,7 +108,8 @@ class StackedModule(TrainingModule, ABC):
 
         which, _ = self.selected
         numbers = {name: column[which] for name, column in self.inputs.numbers.items()}
-        return torch.vmap(one, chunk_size=at_once)(numbers, self.inputs.lambd[which], *trees)
+        mapped = one_by_one(one) if at_once == 1 else torch.vmap(one, chunk_size=at_once)
+        return mapped(numbers, self.inputs.lambd[which], *trees)
 
     def stacked_parameters(self) -> dict[str, Tensor]:
         """Return the parameters of all lanes as they are trained, without their autograd history."""
@@ -144,6 +146,8 @@ class StackedModule(TrainingModule, ABC):
             return functional_call(self.model, weights, (x,))
 
         weights = self.parameters_by_name()
+        if self.datamodule.is_sparse:
+            return shifted(one_by_one(one)(weights), batch.offset)
         with sdpa_kernel(SDPBackend.MATH):
             if not self.has_data:
                 return shifted(torch.vmap(one)(weights), batch.offset)
@@ -180,6 +184,17 @@ class StackedModule(TrainingModule, ABC):
     def data_sets(self) -> Tensor:
         """Which of the data sets the lanes that are measured have."""
         return self.inputs.data[self.selected[0]]
+
+
+def one_by_one(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Do what `torch.vmap` does, for functions that it cannot see through, such as those of sparse matrices."""
+
+    def of_each(*trees: object) -> Result:
+        count = len(tree_leaves(trees)[0])
+        found = [function(*tree_map(lambda tensor: tensor[k], trees)) for k in range(count)]  # noqa: B023
+        return tree_map(lambda *tensors: torch.stack(tensors), *found)
+
+    return of_each
 
 
 def stack_models(models: Sequence[nn.Module]) -> nn.Module:

@@ -54,6 +54,11 @@ class Workshop:
         self.cfg = cfg
         self.datamodule = datamodule or make_data(cfg)
         self.datamodule.setup()
+        if self.datamodule.is_sparse and not config.is_exact(cfg):
+            raise InputError(
+                f"data={cfg.choices.data}: its features are sparse, and steps of a training would write all of their "
+                "zeros; use trainer=exact, with model=linear and penalty=l1 or elastic_net"
+            )
         self.task = make_task(cfg, self.datamodule)
         self.make_optimizer = make_chosen(cfg, "optimizer")
         self.schedule = make_chosen(cfg, "schedule")
@@ -138,7 +143,7 @@ class Workshop:
     def penalty(self, cfg: Mapping[str, Any], model: nn.Module) -> Penalty:
         """Build the penalty of a config. Raises InputError if model or optimiser cannot serve it."""
         made: Penalty = make_chosen(cfg, "penalty")
-        penalty = made.on_columns(self.names_of_columns(model))
+        penalty = made.on_columns(None if made.factor is None else self.names_of_columns(model))
         penalty.check(objective.penalised(penalty, model))
         try:
             objective.check_optimizer(penalty, self.make_optimizer(model.parameters()))
@@ -153,10 +158,7 @@ class Workshop:
         """
         if type(model) is not Linear or not self.datamodule.feature_names:
             return None
-        features = self.datamodule.recipe().features
-        return [
-            (each.name, f"{each.column}_{each.part}" if each.part else each.column, each.column) for each in features
-        ]
+        return self.datamodule.names_of_features()
 
     def certifier(self, model: nn.Module, penalty: Penalty, lambd: float, problems: int = 1) -> Certifier | str:
         """Build what tells how far its optimum a training is; where nothing can, return why, in words.
@@ -178,6 +180,11 @@ class Workshop:
         """
         found = self.certifier(model, module.penalty, lambd, problems)
         if isinstance(found, str):
+            if self.datamodule.is_sparse:
+                raise InputError(
+                    f"data={self.cfg.choices.data}: {found}; sparse features are for model=linear under an L1 or an "
+                    "elastic net, which are solved exactly"
+                )
             if config.is_exact(self.cfg):
                 raise InputError(
                     f"trainer=exact: {found}; it solves model=linear under penalty=none, l1, l2 or elastic_net, and "
