@@ -302,7 +302,7 @@ def test_gaps_that_are_words_are_counted(path: Path) -> None:
 def test_headers_with_blanks_are_found_by_their_words(path: Path) -> None:
     lines(path, 40, number, point, number, header="x, y, z")
     data = table(path, "y", "data.drop=[z]")
-    assert data.target == " y" and data.feature_names == ("x",)
+    assert data.targets == (" y",) and data.feature_names == ("x",)
     assert table(path, " y").feature_names == ("x", " z")  # as the model is to be given them
     with pytest.raises(InputError, match=r"""has no such column.*did you mean 'data.target=" y"'\?"""):
         table(path, "Y")

@@ -30,7 +30,8 @@ LARGEST = 1e150  # whose square is a number
 class Table:
     """All the rows of a data set, before they are split and made into numbers.
 
-    features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given. groups,
+    features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given; of several
+    columns [n, targets], with target_names. groups,
     times, parts, folds, weights and offsets: what `Rows` says, or None. class_weight: what weights are multiplied by,
     as `weigh_classes` says. offset_column, offset_cells: of the column that the offsets come from, with the rule by
     which it is read; is_exposure: whether they are its logarithm. columns: the rules by which features were read, if
@@ -41,6 +42,7 @@ class Table:
     features: pd.DataFrame
     target: np.ndarray
     class_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
     parts: np.ndarray | None = None
@@ -97,6 +99,12 @@ class Table:
         hashes = pd.util.hash_pandas_object(pd.DataFrame(seen), index=False).to_numpy()
         return Part(hashes, self.target, self.weights, self.offsets).digest
 
+    def each_target(self) -> list[tuple[str, np.ndarray]]:
+        """List the targets, as a message calls each, with their values [n]."""
+        if not self.target_names:
+            return [("the target", self.target)]
+        return [(f"the target {quoted(name)}", self.target[:, k]) for k, name in enumerate(self.target_names)]
+
     def weigh(self, train: np.ndarray) -> np.ndarray | None:
         """Say how much each row counts, by its own weight and its class's, which training rows may tell; [n].
 
@@ -147,13 +155,15 @@ class TabularData(DataModule):
         self.classes = len(table.class_names) or None
         rows = self.rows = self.split.parts(table.rows)
         if self.classes is None:
-            check_range("the target", table.target)
+            self.target_names = table.target_names
             self.least_target = float(table.target.min())  # of rows that are in no part of this split, too
-            if np.ptp(table.target[rows["train"]]) == 0:
-                raise InputError(
-                    f"the target is {table.target[rows['train'][0]]:g} in every training row: there is nothing to "
-                    "learn; choose another data.target"
-                )
+            for name, own in table.each_target():
+                check_range(name, own)
+                if np.ptp(own[rows["train"]]) == 0:
+                    raise InputError(
+                        f"{name} is {own[rows['train'][0]]:g} in every training row: there is nothing to learn; "
+                        "choose another data.target"
+                    )
 
         rules, values = table.rules.values(), table.values
         weight = table.weigh(rows["train"])
@@ -162,11 +172,12 @@ class TabularData(DataModule):
         filled = {column.name: column.fill(values[column.name]) for column in columns}
         self.digest = table.digest
         known = {name: found[rows["train"]] for name, found in filled.items()}
-        for name, how in find_leaks(known, table.target[rows["train"]], self.classes).items():
-            self.notes.append(
-                f"column {quoted(name)} alone nearly determines the target ({how}): if it is not known where the model "
-                f"is to predict, leave it out with {dropping(name)}."
-            )
+        for target, of_target in table.each_target():
+            for name, how in find_leaks(known, of_target[rows["train"]], self.classes).items():
+                self.notes.append(
+                    f"column {quoted(name)} alone nearly determines {target} ({how}): if it is not known where the "
+                    f"model is to predict, leave it out with {dropping(name)}."
+                )
         # Learned from the training rows alone, so that nothing of the other parts leaks into them.
         columns = [learn_levels(column, filled[column.name][rows["train"]], table.date_parts) for column in columns]
         recipe = replace(plan(columns, table.encoding, table.date_parts), unseen=table.unseen)
@@ -196,9 +207,11 @@ class TabularData(DataModule):
         target, offset = table.target, table.offsets
         if self.classes is None and self.standardize and not self.own_units:
             left = target[rows["train"]] if offset is None else (target - offset)[rows["train"]]
-            self.center, self.scale = weighted_mean_and_deviation(left, known_weight)
-            target = (target - self.center) / self.scale
-            offset = None if offset is None else offset / self.scale
+            center, scale = weighted_mean_and_deviation(left, known_weight)
+            target = (target - center) / scale
+            one = not table.target_names
+            self.center, self.scale = (float(each) if one else tuple(each.tolist()) for each in (center, scale))
+            offset = None if offset is None else offset / scale
         if weight is not None and known_weight is not None:
             self.total_weights = {name: float(weight[index].sum()) for name, index in rows.items()}
             weight = weight / known_weight.mean()
@@ -229,12 +242,12 @@ class TabularData(DataModule):
         return self.example_rows
 
 
-def weighted_mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[float, float]:
-    """Compute the mean and the standard deviation (1/n) of values [n] that count by weights [n]."""
+def weighted_mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the mean and the standard deviation (1/n) of values [n, …] that count by weights [n]; each […]."""
     if weights is None:
-        return values.mean(), values.std()
-    mean = np.average(values, weights=weights)
-    return mean, np.sqrt(np.average(np.square(values - mean), weights=weights))
+        return values.mean(axis=0), values.std(axis=0)
+    mean = np.average(values, axis=0, weights=weights)
+    return mean, np.sqrt(np.average(np.square(values - mean), axis=0, weights=weights))
 
 
 def learn_gap(

@@ -1,4 +1,6 @@
-"""Reads the column that is predicted: are its values numbers or classes?"""
+"""Reads the column that is predicted, or several: are the values numbers or classes?"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,31 @@ def read_target(target: pd.Series, task: str) -> tuple[np.ndarray, tuple[str, ..
             f"{quoted(target.iloc[0])}; regression needs numbers, use data.task=classification"
         )
     return target.to_numpy(dtype=np.float64), (), notes
+
+
+def read_targets(targets: pd.DataFrame, task: str) -> np.ndarray:
+    """Read the numbers of several targets, [n, targets].
+
+    Raises InputError where classes are asked for, or no numbers are there.
+    """
+    if task == "classification":
+        raise InputError(
+            f"data.task=classification: data.target names {len(targets.columns)} columns, and classes are read from "
+            "one; name one column, or leave data.task out for several numbers"
+        )
+    return np.column_stack([read_target(targets[name], "regression")[0] for name in targets])
+
+
+def check_target_names(target: object) -> tuple[str, ...]:
+    """Look whether `data.target` names a column, or several different ones, and list them. Raises InputError."""
+    names = target if isinstance(target, Sequence) and not isinstance(target, str) else [target]
+    found = tuple(map(str, names))
+    if not found or any(isinstance(name, list | tuple | dict) for name in names) or len(set(found)) < len(found):
+        raise InputError(
+            f"data.target={target}: must be a column, or several different ones; use data.target=price, or "
+            "data.target=[height,weight]"
+        )
+    return found
 
 
 def is_classification(target: pd.Series, task: str) -> tuple[bool, list[str]]:

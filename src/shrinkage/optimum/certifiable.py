@@ -37,7 +37,9 @@ def make_certifier(
     bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
     weight, offset = (None if each is None else torch.from_numpy(each) for each in (train.weight, train.offset))
     factor = None if penalty.of_columns is None else torch.tensor(penalty.of_columns, dtype=torch.float64)
-    problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias, weight, offset, factor)
+    together = penalty.holds_columns and task.outputs > 1
+    x, y = torch.from_numpy(train.x), torch.from_numpy(train.y)
+    problem = Problem(x, y, task, bias, weight, offset, factor, together)
     # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
     factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0
     return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)
@@ -57,6 +59,8 @@ def why_not(
         return "its rows are read from disk, and an optimum is solved for in memory"
     if penalty.elastic_net(lambd) is None:
         return f"{type(penalty).__name__} is no sum of L1 and L2, and no optimum under it is known here"
+    if penalty.holds_columns and penalty.scope != "weights":
+        return "a bias that is penalised beside groups of weights is none of them, and no optimum is known here"
     if penalty.groups:
         return "penalty.groups gives λ by parameter, and no optimum under it is known here"
     if penalty.mode == "cautious":

@@ -55,7 +55,7 @@ class Certifier:
     def at_once(self) -> int:
         """How many lanes have their certificates computed together."""
         n, p = self.problem.x.shape
-        return max(NUMBERS_AT_ONCE // ((n + p) * (self.classes or 1)), 1)
+        return max(NUMBERS_AT_ONCE // ((n + p) * self.problem.task.outputs), 1)
 
     def problem_beside(self, named: Mapping[str, Tensor]) -> Problem:
         """Give the problem on the device of the parameters."""
@@ -105,8 +105,9 @@ class Certifier:
         The value is the lower bound that the solution's own certificate proves, so that no gap is negative. Raises
         InputError for strengths that are negative or not finite.
         """
-        is_plain = self.problem.loss.is_plain and self.problem.factor is None
-        by_libraries = is_plain and (self.problem.task.is_least_squares or self.classes is not None)
+        task = self.problem.task
+        is_plain = self.problem.loss.is_plain and self.problem.factor is None and not self.problem.together
+        by_libraries = is_plain and ((task.is_least_squares and task.outputs == 1) or self.classes is not None)
         decompositions = self.problems * (1 if by_libraries else DECOMPOSITIONS)
         if not self.exact and not is_cheap(self.x, self.classes, l1, decompositions):
             return None
@@ -152,7 +153,8 @@ def optimum_by_engine(problem: Problem, l1: float, l2: float) -> Optimum | None:
     weight, bias = torch.from_numpy(solved.weight[0]), torch.from_numpy(solved.bias[0])
     if l2 and problem.free is None:
         return Optimum(weight.numpy(), bias.numpy(), unique=True)
-    if problem.factor is not None or problem.task.outputs > 1:
+    is_known = problem.task.is_least_squares or problem.task.outputs == 1
+    if problem.factor is not None or problem.together or not is_known:
         return Optimum(weight.numpy(), bias.numpy(), unique=False)  # as far as is known
     if l1:
         weight, _ = problem.sparsest(weight)

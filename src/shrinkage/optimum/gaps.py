@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .convex_problem import WHOLE_AND_WITHIN, ConvexProblem, fenchel_young_of_penalty
+from .convex_problem import WHOLE_AND_WITHIN, ConvexProblem
 
 NUMBERS_AT_ONCE = 4_000_000  # of outputs, which are held a few times over
 STATIONARY = 1e-14  # the mean slope, as a share of the mean |slope|, at which a bias is as good as refitted
@@ -56,17 +56,18 @@ def gaps_at_once(problem: ConvexProblem, l1: Tensor, l2: Tensor, weights: Tensor
     thresholds, ridges = problem.strengths_of_columns(l1, l2)
 
     def gap(scale: Tensor) -> Tensor:
-        penalty = fenchel_young_of_penalty(scale * dual, weights, thresholds, ridges)
+        penalty = problem.fenchel_young_of_penalty(scale * dual, weights, thresholds, ridges)
         shrunk = (scale * slope.reshape(count, n, outputs)).reshape(-1, outputs)
         return mean(of_all.fenchel_young(output, shrunk)) + penalty.sum(dim=(1, 2))
 
-    largest = problem.per_factor(dual.abs()).amax(dim=(1, 2), keepdim=True)
+    largest = problem.per_factor(problem.dual_lengths(dual)).amax(dim=(1, 2), keepdim=True)
     feasible = torch.where(largest > l1, l1 / largest, 1.0)
     smallest = gap(feasible)
     if bool(((feasible < 1) & (l2 > 0)).any()):
         smallest = torch.minimum(smallest, gap(torch.ones_like(feasible)))
     # With a dual of zero the gap is the objective, and no smaller than the penalty.
-    penalty = (thresholds * weights.abs() + ridges / 2 * weights.square()).sum(dim=(1, 2))
+    penalty = (thresholds * problem.lengths(weights)).sum(dim=(1, 2))
+    penalty = penalty + (ridges / 2 * weights.square()).sum(dim=(1, 2))
     if bool((smallest > penalty).any()):
         smallest = torch.minimum(smallest, gap(torch.zeros_like(feasible)))
     for k in torch.nonzero((l1 + l2)[:, 0, 0] == 0)[:, 0].tolist():

@@ -27,6 +27,7 @@ class SparseProblem(ConvexProblem):
     row_weight: Tensor | None = None
     offset: Tensor | None = None
     factor: Tensor | None = None
+    together: bool = False
 
     @cached_property
     def design(self) -> csc_array:

@@ -22,13 +22,15 @@ class Target:
 
     kind: a value for each of its `rows`, or the next token of a `language`. classes: how many classes or tokens there
     are; None for numbers. scale: the factor that brings a residual into the user's own units. least: the smallest of
-    the numbers.
+    the numbers. names: of several targets, with the scale of each in scales; none of one.
     """
 
     kind: Literal["rows", "language"] = "rows"
     classes: int | None = None
     scale: float = 1.0
     least: float | None = None
+    names: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
 
 
 class Task(ABC):
@@ -41,7 +43,7 @@ class Task(ABC):
     """
 
     outputs: int
-    predicts: ClassVar[Literal["numbers", "classes", "tokens"]]
+    predicts: ClassVar[Literal["numbers", "vectors", "classes", "tokens"]]
     standard: ClassVar[Sequence[type[Metric]]] = ()
     scale: float = 1.0
     keeps_units: ClassVar[bool] = False
@@ -57,7 +59,7 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Compute the data loss of each row, [n], from outputs [n, outputs] and targets [n]."""
+        """Compute the data loss of each row, [n], from outputs [n, outputs] and targets [n], or [n, outputs]."""
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Compute the data loss of a batch, 0-d: the mean over its rows."""
@@ -178,11 +180,13 @@ class ConvexTask(Task):
     """A task whose loss is a convex function ℓ(z) of a row's outputs z, so that a linear model can be certified.
 
     curvature: the largest second derivative of ℓ in any direction, ∞ if there is none. is_least_squares: whether ℓ(z)
-    is ½(z − t)² and a constant, of one output. Methods are pure functions, to be vectorised.
+    is ½‖z − t‖² and a constant. is_shift_invariant: whether the same number added to all of several outputs changes
+    nothing. Methods are pure functions, to be vectorised.
     """
 
     curvature: float
     is_least_squares: ClassVar[bool] = False
+    is_shift_invariant: ClassVar[bool] = False
 
     @abstractmethod
     def slope(self, output: Tensor, target: Tensor) -> Tensor:

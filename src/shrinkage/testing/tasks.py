@@ -44,6 +44,8 @@ def draw(task: Task, target: Target, generator: torch.Generator) -> tuple[Tensor
     """Draw outputs and targets of some rows; every class is among the targets."""
     rows = (ROWS, CONTEXT) if target.kind == "language" else (ROWS,)
     output = torch.randn(*rows, task.outputs, generator=generator, dtype=torch.float64)
+    if target.names:
+        rows = (*rows, len(target.names))
     if target.classes is None:
         return output, torch.randn(*rows, generator=generator, dtype=torch.float64)
     return output, (torch.arange(output[..., 0].numel()) % target.classes).reshape(rows)
@@ -102,8 +104,8 @@ def check_derivatives(task: ConvexTask, output: Tensor, target: Tensor) -> None:
     law = "no second derivative in any direction is more than `curvature`"
     require(largest <= task.curvature + EXACT, task, law, curvature=task.curvature, found=largest)
     if task.is_least_squares:
-        off = task.losses(output, target) - (output[:, 0] - target).square() / 2
-        law = "is_least_squares: ℓ(z) is ½(z − t)² and a constant"
+        off = task.losses(output, target) - (output - target.reshape(output.shape)).square().sum(dim=1) / 2
+        law = "is_least_squares: ℓ(z) is ½‖z − t‖² and a constant"
         require_close(off, off[:1].expand(ROWS), EXACT, task, law)
     counts = 1 + torch.arange(ROWS, dtype=output.dtype) % 3
     for weight in (None, counts):

@@ -180,8 +180,8 @@ class Workshop:
         if isinstance(found, str):
             if config.is_exact(self.cfg):
                 raise InputError(
-                    f"trainer=exact: {found}; it solves model=linear under penalty=none, l1, l2 or elastic_net, and "
-                    "trainer=cpu trains any other"
+                    f"trainer=exact: {found}; it solves model=linear under penalty=none, l1, l2 or elastic_net, or "
+                    "group_lasso by single columns, and trainer=cpu trains any other"
                 )
             return found
         if self.cfg.polish and not math.isfinite(found.problem.task.curvature):
@@ -236,8 +236,16 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     Raises InputError if the task does not suit the data, no run would measure what `metric=` names, or several devices
     cannot measure a metric together.
     """
-    target = Target(datamodule.kind, datamodule.classes, float(datamodule.scale), datamodule.least_target)
+    names, scale = datamodule.target_names, datamodule.scale
+    scales = tuple(np.broadcast_to(scale, len(names)).tolist()) if names else ()
+    own = 1.0 if names else float(np.asarray(scale))
+    target = Target(datamodule.kind, datamodule.classes, own, datamodule.least_target, names, scales)
     task: Task = make_chosen(cfg, "task", target, _partial_=False)
+    if names and task.predicts != "vectors":
+        raise InputError(
+            f"data.target: it names {len(names)} columns, and the task {type(task).__name__} predicts one; use "
+            "task=multi_regression, or name one column"
+        )
     task.add_metrics(make(node) for node in cfg.metrics.values())
     task.check_devices(config.devices(cfg))
     part = cfg.metric.partition("/")[0]

@@ -97,6 +97,16 @@ class Rows:
         """How many numbers the model gives for a row."""
         return self.problem.task.outputs
 
+    @property
+    def together(self) -> bool:
+        """Whether λ₁ holds all the weights of a column together."""
+        return self.problem.together
+
+    @property
+    def root(self) -> float:
+        """What multiplies λ₁ there: the root of how many weights a column has."""
+        return self.problem.roots
+
     @cached_property
     def weight(self) -> Array | None:
         """How much each row counts, [n], with a mean of 1; None where all count the same."""
