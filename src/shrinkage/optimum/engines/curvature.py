@@ -14,8 +14,8 @@ PINNED = 1e-12  # the share of the largest curvature below which a direction has
 def inverse_of(curvature: Array) -> Array:
     """Compute an inverse of a matrix [k, k] on its range, after scaling its diagonal to 1: a class may be all but gone.
 
-    Of a softmax the same number added to every bias changes nothing: that direction stays. What has no curvature at all,
-    as a constant column beside a bias, stays where it is.
+    Of a softmax the same number added to every bias changes nothing: that direction stays. What has no curvature, as a
+    constant column beside a bias, stays where it is.
     """
     diagonal = curvature.diagonal()
     unit = np.where(diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, np.finfo(float).tiny)), 0.0)
