@@ -177,3 +177,11 @@ def test_a_relative_entropy_at_its_ends() -> None:
     m, r = torch.tensor(pairs, dtype=torch.float64).T
     expected = torch.tensor([2.0, 0.0, math.inf, math.inf, math.inf]).double()
     torch.testing.assert_close(relative_entropy(m, r), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", [Poisson, Gamma, Huber])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_laws_know_which_targets_a_task_takes(task: type[ConvexTask], seed: int) -> None:
+    """By the least number of the target, or by the values that they are told."""
+    check_task(task.for_target, Target(least=0.5 if task is Gamma else 0.0), seed)
+    check_task(task.for_target, Target(least=0.5), seed, values=[0.5, 2.0, 7.25])

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from shrinkage import config, rules
 from shrinkage.errors import InputError
 from shrinkage.fit import train_at
+from shrinkage.help import PACKAGE, Configs, folder_of
 from shrinkage.machine.imports import importing_much
 from shrinkage.machine.secrets import learn_overrides
 from shrinkage.overrides import check_overrides
@@ -141,6 +142,7 @@ def fit(*overrides: str | DictConfig, data: Any = None, target: str | Sequence[s
 def composed(overrides: list[str]) -> DictConfig:
     """Compose a config of the package's, with Hydra's own part. Raises InputError."""
     check_overrides(overrides)
+    Configs([folder_of(PACKAGE + "shrinkage.conf")], "train").check_settings(overrides)
     before = GlobalHydra.instance().hydra  # a notebook may compose configs of its own
     GlobalHydra.instance().clear()
     try:

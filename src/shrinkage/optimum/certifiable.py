@@ -1,5 +1,7 @@
 """Which trainings tend to an optimum that is known, and the certifier of one that does."""
 
+import inspect
+
 import torch
 from torch import nn
 
@@ -34,6 +36,11 @@ def make_certifier(
     if reason is not None:
         return reason
     train = datamodule.parts["train"]
+    if train.weight is not None and not takes_weights(task):
+        return (
+            f"rows have weights, and best_bias of {type(task).__name__} takes none, so that no optimum is known; give "
+            "it a third argument weight, as ConvexTask says, or leave data.weight and data.class_weight out"
+        )
     bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
     weight, offset = (None if each is None else torch.from_numpy(each) for each in (train.weight, train.offset))
     factor = None if penalty.of_columns is None else torch.tensor(penalty.of_columns, dtype=torch.float64)
@@ -43,6 +50,15 @@ def make_certifier(
     # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
     factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0
     return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)
+
+
+def takes_weights(task: ConvexTask) -> bool:
+    """Tell whether a task says which bias is best for rows that count by weights."""
+    try:
+        inspect.signature(task.best_bias).bind("output", "target", "weight")
+    except TypeError:
+        return False
+    return True
 
 
 def why_not(

@@ -1,6 +1,6 @@
 """The laws of a task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,10 +13,14 @@ ROWS, CONTEXT = 12, 4
 EXACT = 1e-12  # of numbers of about 1 in double precision, in sums of a few dozen
 
 
-def check_task(make: Callable[[Target], Task], target: Target, seed: int = 0) -> None:
+def check_task(
+    make: Callable[[Target], Task], target: Target, seed: int = 0, values: Sequence[float] | None = None
+) -> None:
     """Check the laws of a task for a data set's target, on outputs that are drawn from a seed.
 
-    make: builds the task of a target, as a config does: `for_target` of the class.
+    make: builds the task of a target, as a config does: `for_target` of the class. values: numbers that the rows have
+    as targets, in turn, for a task that does not take any; None draws them, or takes `target.least` and the three
+    numbers that are one larger each, so that `Target(least=0)` is one of counts.
 
     The loss of a row depends on its own outputs and target alone, and that of a batch is the mean of its rows'; sums of
     batches add up to those of the whole; and both can be vectorised over lanes. Of a `ConvexTask` the loss is convex,
@@ -26,7 +30,7 @@ def check_task(make: Callable[[Target], Task], target: Target, seed: int = 0) ->
     """
     task = make(target)
     generator = torch.Generator().manual_seed(seed)
-    output, wanted = draw(task, target, generator)
+    output, wanted = draw(task, target, generator, values)
     check_losses(task, output, wanted)
     check_sums(task, output, wanted)
     stacked = torch.stack([output, output.flip(0)])
@@ -40,10 +44,16 @@ def check_task(make: Callable[[Target], Task], target: Target, seed: int = 0) ->
         check_recession(task, output, wanted, generator)
 
 
-def draw(task: Task, target: Target, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw outputs and targets of some rows; every class is among the targets."""
+def draw(
+    task: Task, target: Target, generator: torch.Generator, values: Sequence[float] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Draw outputs and targets of some rows; every class is among the targets, or as many values as there are rows."""
     rows = (ROWS, CONTEXT) if target.kind == "language" else (ROWS,)
     output = torch.randn(*rows, task.outputs, generator=generator, dtype=torch.float64)
+    if values is None and target.least is not None:
+        values = [target.least + more for more in range(4)]
+    if values is not None:
+        return output, torch.tensor(values, dtype=torch.float64)[torch.arange(ROWS) % len(values)]
     if target.names:
         rows = (*rows, len(target.names))
     if target.classes is None:
@@ -134,7 +144,8 @@ def check_recession(task: ConvexTask, output: Tensor, target: Tensor, generator:
     require(falling.ndim == 3 and falling.shape[::2] == (ROWS, task.outputs), task, law, found=tuple(falling.shape))
     if falling.shape[1]:
         for direction in torch.randn(50, task.outputs, generator=generator, dtype=torch.float64):
-            far, farther = (task.losses(output + scale * direction, target) for scale in (1e3, 1e4))
+            unit = direction / direction.norm()
+            far, farther = (task.losses(output + scale * unit, target) for scale in (300, 600))  # e⁶⁰⁰ is a number
             rises = (falling @ direction < 0).any(dim=1)
             law = "the loss never rises along d if a·d ≥ 0 for each row a of recession, and else it does at last"
             require(torch.equal(farther > far, rises), task, law, d=direction, far=far, farther=farther)
