@@ -30,10 +30,11 @@ NUMBERS_AT_ONCE = 4_000_000
 class Part:
     """One part of a data set, in memory.
 
-    x: float64 [n, …]. y [n]: float64 for regression, [n, targets] of several, else int64 class codes. Images have bytes
-    for x, and text for x and y, [n, context]. For a model of several inputs x is a dict or a tuple of such arrays, and
-    of whole numbers. weight: float64 [n] > 0, how much each row counts, with a mean of 1 over the training part; None
-    where all count the same. offset: float64 [n], what is added to the model's output for each row; None for nothing.
+    x: float64 [n, …]. y [n]: float64 for regression, [n, targets] of several, [n, 2] of times and events, else int64
+    class codes. Images have bytes for x, and text for x and y, [n, context]. For a model of several inputs x is a dict
+    or a tuple of such arrays, and of whole numbers. weight: float64 [n] > 0, how much each row counts, with a mean of 1
+    over the training part; None where all count the same. offset: float64 [n], what is added to the model's output for
+    each row; None for nothing.
     """
 
     x: Any
@@ -257,9 +258,10 @@ class DataModule(L.LightningDataModule, ABC):
         self.center: float | tuple[float, ...] = 0.0
         self.scale: float | tuple[float, ...] = 1.0
         self.target_names: tuple[str, ...] = ()  # of several
+        self.has_events = False  # whether y is [n, 2], times and whether an event was seen then
         self.least_target: float | None = None
         self.row_terms: tuple[str, ...] = ()
-        self.total_weights: Mapping[str, float] = {}
+        self.total_weights: Mapping[str, float] = {}  # of times until an event, how many events
         self.noise_variance: float | None = None
         self.digest: str | None = None
         self.notes: list[str] = []
@@ -420,7 +422,7 @@ class StackedData(DataModule):
     def make_parts(self) -> Mapping[str, Part]:
         first = self.datamodules[0]
         same = ("classes", "class_names", "feature_names", "standardize", "center", "scale", "noise_variance", "title")
-        for name in (*same, "row_terms", "target_names"):
+        for name in (*same, "row_terms", "target_names", "has_events"):
             setattr(self, name, getattr(first, name))
         return first.parts
 

@@ -22,7 +22,7 @@ from .recipe import Column, tidied
 from .row_terms import check_class_weight, read_weights
 from .splits import Rows
 from .tabular import Table, TabularData
-from .target import check_target_names, read_target, read_targets
+from .target import check_target_names, read_target, read_targets, with_events
 from .usable import Limits, check_features, check_values, read_date_parts
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ class TableFile(TabularData):
     time, split and fold_column: columns that say which rows belong together, which are later, and each row's part
     (`read_parts`) or fold (`read_folds`); no features. weight: a column that says how much each row counts; rows of
     weight 0 are left out. class_weight: what the rows' weights are multiplied by, as `weigh_classes` says. offset: a
-    column that is added to the model's output; exposure: one whose logarithm is. drop_classes: `rare` leaves out the
-    rows of classes that have too few of them to be split; None refuses them. max_categories: the most values a text
+    column that is added to the model's output; exposure: one whose logarithm is. event: a column that says whether the
+    target is the time of an event (1), or that until which a row was seen without (0). drop_classes: `rare` leaves out
+    the rows of classes that have too few of them to be split; None refuses them. max_categories: the most values a text
     column may have. missing: `error`; `drop` leaves out the rows; `mean` puts the training part's mean into columns of
     numbers, booleans and dates, and makes a category of its own in text ones. encoding: which levels of a text column
     are features, as `features.plan` says. unseen: what becomes of levels that no training row has, as `Recipe` says.
@@ -93,6 +94,7 @@ class TableFile(TabularData):
         class_weight: str | Mapping[str, float] | None = None,
         offset: str | None = None,
         exposure: str | None = None,
+        event: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
@@ -127,7 +129,14 @@ class TableFile(TabularData):
         self.title = self.path.name
         self.drop, self.max_categories = list(map(str, drop)), max_categories
         named = {"group": group, "time": time, "split": split, "fold_column": fold_column}
-        named |= {"weight": weight, "offset": offset, "exposure": exposure}
+        named |= {"weight": weight, "offset": offset, "exposure": exposure, "event": event}
+        self.has_events = event is not None
+        if event is not None and (weight is not None or len(self.targets) > 1):
+            other = f"data.weight={shown(weight)}" if weight is not None else f"data.target={self.shown_targets}"
+            raise InputError(
+                f"data.event={shown(event)} and {other}: rows with events have one target, their times, and all "
+                "count the same; leave one of them out"
+            )
         self.roles = {key: str(column) for key, column in named.items() if column is not None}
         self.drop_classes = drop_classes
         self.encoding, self.unseen = encoding, unseen
@@ -153,7 +162,8 @@ class TableFile(TabularData):
     @property
     def reads_as(self) -> str:
         """As what the target is read: `task`, or numbers where nothing else is asked for and it keeps its own units."""
-        return "regression" if self.own_units and self.task == "auto" else self.task
+        is_number = self.own_units or self.has_events
+        return "regression" if is_number and self.task == "auto" else self.task
 
     def make_parts(self) -> dict[str, Part]:
         try:
@@ -227,6 +237,8 @@ class TableFile(TabularData):
                     "learn; choose another column"
                 )
         values, names = self.read_targets(targets)
+        if self.has_events:
+            values = self.read_events(values, names, aside[self.roles["event"]])
         self.check_terms_of(names)
         rows = Rows(values, names, **places)
         if self.drop_classes is not None:
@@ -241,6 +253,7 @@ class TableFile(TabularData):
             encoding=self.encoding,
             date_parts=self.date_parts,
             unseen=self.unseen,
+            has_events=self.has_events,
             target_names=self.targets if len(self.targets) > 1 else (),
             class_weight=self.class_weight,
             **self.offset_column(columns, aside),
@@ -254,6 +267,15 @@ class TableFile(TabularData):
         values, names, notes = read_target(targets.iloc[:, 0], self.reads_as)
         self.notes += notes
         return values, names
+
+    def read_events(self, times: np.ndarray, names: Sequence[str], column: "pd.Series") -> np.ndarray:
+        """Put the times beside the events, [n, 2]. Raises InputError."""
+        if names:
+            raise InputError(
+                f"data.event={shown(column.name)}: data.target={self.shown_targets} is read as classes, and must be a "
+                "time; leave data.task out"
+            )
+        return with_events(times, column, self.targets[0])
 
     def check_terms_of(self, class_names: Sequence[str]) -> None:
         """Look whether the target can have the weights and offsets that are asked for. Raises InputError."""

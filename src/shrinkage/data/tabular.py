@@ -31,7 +31,7 @@ class Table:
     """All the rows of a data set, before they are split and made into numbers.
 
     features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given; of several
-    columns [n, targets], with target_names. groups,
+    columns [n, targets], with target_names; with has_events [n, 2], times and whether an event was seen then. groups,
     times, parts, folds, weights and offsets: what `Rows` says, or None. class_weight: what weights are multiplied by,
     as `weigh_classes` says. offset_column, offset_cells: of the column that the offsets come from, with the rule by
     which it is read; is_exposure: whether they are its logarithm. columns: the rules by which features were read, if
@@ -43,6 +43,7 @@ class Table:
     target: np.ndarray
     class_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
+    has_events: bool = False
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
     parts: np.ndarray | None = None
@@ -102,7 +103,7 @@ class Table:
     def each_target(self) -> list[tuple[str, np.ndarray]]:
         """List the targets, as a message calls each, with their values [n]."""
         if not self.target_names:
-            return [("the target", self.target)]
+            return [("the target", self.target[:, 0] if self.has_events else self.target)]
         return [(f"the target {quoted(name)}", self.target[:, k]) for k, name in enumerate(self.target_names)]
 
     def weigh(self, train: np.ndarray) -> np.ndarray | None:
@@ -165,6 +166,8 @@ class TabularData(DataModule):
                         "choose another data.target"
                     )
 
+        if table.has_events:
+            self.count_events(table.target[:, 1], rows)
         rules, values = table.rules.values(), table.values
         weight = table.weigh(rows["train"])
         known_weight = None if weight is None else weight[rows["train"]]
@@ -205,7 +208,7 @@ class TabularData(DataModule):
             self.example_rows = self.example_rows.assign(**{column.name: table.offset_cells})
         self.its_recipe = recipe
         target, offset = table.target, table.offsets
-        if self.classes is None and self.standardize and not self.own_units:
+        if self.classes is None and self.standardize and not (self.own_units or table.has_events):
             left = target[rows["train"]] if offset is None else (target - offset)[rows["train"]]
             center, scale = weighted_mean_and_deviation(left, known_weight)
             target = (target - center) / scale
@@ -220,6 +223,16 @@ class TabularData(DataModule):
             name: Part(x[index], target[index], *(None if each is None else each[index] for each in (weight, offset)))
             for name, index in rows.items()
         }
+
+    def count_events(self, event: np.ndarray, rows: Mapping[str, np.ndarray]) -> None:
+        """Let each part count by its events. Raises InputError where a part has none."""
+        self.total_weights = {name: float(event[index].sum()) for name, index in rows.items()}
+        for name, count in self.total_weights.items():
+            if not count:
+                raise InputError(
+                    f"data.event: none of the {len(rows[name])} {TITLES.get(name, name)} rows has an event, and "
+                    "nothing can be compared; take fewer folds or larger parts, or another data.seed"
+                )
 
     def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter[str]]) -> None:
         """Note the levels of a part's rows that no training row had. Raises InputError if they are refused."""

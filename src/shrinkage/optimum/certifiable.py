@@ -41,7 +41,11 @@ def make_certifier(
             f"rows have weights, and best_bias of {type(task).__name__} takes none, so that no optimum is known; give "
             "it a third argument weight, as ConvexTask says, or leave data.weight and data.class_weight out"
         )
-    bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
+    if task.is_joint and penalty.of_columns and not all(penalty.of_columns):
+        return f"beside columns of factor 0 no bound is known for {type(task).__name__}, whose rows are compared"
+    if task.is_joint and penalty.scope != "weights":
+        return f"{type(task).__name__} has no bias, and penalty.scope=all penalises one"
+    bias = "none" if model.bias is None or task.is_joint else "free" if penalty.scope == "weights" else "penalised"
     weight, offset = (None if each is None else torch.from_numpy(each) for each in (train.weight, train.offset))
     factor = None if penalty.of_columns is None else torch.tensor(penalty.of_columns, dtype=torch.float64)
     together = penalty.holds_columns and task.outputs > 1

@@ -14,7 +14,7 @@ def duality_gaps(problem: ConvexProblem, l1: Tensor, l2: Tensor, weights: Tensor
 
     l1, l2: [K]. weights: [K, outputs, p]. biases: [K, outputs].
     """
-    if problem.free is not None:  # whose columns are fitted anew for each point by itself
+    if problem.free is not None or problem.task.is_joint:  # what is fitted anew, or compared, for each point by itself
         return torch.stack([problem.duality_gap(*point) for point in zip(l1, l2, weights, biases, strict=True)])
     at_once = max(NUMBERS_AT_ONCE // (len(problem.y) * problem.task.outputs), 1)
     parts = zip(*(each.split(at_once) for each in (l1, l2, weights, biases)), strict=True)

@@ -30,11 +30,13 @@ class Curvature:
     places, R that between a place and what no penalty holds, B between two of those; what is left after these is
     H − RB⁺Rᵀ. They are the biases, and the weights of free columns (`Rows`).
 
-    rates: ∇²ℓ, [n, outputs, outputs]. places: [m]. hessian: H − RB⁺Rᵀ, [m, m]. across: R [m, loose]. inverse: B⁺.
+    rates: ∇²ℓ, [n, outputs, outputs]. output: where they are. places: [m]. hessian: H − RB⁺Rᵀ, [m, m]. across: R [m,
+    loose]. inverse: B⁺.
     """
 
     rows: Rows
     rates: Array
+    output: Array
     places: Array
     hessian: Array
     across: Array
@@ -49,7 +51,7 @@ class Curvature:
         if rows.free is None:
             inverse = inverse * float(rows.is_free)
         empty = np.empty(0, dtype=np.int64)
-        found = cls(rows, rates, empty, np.empty((0, 0)), np.empty((0, len(inverse))), inverse)
+        found = cls(rows, rates, output, empty, np.empty((0, 0)), np.empty((0, len(inverse))), inverse)
         found.extend(places)
         return found
 
@@ -94,6 +96,9 @@ class Curvature:
                 if not len(own) or not len(others) or (is_square and d < c) or not self.rates[:, c, d].any():
                     continue
                 product = inner(block, blocks[d], self.rates[:, c, d]) / n
+                if self.rows.problem.task.is_joint:
+                    joint, other = (self.rows.joint_part(self.output, each) for each in (block, blocks[d]))
+                    product -= joint.T @ other / n
                 found[np.ix_(own, others)] = product
                 if is_square and d > c:
                     found[np.ix_(others, own)] = product.T

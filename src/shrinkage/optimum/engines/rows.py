@@ -155,6 +155,12 @@ class Rows:
         found = self.problem.loss.model_curvatures(torch.from_numpy(output)).numpy()
         return found.reshape(len(output), self.outputs, self.outputs)
 
+    def joint_part(self, output: Array, columns: Columns) -> Array:
+        """Compute what the second derivatives of a joint loss have beside its rows' (`ConvexTask.joint_part`)."""
+        loss = self.problem.loss
+        shifted = loss.shifted(torch.from_numpy(output))
+        return loss.task.joint_part(shifted, loss.y, torch.from_numpy(columns.whole())).numpy()
+
     def recession(self) -> Array:
         """Say along which changes of the outputs the loss of a row falls for ever, [n, m, outputs]."""
         return self.problem.task.recession(self.problem.y).double().numpy()
