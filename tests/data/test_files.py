@@ -307,7 +307,7 @@ def test_headers_with_blanks_are_found_by_their_words(path: Path) -> None:
     with pytest.raises(InputError, match=r"""has no such column.*did you mean 'data.target=" y"'\?"""):
         table(path, "Y")
     lines(path, 40, number, point, number, header="x, y,y")
-    assert table(path, "y").target == "y" and table(path, " y").target == " y"
+    assert table(path, "y").targets == ("y",) and table(path, " y").targets == (" y",)
 
 
 @given(st.text(min_size=1, max_size=8))
