@@ -14,7 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from test_conf import SHARED
 
-from shrinkage.help import Configs, commented, show_help
+from shrinkage.errors import InputError
+from shrinkage.help import Configs, check_settings, commented, show_help
 
 OURS = Configs([CONF], "train")
 PROJECT = ROOT / "examples" / "own_project"
@@ -115,3 +116,29 @@ def test_a_shell_completes_choices_by_the_command_of_the_documentation() -> None
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(["bash", "-c", script], env=os.environ | {"PATH": path}, capture_output=True, text=True)
     assert done.stdout.strip() == "penalty=elastic_net", done.stderr
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_setting_that_a_choice_has_is_not_refused(group: str) -> None:
+    for name in OURS.groups[group]:
+        keys = [key for key in OURS.keys(f"{group}/{name}", group) if not key.startswith("_")]
+        OURS.check_settings([f"{group}={name}", *(f"{group}.{key}=1" for key in keys)])
+        OURS.check_settings([f"{group}={name}", f"{group}.nobody_has_this=1", f"+{group}.weight=1"])
+
+
+@pytest.mark.parametrize("choice", ["stream", "images", "text", "diabetes", "table,stream"])
+@pytest.mark.parametrize("key", ["weight", "class_weight", "offset", "exposure"])
+def test_a_setting_of_another_choice_is_refused_in_one_message(choice: str, key: str) -> None:
+    with pytest.raises(InputError) as caught:
+        OURS.check_settings([f"data={choice}", "data.seed=1", f"data.{key}=w"])
+    words = str(caught.value)
+    assert words.startswith(f"data.{key}=w: data={choice} has no setting of this name; use ")
+    assert "data=table, which has, or leave it out" in words
+
+
+def test_what_an_experiment_chooses_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    OURS.check_settings(["experiment=choose", "data.path=x", "data.weight=w"])
+    OURS.check_settings(["experiment=choose", "penalty=adamw", "optimizer.betas=[0.9,0.99]"])
+    with pytest.raises(SystemExit):
+        check_settings(["experiment=choose", "data=text", "data.weight=w"], "pkg://shrinkage.conf", "train")
+    assert capsys.readouterr().err.startswith("shrinkage: data.weight=w: data=text has no setting of this name")

@@ -101,7 +101,9 @@ class Place:
     def train(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """The exit code and all that was printed."""
         store = self.folder / "mlflow.db"
-        done = train_py(*arguments, *COMMON, cwd=self.folder, store=store, PYTHONPATH=str(self.folder), **environment)
+        sweep = ("-m",) if "-m" in arguments else ()
+        words = (*sweep, *COMMON, *(word for word in arguments if word != "-m"))
+        done = train_py(*words, cwd=self.folder, store=store, PYTHONPATH=str(self.folder), **environment)
         return done.returncode, done.stdout + done.stderr
 
     def left(self) -> Iterator[tuple[Path, str]]:

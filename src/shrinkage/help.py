@@ -14,10 +14,13 @@ from typing import Any
 import yaml
 from hydra._internal.utils import get_args_parser
 
+from shrinkage.boundary import leave
+from shrinkage.errors import InputError
 from shrinkage.machine.invocation import invocation
 
 PACKAGE = "pkg://"
 NOT_KEYS = ("defaults", "hydra", "choices", "_target_", "_partial_")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has been built with it
 JOBLIB = "hydra_plugins.hydra_joblib_launcher"  # brings a choice of a launcher, if it is installed
 
 
@@ -38,6 +41,20 @@ def show_help(arguments: Sequence[str], config_path: str, config_name: str) -> b
         return False  # Hydra says where
     print("\n".join(lines))
     return True
+
+
+def check_settings(arguments: Sequence[str], config_path: str, config_name: str) -> None:
+    """Exit with one line where a command gives a choice a setting that only another choice of its group has.
+
+    config_path, config_name: as `show_help` has them.
+    """
+    args = get_args_parser().parse_args(list(arguments))
+    try:
+        Configs.of(args, config_path, config_name).check_settings(args.overrides)
+    except yaml.YAMLError:
+        return  # Hydra says where
+    except InputError as error:
+        leave(error)
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,7 @@ class Configs:
 
     def content(self, name: str) -> dict[str, Any]:
         """Read what a file says; {} if there is none."""
-        return yaml.safe_load(self.text(name) or "{}") or {}
+        return yaml.load(self.text(name) or "{}", Loader=LOADER) or {}
 
     def defaults(self, name: str) -> tuple[list[str], dict[str, str]]:
         """List the files that a file includes, and what it chooses of each group."""
@@ -113,14 +130,53 @@ class Configs:
             found[key] = commented(block, found.get(key, ""))
         return {key: block for key, block in found.items() if key not in NOT_KEYS}
 
+    def chosen_with(self, said: Mapping[str, str]) -> dict[str, str]:
+        """Tell what a command chooses of each group. said: the choices that are typed."""
+        chosen = self.chosen(self.name) | dict(said)
+        for group, choice in list(chosen.items()):  # which may choose of other groups, as adamw does an optimiser
+            chosen |= self.defaults(f"{group}/{choice}")[1] | dict(said)
+        return chosen
+
+    def check_settings(self, overrides: Sequence[str]) -> None:
+        """Refuse a setting that another choice of its group has, and the one that is chosen has not.
+
+        Raises InputError for the first. What no choice has is left to Hydra.
+        """
+        typed = [part.partition("=")[::2] for part in overrides]
+        said = {key: value for key, value in typed if self.text(f"{key}/{value.partition(',')[0]}") is not None}
+        unknown = [
+            (override, key)
+            for override, (key, _) in zip(overrides, typed, strict=True)
+            if re.fullmatch(r"\w+\.\w+(\..*)?", key) and not self.has(key, said)
+        ]
+        if not unknown:
+            return
+        chosen = self.chosen_with(said)
+        experiment = self.content(f"experiment/{chosen.get('experiment')}")
+        for override, key in unknown:
+            group, name = key.split(".")[:2]
+            if group not in chosen or self.has(key, chosen) or name in (experiment.get(group) or {}):
+                continue
+            others = [f"{group}={each}" for each in self.groups[group] if self.has(key, {group: each})]
+            if others:
+                uses = " or ".join(others)
+                raise InputError(
+                    f"{override}: {group}={chosen[group]} has no setting of this name; use {uses}, which has, or leave "
+                    "it out"
+                )
+
+    def has(self, key: str, chosen: Mapping[str, str]) -> bool:
+        """Tell whether every choice of a setting's group has the setting, by its dotted key."""
+        group, name = key.split(".")[:2]
+        return group in chosen and all(
+            name in self.keys(f"{group}/{choice}", group) for choice in str(chosen[group]).split(",")
+        )
+
     def help(self, typed: Mapping[str, str]) -> list[str]:
         """Write the help's lines. typed: the overrides of the command, of which choices of groups count."""
         about = next(each["help"] for each in self.with_help(self.name))
         command = " ".join(invocation().typed)
-        chosen = self.chosen(self.name)
-        chosen |= (said := {key: value for key, value in typed.items() if key in self.groups})
-        for group, choice in list(chosen.items()):  # which may choose of other groups, as adamw does an optimiser
-            chosen |= self.defaults(f"{group}/{choice}")[1] | said
+        chosen = self.chosen_with({key: value for key, value in typed.items() if key in self.groups})
         lines = [about["header"].replace("python train.py", command), "Choices, as group=choice:", ""]
         width = max(shutil.get_terminal_size((100, 24)).columns, 60)
         for group, names in self.groups.items():

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from shrinkage.boundary import told_without_secrets
 from shrinkage.fit import fit
-from shrinkage.help import show_help
+from shrinkage.help import check_settings, show_help
 from shrinkage.machine.output import print_what_can_be_printed
 from shrinkage.overrides import check_typed
 from shrinkage.study import study
@@ -27,4 +27,5 @@ def main(config_path: str = "pkg://shrinkage.conf", config_name: str = "train") 
     with told_without_secrets(sys.argv[1:]):
         check_typed(sys.argv[1:])
         if not show_help(sys.argv[1:], config_path, config_name):
+            check_settings(sys.argv[1:], config_path, config_name)
             hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)(run)()

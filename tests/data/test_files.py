@@ -302,12 +302,12 @@ def test_gaps_that_are_words_are_counted(path: Path) -> None:
 def test_headers_with_blanks_are_found_by_their_words(path: Path) -> None:
     lines(path, 40, number, point, number, header="x, y, z")
     data = table(path, "y", "data.drop=[z]")
-    assert data.target == " y" and data.feature_names == ("x",)
+    assert data.targets == (" y",) and data.feature_names == ("x",)
     assert table(path, " y").feature_names == ("x", " z")  # as the model is to be given them
     with pytest.raises(InputError, match=r"""has no such column.*did you mean 'data.target=" y"'\?"""):
         table(path, "Y")
     lines(path, 40, number, point, number, header="x, y,y")
-    assert table(path, "y").target == "y" and table(path, " y").target == " y"
+    assert table(path, "y").targets == ("y",) and table(path, " y").targets == (" y",)
 
 
 @given(st.text(min_size=1, max_size=8))

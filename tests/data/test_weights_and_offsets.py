@@ -14,6 +14,7 @@ from test_serving import served
 from shrinkage.data.base import Batch, DataModule
 from shrinkage.data.row_terms import weigh_classes
 from shrinkage.errors import InputError
+from shrinkage.tasks.regression import Regression
 from shrinkage.training.run import Training, build
 from shrinkage.training.workshop import make
 
@@ -177,3 +178,26 @@ def test_parts_of_ones_own_that_leave_weights_out_are_refused(rows: pd.DataFrame
     data.parts = {name: type(part)(part.x, part.y) for name, part in data.parts.items()}
     with pytest.raises(InputError, match="TableFile makes parts of its own and leaves it out"):
         data.check_terms()
+
+
+class WithoutWeights(Regression):
+    """A task from outside whose best bias knows nothing of weights."""
+
+    def best_bias(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (target[:, None] - output).mean(dim=0)
+
+
+def test_a_task_whose_best_bias_takes_no_weights_is_told_so(rows: pd.DataFrame, tmp_path: Path) -> None:
+    """A training by steps goes on without a certificate, and an exact one is refused."""
+    own = ("task._target_=test_weights_and_offsets.WithoutWeights.for_target", "penalty=l1", "trainer.max_epochs=1")
+    assert "optimum/duality_gap" in run_of(rows, tmp_path / "a", *own).conclusion
+    weighted = run_of(rows, tmp_path / "b", *own, "data.weight=w")
+    assert "optimum/duality_gap" not in weighted.conclusion and "takes none" in str(weighted.why_not)
+    with pytest.raises(
+        InputError, match=r"rows have weights, and best_bias of WithoutWeights takes none.*third argument"
+    ):
+        exact = ("trainer=exact", "tracking=none", "progress=false", *own[:2], "data.weight=w")
+        path = f"data.path={tmp_path / 'a/rows.csv'}"
+        build(
+            config("data=table", path, "data.target=y", "data.task=regression", "data.missing=mean", *exact), tmp_path
+        )

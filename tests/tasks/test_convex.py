@@ -15,11 +15,13 @@ from shrinkage.tasks.classification import Classification
 from shrinkage.tasks.gamma import Gamma
 from shrinkage.tasks.huber import Huber
 from shrinkage.tasks.log_link import relative_entropy
+from shrinkage.tasks.multi_regression import MultiRegression
 from shrinkage.tasks.poisson import Poisson
 from shrinkage.tasks.regression import Regression
 from shrinkage.testing import check_task
 
 TARGETS = [Target(), Target(classes=2), Target(classes=3), Target(scale=7.0), Target("language", 5)]
+TARGETS.append(Target(names=("a", "b/c", "é"), scales=(1.0, 2.0, 3.0)))
 TASKS = {
     "regression": Regression(),
     "two classes": Classification(2),
@@ -27,6 +29,7 @@ TASKS = {
     "poisson": Poisson(),
     "gamma": Gamma(),
     "huber": Huber(0.7),
+    "three targets": MultiRegression(3),
 }
 ROUNDING = 1e-13  # of losses and slopes, which are some tens at most here
 
@@ -37,6 +40,8 @@ def rows(task: ConvexTask) -> tuple[torch.Tensor, torch.Tensor]:
     output = torch.randn(12, task.outputs, generator=generator, dtype=torch.float64)
     if isinstance(task, Classification):
         return output, torch.arange(12) % max(task.outputs, 2)
+    if isinstance(task, MultiRegression):
+        return output, torch.randn(12, task.outputs, generator=generator, dtype=torch.float64)
     target = torch.randn(12, generator=generator, dtype=torch.float64)
     if isinstance(task, Poisson):
         return output, torch.arange(12, dtype=torch.float64) % 4
@@ -129,7 +134,8 @@ def test_no_other_bias_is_better(name: str, n: int, seed: int, width: float) -> 
     elif isinstance(task, Poisson):
         target = torch.from_numpy(random.poisson(2.0, size=n) + (np.arange(n) == 0)).double()
     else:
-        target = torch.from_numpy(width * random.normal(size=n))
+        shape = (n, task.outputs) if isinstance(task, MultiRegression) else n
+        target = torch.from_numpy(width * random.normal(size=shape))
         target = target.exp() if isinstance(task, Gamma) else target
     best = task.best_bias(output, target)
     slope = task.slope(output + best, target)
@@ -171,3 +177,11 @@ def test_a_relative_entropy_at_its_ends() -> None:
     m, r = torch.tensor(pairs, dtype=torch.float64).T
     expected = torch.tensor([2.0, 0.0, math.inf, math.inf, math.inf]).double()
     torch.testing.assert_close(relative_entropy(m, r), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", [Poisson, Gamma, Huber])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_laws_know_which_targets_a_task_takes(task: type[ConvexTask], seed: int) -> None:
+    """By the least number of the target, or by the values that they are told."""
+    check_task(task.for_target, Target(least=0.5 if task is Gamma else 0.0), seed)
+    check_task(task.for_target, Target(least=0.5), seed, values=[0.5, 2.0, 7.25])

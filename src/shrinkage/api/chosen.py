@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ class Choice:
 def choose(
     data: Any,
     *overrides: str,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     folds: int = 5,
     refit: str = "1se",
 ) -> Choice:

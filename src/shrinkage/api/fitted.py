@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from shrinkage import config, rules
 from shrinkage.errors import InputError
 from shrinkage.fit import train_at
+from shrinkage.help import PACKAGE, Configs, folder_of
 from shrinkage.machine.imports import importing_much
 from shrinkage.machine.secrets import learn_overrides
 from shrinkage.overrides import check_overrides
@@ -65,8 +66,8 @@ class Run:
         """Predict from rows as they were given to train on, with or without the target: a DataFrame, or an array.
 
         Returns the column `prediction`, the target in its own units or the name of a class, and for classes
-        `probability_NAME` of each: what the registered model predicts. Raises InputError where a cell cannot be read,
-        or the data have no columns.
+        `probability_NAME` of each, or of several targets `prediction_NAME`: what the registered model predicts. Raises
+        InputError where a cell cannot be read, or the data have no columns.
         """
         import numpy as np
         import pandas as pd
@@ -94,7 +95,8 @@ class Run:
             raise InputError(str(error)) from None
         finally:
             model.train(was_training)
-        columns = predicted(output.numpy(), data.class_names, data.center, data.scale, self.module.task.link, offset)
+        more = (self.module.task.link, offset, data.target_names)
+        columns = predicted(output.numpy(), data.class_names, data.center, data.scale, *more)
         return pd.DataFrame(columns, index=rows.index)
 
     def figure(self) -> "Figure":
@@ -102,15 +104,15 @@ class Run:
         return self.training.learning_curves(self.name)
 
 
-def fit(*overrides: str | DictConfig, data: Any = None, target: str | None = None) -> Run:
+def fit(*overrides: str | DictConfig, data: Any = None, target: str | Sequence[str] | None = None) -> Run:
     """Train one model under one penalty and record it, as the command `shrinkage OVERRIDES` does.
 
         shrinkage.fit("penalty=l1", "lambd=0.03", data=frame, target="price")
 
     overrides: as on the command line; or one config, composed by Hydra's compose API with `return_hydra_config=True`.
     data: a DataFrame, or a pair of arrays (X, y), which is kept under `outputs/data/`, so that the run can be resumed
-    and done again. target: the column to predict. Raises InputError for what cannot be done, TrackingError if the store
-    fails; nothing exits.
+    and done again. target: the column to predict, or several. Raises InputError for what cannot be done, TrackingError
+    if the store fails; nothing exits.
     """
     configs = [each for each in overrides if not isinstance(each, str)]
     if configs:
@@ -140,6 +142,7 @@ def fit(*overrides: str | DictConfig, data: Any = None, target: str | None = Non
 def composed(overrides: list[str]) -> DictConfig:
     """Compose a config of the package's, with Hydra's own part. Raises InputError."""
     check_overrides(overrides)
+    Configs([folder_of(PACKAGE + "shrinkage.conf")], "train").check_settings(overrides)
     before = GlobalHydra.instance().hydra  # a notebook may compose configs of its own
     GlobalHydra.instance().clear()
     try:

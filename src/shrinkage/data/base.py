@@ -31,8 +31,8 @@ class Part:
     """One part of a data set, in memory.
 
     x: float64 [n, …], or a csc_array of SciPy's [n, p] where the data set is sparse. y [n]: float64 for regression,
-    else int64 class codes. Images have bytes for x, and text for x and y, [n, context]. For a model of several inputs x
-    is a dict or a tuple of such arrays, and of whole numbers.
+    [n, targets] of several, [n, 2] of times and events, else int64 class codes. Images have bytes for x, and text for x
+    and y, [n, context]. For a model of several inputs x is a dict or a tuple of such arrays, and of whole numbers.
     weight: float64 [n] > 0, how much each row counts, with a mean of 1 over the training part; None where all count the
     same. offset: float64 [n], what is added to the model's output for each row; None for nothing.
     """
@@ -248,10 +248,11 @@ class DataModule(L.LightningDataModule, ABC):
     are not centred, which a free bias makes up for.
 
     After `setup`: parts; classes (None for regression) and class_names; feature_names, of rows of numbers; for
-    regression center and scale, by which y·scale + center is in the user's units, and least_target, the smallest of
-    all targets, if their own units are kept; row_terms, which of `weight` and `offset` the rows have; total_weights,
-    Σ weight of each part in the user's units, if the rows have them; noise_variance, σ² of y, where it is known;
-    digest, of all rows whatever their split, or None; notes, sentences that the user should read.
+    regression center and scale, by which y·scale + center is in the user's units, of several targets one each, and
+    target_names, theirs; least_target, the smallest of all targets, if their own units are kept; row_terms, which of
+    `weight` and `offset` the rows have; total_weights, Σ weight of each part in the user's units, if the rows have
+    them; noise_variance, σ² of y, where it is known; digest, of all rows whatever their split, or None; notes,
+    sentences that the user should read.
     """
 
     kind: ClassVar[Literal["rows", "language"]] = "rows"
@@ -272,10 +273,13 @@ class DataModule(L.LightningDataModule, ABC):
         self.classes: int | None = None
         self.class_names: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
-        self.center, self.scale = 0.0, 1.0
+        self.center: float | tuple[float, ...] = 0.0
+        self.scale: float | tuple[float, ...] = 1.0
+        self.target_names: tuple[str, ...] = ()  # of several
+        self.has_events = False  # whether y is [n, 2], times and whether an event was seen then
         self.least_target: float | None = None
         self.row_terms: tuple[str, ...] = ()
-        self.total_weights: Mapping[str, float] = {}
+        self.total_weights: Mapping[str, float] = {}  # of times until an event, how many events
         self.noise_variance: float | None = None
         self.digest: str | None = None
         self.notes: list[str] = []
@@ -465,7 +469,7 @@ class StackedData(DataModule):
     def make_parts(self) -> Mapping[str, Part]:
         first = self.datamodules[0]
         same = ("classes", "class_names", "feature_names", "standardize", "center", "scale", "noise_variance", "title")
-        for name in (*same, "row_terms"):
+        for name in (*same, "row_terms", "target_names", "has_events"):
             setattr(self, name, getattr(first, name))
         return first.parts
 

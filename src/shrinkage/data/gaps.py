@@ -16,10 +16,10 @@ LISTED = 20  # the most columns that a message names
 class GapRules:
     """What is done about gaps in the target and in the other columns, as `TableFile` has it.
 
-    drop: the columns that are left out already.
+    targets: the columns that are predicted. drop: the columns that are left out already.
     """
 
-    target: str
+    targets: Sequence[str]
     missing: str
     missing_target: str
     drop: Sequence[str]
@@ -36,20 +36,21 @@ class GapRules:
 
     def with_target(self, frame: pd.DataFrame, words: Mapping[str, pd.Series]) -> tuple[pd.DataFrame, list[str]]:
         """Keep the rows that have a target. Raises InputError if others are there and are not to be left out."""
-        gaps = frame[self.target].isna()
+        missing = frame[list(self.targets)].isna()
+        gaps, target = missing.any(axis=1), str(missing.any().idxmax())
         if not gaps.any() or self.missing == "drop":
             return frame, []
         if self.missing_target == "error":
-            if frame.drop(columns=self.target).isna().any(axis=None) and self.missing == "error":
+            if frame.drop(columns=list(self.targets)).isna().any(axis=None) and self.missing == "error":
                 return frame, []  # all gaps are told together
             raise InputError(
-                f"data.target={shown(self.target)} is missing in {gaps.sum()} of {len(frame)} rows"
-                f"{describe_words(words, self.target, frame)}: a target cannot be filled in; use "
+                f"data.target={shown(target)} is missing in {missing[target].sum()} of {len(frame)} rows"
+                f"{describe_words(words, target, frame)}: a target cannot be filled in; use "
                 "data.missing_target=drop to leave these rows out"
             )
         kept = frame[~gaps]
         if kept.empty:
-            raise InputError(f"data.target={shown(self.target)} has no value at all; choose another column")
+            raise InputError(f"data.target={shown(target)} has no value at all; choose another column")
         return kept, [f"data.missing_target=drop left out {gaps.sum()} of {len(frame)} rows."]
 
     def without_gaps(self, frame: pd.DataFrame, words: Mapping[str, pd.Series]) -> tuple[pd.DataFrame, list[str]]:
@@ -64,7 +65,7 @@ class GapRules:
                 for column, count in missing[:LISTED].items()
             )
             columns += f", … ({len(missing)} columns in all)" if len(missing) > LISTED else ""
-            others = " data.missing_target=drop" * (self.target in missing)
+            others = " data.missing_target=drop" * any(target in missing for target in self.targets)
             left = int(frame.notna().all(axis=1).sum())
             raise InputError(
                 f"missing values (of {len(frame)} rows): {columns}; use data.missing=drop to leave rows out and keep "
@@ -88,7 +89,8 @@ class GapRules:
 
         They are the emptiest features, taken until three quarters of the rows that have a target are whole.
         """
-        features = frame[frame[self.target].notna()].drop(columns=self.target)
+        targets = list(self.targets)
+        features = frame[frame[targets].notna().all(axis=1)].drop(columns=targets)
         wanted = 0.75 * len(features)
         if features.notna().all(axis=1).sum() >= wanted:
             return ""

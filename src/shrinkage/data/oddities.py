@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ ALMOST = re.compile(r"[(<>~≈≤≥]?\s*[+-]?[$€£¥]?\s*[+-]?\d[\d.,'’\s]*
 ALMOST_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(\s.*)?", re.ASCII)
 
 
-def find_oddities(frame: pd.DataFrame, contents: Contents, target: str, max_categories: int) -> list[str]:
+def find_oddities(frame: pd.DataFrame, contents: Contents, targets: Sequence[str], max_categories: int) -> list[str]:
     """Say of which columns a person may have meant something else than what was read."""
     found: list[str] = []
     for name, column in frame.items():
@@ -28,14 +29,14 @@ def find_oddities(frame: pd.DataFrame, contents: Contents, target: str, max_cate
                 f"first 0; if these are codes, {dropping(name)} leaves them out."
             )
         if contents.columns[name].kind == "text":
-            found += find_odd_texts(column, target, max_categories)
+            found += find_odd_texts(column, targets, max_categories)
     return found
 
 
-def find_odd_texts(column: pd.Series, target: str, max_categories: int) -> list[str]:
+def find_odd_texts(column: pd.Series, targets: Sequence[str], max_categories: int) -> list[str]:
     """Say what is odd in a column of text."""
     name, counts = str(column.name), column.dropna().astype(str).value_counts()
-    kind = "classes" if name == target else "categories"
+    kind = "classes" if name in targets else "categories"
     texts = [text.strip() for text in counts.index]
     if not texts:
         return []
@@ -56,7 +57,7 @@ def find_odd_texts(column: pd.Series, target: str, max_categories: int) -> list[
             f"{'and others, ' * (len(others) > 1)}in {rows} of {len(column)} rows {verb} no "
             "number; numbers are written as 1234.5, and a gap is an empty cell."
         )
-    elif name != target and len(column) > FEW and len(column) < 2 * len(texts) <= 2 * max_categories:
+    elif name not in targets and len(column) > FEW and len(column) < 2 * len(texts) <= 2 * max_categories:
         found.append(
             f"column {quoted(name)} has {len(texts)} different texts in {len(column)} rows, each a category, as "
             f"names and numbers of rows do; {dropping(name)} leaves it out."

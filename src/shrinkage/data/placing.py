@@ -1,7 +1,7 @@
 """Reads the columns that say something of rows and are no features: groups, times, parts, folds, weights, offsets.
 
-roles: those columns by their keys in the settings: `group`, `time`, `split`, `fold_column`, `weight`, `offset` and
-`exposure`.
+roles: those columns by their keys in the settings: `group`, `time`, `split`, `fold_column`, `weight`, `offset`,
+`exposure` and `event`.
 """
 
 import warnings
@@ -17,7 +17,12 @@ from .quoting import quoted, shown
 from .row_terms import read_offsets, read_weights
 from .splits import read_folds, read_parts
 
-WITHOUT = {"weight": "weighed", "offset": "predicted", "exposure": "predicted"}  # what no row can be without it
+WITHOUT = {
+    "weight": "weighed",
+    "event": "compared",
+    "offset": "predicted",
+    "exposure": "predicted",
+}  # what no row can be without it
 
 
 def take_placing(frame: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:

@@ -373,22 +373,26 @@ def days(moments: Iterable[Any]) -> np.ndarray:
 def predicted(
     output: np.ndarray,
     classes: Sequence[str],
-    center: float,
-    scale: float,
+    center: float | Sequence[float],
+    scale: float | Sequence[float],
     link: str = "identity",
     offset: np.ndarray | None = None,
+    targets: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Say what a network's outputs [n, outputs] predict, as columns. offset: what `Recipe.offsets` adds to them, [n].
 
     Without classes `prediction` is the target in its own units, output · scale + center, or under a log link e to the
-    power of that. With classes it is the name of the likeliest, and `probability_NAME` is the probability of each; two
-    classes have one logit, the second's.
+    power of that; of several targets `prediction_NAME` is each. With classes it is the name of the likeliest, and
+    `probability_NAME` is the probability of each; two classes have one logit, the second's.
     """
     output = output.astype(float)
     if offset is not None:
-        output = output + offset[:, None] / scale
+        output = output + offset[:, None] / np.asarray(scale)
     if not len(classes):
-        number = output[:, 0] * scale + center
+        numbers = output * np.asarray(scale) + np.asarray(center)
+        if len(targets):
+            return {f"prediction_{name}": numbers[:, k] for k, name in enumerate(targets)}
+        number = numbers[:, 0]
         return {"prediction": np.exp(number) if link == "log" else number}
     if output.shape[1] == 1:
         output = np.hstack([np.zeros_like(output), output])

@@ -63,6 +63,10 @@ class StreamedTable(TableFile):
                 f"data.missing={missing}: a stream leaves no row out and fills nothing in; mend the rows, or use "
                 "data=table"
             )
+        if len(self.targets) > 1:
+            raise InputError(
+                f"data.target={self.shown_targets}: a stream has one target; name one column, or use data=table"
+            )
         check("data.buffer", buffer, Whole(1), "use data.buffer=200000 for so many rows")
         self.buffer = buffer
 
@@ -73,6 +77,7 @@ class StreamedTable(TableFile):
             raise InputError(f"data.path={shown(self.path)}: there is no row in it; it needs rows")
         columns = list_names(self.path, self.table.schema.names)
         self.find_roles(columns)
+        self.target = self.targets[0]
         apart = {self.target, *self.roles.values(), *self.drop}
         self.columns = [column for column in columns if column not in apart]
         if not self.columns:

@@ -16,13 +16,13 @@ from .gaps import GapRules
 from .named_columns import find_columns
 from .oddities import find_oddities
 from .placing import read_places, take_placing
-from .quoting import dropping, quoted, shown
+from .quoting import dropping, quoted, quoted_list, shown
 from .reading import CsvFormat, read_file
 from .recipe import Column, tidied
 from .row_terms import check_class_weight, read_weights
 from .splits import Rows
 from .tabular import Table, TabularData
-from .target import read_target
+from .target import check_target_names, read_target, read_targets, with_events
 from .usable import Limits, check_features, check_values, read_date_parts
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ DIAGNOSES = 3  # the most that an error tells beside what is wrong
 class Loaded:
     """A table as it was read from its file, whatever its split, and what was found out about it.
 
-    target, drop, roles: the settings of these names, with the columns as the file calls them. notes, diagnoses: those
+    targets, drop, roles: the settings of these names, with the columns as the file calls them. notes, diagnoses: those
     of the data set when the file had been read.
     """
 
     table: Table
-    target: str
+    targets: tuple[str, ...]
     drop: list[str]
     roles: dict[str, str]
     notes: tuple[str, ...]
@@ -50,27 +50,28 @@ class Loaded:
 class TableFile(TabularData):
     """The user's own table: a CSV (UTF-8, plain or gzipped) or Parquet file with a header, read by `read_file`.
 
-    target: the column to predict. task: `regression`, `classification`, or `auto`: text, booleans, two distinct values
-    or at most ten distinct whole numbers are classes. drop: columns to leave out. group, time, split and fold_column:
-    columns that say which rows belong together, which are later, and each row's part (`read_parts`) or fold
-    (`read_folds`); no features. weight: a column that says how much each row counts; rows of weight 0 are left out.
-    class_weight: what the rows' weights are multiplied by, as `weigh_classes` says. offset: a column that is added to
-    the model's output; exposure: one whose logarithm is. drop_classes: `rare` leaves out the rows of classes that have
-    too few of them to be split; None refuses them. max_categories: the most values a text column may have. missing:
-    `error`; `drop` leaves out the rows; `mean` puts the training part's mean into columns of numbers, booleans and
-    dates, and makes a category of its own in text ones. encoding: which levels of a text column are features, as
-    `features.plan` says. unseen: what becomes of levels that no training row has, as `Recipe` says. dates: `error`
-    refuses columns of dates; or a list of what a date is made into, of `year`, `month`, `weekday`, `dayofyear` and
-    `trend`. missing_target: `error`, or `drop` leaves out the rows that have no target, whatever becomes of other gaps.
-    tidy: whether texts that differ only in case and blanks are one. separator, decimal, thousands, comment: as
-    `CsvFormat` says.
+    target: the column to predict, or several columns of numbers. task: `regression`, `classification`, or `auto`: text,
+    booleans, two distinct values or at most ten distinct whole numbers are classes. drop: columns to leave out. group,
+    time, split and fold_column: columns that say which rows belong together, which are later, and each row's part
+    (`read_parts`) or fold (`read_folds`); no features. weight: a column that says how much each row counts; rows of
+    weight 0 are left out. class_weight: what the rows' weights are multiplied by, as `weigh_classes` says. offset: a
+    column that is added to the model's output; exposure: one whose logarithm is. event: a column that says whether the
+    target is the time of an event (1), or that until which a row was seen without (0). drop_classes: `rare` leaves out
+    the rows of classes that have too few of them to be split; None refuses them. max_categories: the most values a text
+    column may have. missing: `error`; `drop` leaves out the rows; `mean` puts the training part's mean into columns of
+    numbers, booleans and dates, and makes a category of its own in text ones. encoding: which levels of a text column
+    are features, as `features.plan` says. unseen: what becomes of levels that no training row has, as `Recipe` says.
+    dates: `error` refuses columns of dates; or a list of what a date is made into, of `year`, `month`, `weekday`,
+    `dayofyear` and `trend`. missing_target: `error`, or `drop` leaves out the rows that have no target, whatever
+    becomes of other gaps. tidy: whether texts that differ only in case and blanks are one. separator, decimal,
+    thousands, comment: as `CsvFormat` says.
     """
 
     def __init__(
         self,
         *,
         path: str | None,
-        target: str | None,
+        target: str | Sequence[str] | None,
         task: str,
         missing: str,
         drop: Sequence[str],
@@ -93,6 +94,7 @@ class TableFile(TabularData):
         class_weight: str | Mapping[str, float] | None = None,
         offset: str | None = None,
         exposure: str | None = None,
+        event: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
@@ -123,17 +125,24 @@ class TableFile(TabularData):
         if offset is not None and exposure is not None:
             raise InputError("data.offset and data.exposure: both are added to the model's output; leave one out")
         self.class_weight = check_class_weight(class_weight)
-        self.path, self.target, self.task, self.missing = Path(str(path)), str(target), task, missing
+        self.path, self.targets, self.task, self.missing = Path(str(path)), check_target_names(target), task, missing
         self.title = self.path.name
         self.drop, self.max_categories = list(map(str, drop)), max_categories
         named = {"group": group, "time": time, "split": split, "fold_column": fold_column}
-        named |= {"weight": weight, "offset": offset, "exposure": exposure}
+        named |= {"weight": weight, "offset": offset, "exposure": exposure, "event": event}
+        self.has_events = event is not None
+        if event is not None and (weight is not None or len(self.targets) > 1):
+            other = f"data.weight={shown(weight)}" if weight is not None else f"data.target={self.shown_targets}"
+            raise InputError(
+                f"data.event={shown(event)} and {other}: rows with events have one target, their times, and all "
+                "count the same; leave one of them out"
+            )
         self.roles = {key: str(column) for key, column in named.items() if column is not None}
         self.drop_classes = drop_classes
         self.encoding, self.unseen = encoding, unseen
         self.missing_target, self.tidy = missing_target, tidy
         self.diagnoses: list[str] = []  # what is odd in the file, which an error that follows may come from
-        named = (self.path, self.target, self.drop, self.roles)
+        named = (self.path, self.targets, self.drop, self.roles)
         asked = (task, missing, max_categories, drop_classes, encoding, unseen, self.date_parts, missing_target, tidy)
         asked = (*asked, str(self.class_weight))
         self.asked = (self.csv_format, *named, *asked)  # all that `load` goes by
@@ -146,9 +155,15 @@ class TableFile(TabularData):
             self.loaded = earlier.loaded
 
     @property
+    def shown_targets(self) -> str:
+        """The target as it is typed."""
+        return shown(self.targets[0]) if len(self.targets) == 1 else f"[{','.join(map(shown, self.targets))}]"
+
+    @property
     def reads_as(self) -> str:
         """As what the target is read: `task`, or numbers where nothing else is asked for and it keeps its own units."""
-        return "regression" if self.own_units and self.task == "auto" else self.task
+        is_number = self.own_units or self.has_events
+        return "regression" if is_number and self.task == "auto" else self.task
 
     def make_parts(self) -> dict[str, Part]:
         try:
@@ -166,7 +181,7 @@ class TableFile(TabularData):
         else:
             loaded = self.loaded
             self.notes = [*loaded.notes, *self.notes]
-        self.target, self.drop, self.roles = loaded.target, loaded.drop, loaded.roles
+        self.targets, self.drop, self.roles = loaded.targets, loaded.drop, loaded.roles
         self.diagnoses = list(loaded.diagnoses)
         return loaded.table
 
@@ -190,7 +205,7 @@ class TableFile(TabularData):
                     "whose weight is 0."
                 )
                 frame, aside = frame[counts], aside[counts]
-        gaps = GapRules(self.target, self.missing, self.missing_target, self.drop)
+        gaps = GapRules(self.targets, self.missing, self.missing_target, self.drop)
         frame, notes = gaps.whole_rows(frame.drop(columns=aside.columns), contents.gap_words)
         self.notes += notes
         aside = aside.loc[frame.index]
@@ -201,25 +216,29 @@ class TableFile(TabularData):
             texts = [name for name in frame if columns[name].kind == "text"]
             columns = columns | {name: replace(columns[name], tidy=True) for name in texts}
             frame = frame.assign(**{name: frame[name].map(tidied, na_action="ignore") for name in texts})
-        self.diagnoses += find_oddities(frame, contents, self.target, self.max_categories)
+        self.diagnoses += find_oddities(frame, contents, self.targets, self.max_categories)
         self.notes += self.diagnoses
-        target = frame.pop(self.target)
+        targets = frame[list(self.targets)]
+        frame = frame.drop(columns=targets.columns)
         if frame.columns.empty:
             raise InputError(
-                f"data.path={shown(self.path)}: no column is left beside the target {quoted(self.target)} to learn from"
+                f"data.path={shown(self.path)}: no column is left beside the target {quoted_list(self.targets)} to "
+                "learn from"
             )
         for column in frame.columns[frame.columns.str.fullmatch(r"Unnamed: \d+")]:
             self.notes.append(
                 f"a column without a name, which may be the rows' numbers, is learned from as {quoted(column)}; "
                 f"{dropping(column)} leaves it out."
             )
-        if len(target) > 1 and target.nunique() == 1:
-            raise InputError(
-                f"data.target={shown(self.target)}: it is {shown(target.iloc[0])} in every row, there is nothing to "
-                "learn; choose another column"
-            )
-        values, names, notes = read_target(target, self.reads_as)
-        self.notes += notes
+        for name, target in targets.items():
+            if len(target) > 1 and target.nunique() == 1:
+                raise InputError(
+                    f"data.target={shown(name)}: it is {shown(target.iloc[0])} in every row, there is nothing to "
+                    "learn; choose another column"
+                )
+        values, names = self.read_targets(targets)
+        if self.has_events:
+            values = self.read_events(values, names, aside[self.roles["event"]])
         self.check_terms_of(names)
         rows = Rows(values, names, **places)
         if self.drop_classes is not None:
@@ -234,19 +253,44 @@ class TableFile(TabularData):
             encoding=self.encoding,
             date_parts=self.date_parts,
             unseen=self.unseen,
+            has_events=self.has_events,
+            target_names=self.targets if len(self.targets) > 1 else (),
             class_weight=self.class_weight,
             **self.offset_column(columns, aside),
         )
-        return Loaded(table, self.target, self.drop, self.roles, tuple(self.notes), tuple(self.diagnoses))
+        return Loaded(table, self.targets, self.drop, self.roles, tuple(self.notes), tuple(self.diagnoses))
+
+    def read_targets(self, targets: "pd.DataFrame") -> tuple[np.ndarray, tuple[str, ...]]:
+        """Read the numbers or the class codes of the targets, and the names of classes. Raises InputError."""
+        if len(self.targets) > 1:
+            return read_targets(targets, self.reads_as), ()
+        values, names, notes = read_target(targets.iloc[:, 0], self.reads_as)
+        self.notes += notes
+        return values, names
+
+    def read_events(self, times: np.ndarray, names: Sequence[str], column: "pd.Series") -> np.ndarray:
+        """Put the times beside the events, [n, 2]. Raises InputError."""
+        if names:
+            raise InputError(
+                f"data.event={shown(column.name)}: data.target={self.shown_targets} is read as classes, and must be a "
+                "time; leave data.task out"
+            )
+        return with_events(times, column, self.targets[0])
 
     def check_terms_of(self, class_names: Sequence[str]) -> None:
         """Look whether the target can have the weights and offsets that are asked for. Raises InputError."""
         if self.class_weight is not None and not class_names:
             raise InputError(
-                f"data.class_weight={shown(self.class_weight)}: data.target={shown(self.target)} is a number and has "
+                f"data.class_weight={shown(self.class_weight)}: data.target={self.shown_targets} is a number and has "
                 "no classes; use data.weight for a column of weights, or data.task=classification"
             )
         for key in ("offset", "exposure"):
+            if key in self.roles and len(self.targets) > 1:
+                raise InputError(
+                    f"data.{key}={shown(self.roles[key])}: it is added to one output, and each of the "
+                    f"{len(self.targets)} targets has one of its own; leave it out, or subtract what is known from "
+                    "each target in the file"
+                )
             if key in self.roles and len(class_names) > 2:
                 raise InputError(
                     f"data.{key}={shown(self.roles[key])}: of {len(class_names)} classes each has an output of its "
@@ -267,8 +311,13 @@ class TableFile(TabularData):
 
     def find_roles(self, columns: Sequence[str]) -> None:
         """Find the columns that the settings name among those of the file (`find_columns`). Raises InputError."""
-        named = [("target", self.target), *(("drop", column) for column in self.drop), *self.roles.items()]
-        self.target, *others = find_columns(named, columns, self.path)
+        named = [
+            *(("target", name) for name in self.targets),
+            *(("drop", column) for column in self.drop),
+            *self.roles.items(),
+        ]
+        found = find_columns(named, columns, self.path)
+        self.targets, others = tuple(found[: len(self.targets)]), found[len(self.targets) :]
         self.drop = others[: len(self.drop)]
         self.roles = dict(zip(self.roles, others[len(self.drop) :], strict=True))
 
@@ -279,7 +328,7 @@ class TableFile(TabularData):
         """
         if not rows.class_names:
             raise InputError(
-                f"data.drop_classes={self.drop_classes}: data.target={shown(self.target)} is a number and has no "
+                f"data.drop_classes={self.drop_classes}: data.target={self.shown_targets} is a number and has no "
                 "classes; use data.drop_classes=null, or data.task=classification"
             )
         rare = self.split.rare(rows)

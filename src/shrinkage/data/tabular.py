@@ -33,7 +33,8 @@ LARGEST = 1e150  # whose square is a number
 class Table:
     """All the rows of a data set, before they are split and made into numbers.
 
-    features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given. groups,
+    features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given; of several
+    columns [n, targets], with target_names; with has_events [n, 2], times and whether an event was seen then. groups,
     times, parts, folds, weights and offsets: what `Rows` says, or None. class_weight: what weights are multiplied by,
     as `weigh_classes` says. offset_column, offset_cells: of the column that the offsets come from, with the rule by
     which it is read; is_exposure: whether they are its logarithm. columns: the rules by which features were read, if
@@ -44,6 +45,8 @@ class Table:
     features: pd.DataFrame
     target: np.ndarray
     class_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    has_events: bool = False
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
     parts: np.ndarray | None = None
@@ -150,14 +153,21 @@ class SplitData(DataModule):
         self.classes = len(given.class_names) or None
         rows = self.rows = self.split.parts(given)
         if self.classes is None:
-            check_range("the target", given.target)
             self.least_target = float(given.target.min())  # of rows that are in no part of this split, too
-            if np.ptp(given.target[rows["train"]]) == 0:
-                raise InputError(
-                    f"the target is {given.target[rows['train'][0]]:g} in every training row: there is nothing to "
-                    "learn; choose another data.target"
-                )
+            for name, own in self.each_target(given.target):
+                check_range(name, own)
+                if np.ptp(own[rows["train"]]) == 0:
+                    raise InputError(
+                        f"{name} is {own[rows['train'][0]]:g} in every training row: there is nothing to learn; "
+                        "choose another data.target"
+                    )
         return rows
+
+    def each_target(self, target: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """List the targets, as a message calls each, with their values [n]."""
+        if not self.target_names:
+            return [("the target", target[:, 0] if self.has_events else target)]
+        return [(f"the target {quoted(name)}", target[:, k]) for k, name in enumerate(self.target_names)]
 
     def as_parts(self, x: Any, given: Rows, weight: np.ndarray | None = None) -> dict[str, Part]:
         """Make the parts of rows that have been split. x: an array or a sparse matrix that takes row numbers [n, p].
@@ -166,11 +176,13 @@ class SplitData(DataModule):
         """
         rows, target, offset = self.rows, given.target, given.offsets
         known_weight = None if weight is None else weight[rows["train"]]
-        if self.classes is None and self.standardize and not self.own_units:
+        if self.classes is None and self.standardize and not (self.own_units or self.has_events):
             left = target[rows["train"]] if offset is None else (target - offset)[rows["train"]]
-            self.center, self.scale = weighted_mean_and_deviation(left, known_weight)
-            target = (target - self.center) / self.scale
-            offset = None if offset is None else offset / self.scale
+            center, scale = weighted_mean_and_deviation(left, known_weight)
+            target = (target - center) / scale
+            one = not self.target_names
+            self.center, self.scale = (float(each) if one else tuple(each.tolist()) for each in (center, scale))
+            offset = None if offset is None else offset / scale
         if weight is not None and known_weight is not None:
             self.total_weights = {name: float(weight[index].sum()) for name, index in rows.items()}
             weight = weight / known_weight.mean()
@@ -205,7 +217,10 @@ class TabularData(SplitData):
 
     def make_parts(self) -> dict[str, Part]:
         table = self.load()
+        self.target_names, self.has_events = table.target_names, table.has_events
         rows = self.split_rows(table.rows)
+        if table.has_events:
+            self.count_events(table.target[:, 1], rows)
         rules, values = table.rules.values(), table.values
         weight = table.weigh(rows["train"])
         known_weight = None if weight is None else weight[rows["train"]]
@@ -213,11 +228,12 @@ class TabularData(SplitData):
         filled = {column.name: column.fill(values[column.name]) for column in columns}
         self.digest = table.digest
         known = {name: found[rows["train"]] for name, found in filled.items()}
-        for name, how in find_leaks(known, table.target[rows["train"]], self.classes).items():
-            self.notes.append(
-                f"column {quoted(name)} alone nearly determines the target ({how}): if it is not known where the model "
-                f"is to predict, leave it out with {dropping(name)}."
-            )
+        for target, of_target in self.each_target(table.target):
+            for name, how in find_leaks(known, of_target[rows["train"]], self.classes).items():
+                self.notes.append(
+                    f"column {quoted(name)} alone nearly determines {target} ({how}): if it is not known where the "
+                    f"model is to predict, leave it out with {dropping(name)}."
+                )
         # Learned from the training rows alone, so that nothing of the other parts leaks into them.
         columns = [learn_levels(column, filled[column.name][rows["train"]], table.date_parts) for column in columns]
         recipe = replace(plan(columns, table.encoding, table.date_parts), unseen=table.unseen)
@@ -251,6 +267,16 @@ class TabularData(SplitData):
         self.its_recipe = recipe
         return self.as_parts(x, replace(table.rows, offsets=table.offsets), weight)
 
+    def count_events(self, event: np.ndarray, rows: Mapping[str, np.ndarray]) -> None:
+        """Let each part count by its events. Raises InputError where a part has none."""
+        self.total_weights = {name: float(event[index].sum()) for name, index in rows.items()}
+        for name, count in self.total_weights.items():
+            if not count:
+                raise InputError(
+                    f"data.event: none of the {len(rows[name])} {TITLES.get(name, name)} rows has an event, and "
+                    "nothing can be compared; take fewer folds or larger parts, or another data.seed"
+                )
+
     def tell_unseen(self, recipe: Recipe, part: str, counts: Mapping[str, Counter[str]]) -> None:
         """Note the levels of a part's rows that no training row had. Raises InputError if they are refused."""
         if not counts:
@@ -272,12 +298,12 @@ class TabularData(SplitData):
         return self.example_rows
 
 
-def weighted_mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[float, float]:
-    """Compute the mean and the standard deviation (1/n) of values [n] that count by weights [n]."""
+def weighted_mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the mean and the standard deviation (1/n) of values [n, …] that count by weights [n]; each […]."""
     if weights is None:
-        return values.mean(), values.std()
-    mean = np.average(values, weights=weights)
-    return mean, np.sqrt(np.average(np.square(values - mean), weights=weights))
+        return values.mean(axis=0), values.std(axis=0)
+    mean = np.average(values, axis=0, weights=weights)
+    return mean, np.sqrt(np.average(np.square(values - mean), axis=0, weights=weights))
 
 
 def learn_gap(

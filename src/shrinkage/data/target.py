@@ -1,4 +1,6 @@
-"""Reads the column that is predicted: are its values numbers or classes?"""
+"""Reads the column that is predicted, or several: are the values numbers or classes?"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,54 @@ def read_target(target: pd.Series, task: str) -> tuple[np.ndarray, tuple[str, ..
             f"{quoted(target.iloc[0])}; regression needs numbers, use data.task=classification"
         )
     return target.to_numpy(dtype=np.float64), (), notes
+
+
+def read_targets(targets: pd.DataFrame, task: str) -> np.ndarray:
+    """Read the numbers of several targets, [n, targets].
+
+    Raises InputError where classes are asked for, or no numbers are there.
+    """
+    if task == "classification":
+        raise InputError(
+            f"data.task=classification: data.target names {len(targets.columns)} columns, and classes are read from "
+            "one; name one column, or leave data.task out for several numbers"
+        )
+    return np.column_stack([read_target(targets[name], "regression")[0] for name in targets])
+
+
+def with_events(times: np.ndarray, column: pd.Series, target: str) -> np.ndarray:
+    """Put times [n] beside whether an event was seen then, [n, 2], read from a column of 0 and 1, or of booleans.
+
+    target: the name of the times. Raises InputError for other values, for negative times, and where there is no event.
+    """
+    key = f"data.event={shown(column.name)}"
+    is_read = types.is_numeric_dtype(column) or types.is_bool_dtype(column)
+    strange = column[~column.isin([0, 1])] if is_read else column
+    if len(strange):
+        raise InputError(
+            f"{key}: it is {quoted(as_word(strange.iloc[0]))} in a row, and must be 1 where the event was seen, and 0 "
+            "where the row was seen no longer; write it so"
+        )
+    if (times < 0).any():
+        raise InputError(
+            f"data.target={shown(target)}: a time is {times.min():g}, and times until an event are 0 or more; mend the "
+            "rows"
+        )
+    if not column.any():
+        raise InputError(f"{key}: no row has an event, and there is nothing to learn; choose another column")
+    return np.column_stack([times, column.to_numpy(dtype=np.float64)])
+
+
+def check_target_names(target: object) -> tuple[str, ...]:
+    """Look whether `data.target` names a column, or several different ones, and list them. Raises InputError."""
+    names = target if isinstance(target, Sequence) and not isinstance(target, str) else [target]
+    found = tuple(map(str, names))
+    if not found or any(isinstance(name, list | tuple | dict) for name in names) or len(set(found)) < len(found):
+        raise InputError(
+            f"data.target={target}: must be a column, or several different ones; use data.target=price, or "
+            "data.target=[height,weight]"
+        )
+    return found
 
 
 def is_classification(target: pd.Series, task: str) -> tuple[bool, list[str]]:

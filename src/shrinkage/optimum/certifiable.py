@@ -1,5 +1,7 @@
 """Which trainings tend to an optimum that is known, and the certifier of one that does."""
 
+import inspect
+
 import torch
 from torch import nn
 
@@ -40,18 +42,37 @@ def make_certifier(
             "data.standardize=true of sparse data leaves it to a free bias to subtract the means, and there is none; "
             "use data.standardize=false, or model.bias=true with penalty.scope=weights"
         )
-    bias = "none" if model.bias is None else "free" if penalty.scope == "weights" else "penalised"
+    if train.weight is not None and not takes_weights(task):
+        return (
+            f"rows have weights, and best_bias of {type(task).__name__} takes none, so that no optimum is known; give "
+            "it a third argument weight, as ConvexTask says, or leave data.weight and data.class_weight out"
+        )
+    if task.is_joint and penalty.of_columns and not all(penalty.of_columns):
+        return f"beside columns of factor 0 no bound is known for {type(task).__name__}, whose rows are compared"
+    if task.is_joint and penalty.scope != "weights":
+        return f"{type(task).__name__} has no bias, and penalty.scope=all penalises one"
+    bias = "none" if model.bias is None or task.is_joint else "free" if penalty.scope == "weights" else "penalised"
     weight, offset = (None if each is None else torch.from_numpy(each) for each in (train.weight, train.offset))
     factor = None if penalty.of_columns is None else torch.tensor(penalty.of_columns, dtype=torch.float64)
+    together, y = penalty.holds_columns and task.outputs > 1, torch.from_numpy(train.y)
     if datamodule.is_sparse:
         if factor is not None and bias == "penalised":
             factor = torch.cat([factor, factor.new_ones(1)])
-        problem = SparseProblem(train.x, torch.from_numpy(train.y), task, bias, weight, offset, factor)
+        problem = SparseProblem(train.x, y, task, bias, weight, offset, factor, together)
         return Certifier(problem, 1.0, datamodule.classes, exact, problems, could_standardize)
-    problem = Problem(torch.from_numpy(train.x), torch.from_numpy(train.y), task, bias, weight, offset, factor)
+    problem = Problem(torch.from_numpy(train.x), y, task, bias, weight, offset, factor, together)
     # With momentum a gradient moves the weights by η/(1 − μ) in the end, and decoupled decay by η alone.
     factor = 1 - optimizer.param_groups[0]["momentum"] if penalty.mode == "decay" else 1.0
     return Certifier(problem, factor, datamodule.classes, exact, problems, could_standardize)
+
+
+def takes_weights(task: ConvexTask) -> bool:
+    """Tell whether a task says which bias is best for rows that count by weights."""
+    try:
+        inspect.signature(task.best_bias).bind("output", "target", "weight")
+    except TypeError:
+        return False
+    return True
 
 
 def why_not(
@@ -68,6 +89,8 @@ def why_not(
         return "its rows are read from disk, and an optimum is solved for in memory"
     if penalty.elastic_net(lambd) is None:
         return f"{type(penalty).__name__} is no sum of L1 and L2, and no optimum under it is known here"
+    if penalty.holds_columns and penalty.scope != "weights":
+        return "a bias that is penalised beside groups of weights is none of them, and no optimum is known here"
     if penalty.groups:
         return "penalty.groups gives λ by parameter, and no optimum under it is known here"
     if penalty.mode == "cautious":

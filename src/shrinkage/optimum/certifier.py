@@ -58,7 +58,7 @@ class Certifier:
         if isinstance(self.problem, SparseProblem):
             return 1
         n, p = self.problem.x.shape
-        return max(NUMBERS_AT_ONCE // ((n + p) * (self.classes or 1)), 1)
+        return max(NUMBERS_AT_ONCE // ((n + p) * self.problem.task.outputs), 1)
 
     def problem_beside(self, named: Mapping[str, Tensor]) -> Problem | SparseProblem:
         """Give the problem on the device of the parameters."""
@@ -111,8 +111,9 @@ class Certifier:
         """
         if isinstance(self.problem, SparseProblem):
             return None
-        is_plain = self.problem.loss.is_plain and self.problem.factor is None
-        by_libraries = is_plain and (self.problem.task.is_least_squares or self.classes is not None)
+        task = self.problem.task
+        is_plain = self.problem.loss.is_plain and self.problem.factor is None and not self.problem.together
+        by_libraries = is_plain and ((task.is_least_squares and task.outputs == 1) or self.classes is not None)
         decompositions = self.problems * (1 if by_libraries else DECOMPOSITIONS)
         if not self.exact and not is_cheap(self.x, self.classes, l1, decompositions):
             return None
@@ -158,7 +159,8 @@ def optimum_by_engine(problem: Problem, l1: float, l2: float) -> Optimum | None:
     weight, bias = torch.from_numpy(solved.weight[0]), torch.from_numpy(solved.bias[0])
     if l2 and problem.free is None:
         return Optimum(weight.numpy(), bias.numpy(), unique=True)
-    if problem.factor is not None or problem.task.outputs > 1:
+    is_known = problem.task.is_least_squares or problem.task.outputs == 1
+    if problem.factor is not None or problem.together or not is_known:
         return Optimum(weight.numpy(), bias.numpy(), unique=False)  # as far as is known
     if l1:
         weight, _ = problem.sparsest(weight)
@@ -166,7 +168,8 @@ def optimum_by_engine(problem: Problem, l1: float, l2: float) -> Optimum | None:
     curvatures = problem.loss.curvatures(problem.outputs_of(weight) + bias)
     is_curved = (curvatures.reshape(len(curvatures), -1) > 0).any(dim=1)
     rows = problem.design[is_curved].numpy()
-    rows = centred(rows) if problem.bias == "free" and len(rows) else rows
+    is_shifted = problem.bias == "free" or problem.task.is_joint
+    rows = centred(rows) if is_shifted and len(rows) else rows
     unique = not sparsest(rows, weight.numpy())[1].any() if l1 else np.linalg.matrix_rank(rows) == rows.shape[1]
     return Optimum(weight.numpy(), bias.numpy(), bool(unique))
 

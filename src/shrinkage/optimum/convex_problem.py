@@ -49,11 +49,14 @@ class ConvexProblem(ABC):
     """The convex problem that a penalised linear model solves, however its rows are held.
 
     It is min over W [outputs, p] and b [outputs] of
-    P(W, b) = Σ rᵢℓ(Wxᵢ + b + oᵢ, yᵢ)/Σ rᵢ + Σ fⱼ(λ₁|wⱼ| + ½λ₂wⱼ²).
+    P(W, b) = Σ rᵢℓ(Wxᵢ + b + oᵢ, yᵢ)/Σ rᵢ + Σ fⱼ(λ₁‖wⱼ‖₁ + ½λ₂‖wⱼ‖²),
+    with wⱼ the weights of column j, one for each output.
 
-    y: [n]. bias: a `free` one stands outside the penalty, a `penalised` one inside it, as the weight of a last column
-    of ones, `none` is no bias at all. row_weight: r [n] > 0, None for all 1. offset: o [n], None for 0. factor: f [p]
-    ≥ 0, not all 0, None for all 1; a column with 0 is free as a free bias is.
+    y: [n], or [n, outputs]. bias: a `free` one stands outside the penalty, a `penalised` one inside it, as the weight
+    of a last column of ones, `none` is no bias at all. row_weight: r [n] > 0, None for all 1. offset: o [n], None for
+    0. factor: f [p] ≥ 0, not all 0, None for all 1; a column with 0 is free as a free bias is. together: whether λ₁
+    holds the weights of each column together, by √outputs·‖wⱼ‖₂ in place of ‖wⱼ‖₁, so that they vanish together; the
+    bias is then not penalised.
     """
 
     y: Tensor
@@ -62,6 +65,7 @@ class ConvexProblem(ABC):
     row_weight: Tensor | None
     offset: Tensor | None
     factor: Tensor | None
+    together: bool
 
     @property
     @abstractmethod
@@ -155,7 +159,33 @@ class ConvexProblem(ABC):
     def objective(self, l1: Strength, l2: Strength, weight: Tensor, bias: Tensor) -> Tensor:
         """Compute the objective P(W, b), 0-d."""
         loss = self.loss.losses(self.outputs_of(weight) + bias).mean()
-        return loss + l1 * self.factored(weight.abs()).sum() + l2 / 2 * self.factored(weight.square()).sum()
+        return loss + l1 * self.factored(self.lengths(weight)).sum() + l2 / 2 * self.factored(weight.square()).sum()
+
+    def lengths(self, weight: Tensor) -> Tensor:
+        """Measure weights [..., outputs, p] as λ₁ does: |w| of each, or √outputs·‖wⱼ‖ of each column, [..., 1, p]."""
+        return self.roots * norms_of_columns(weight) if self.together else weight.abs()
+
+    def dual_lengths(self, slope: Tensor) -> Tensor:
+        """Measure slopes in the weights, [..., outputs, p], so that λ₁fⱼ holds a weight at zero that is no longer.
+
+        That is |u| of each, or ‖uⱼ‖/√outputs of each column, [..., 1, p].
+        """
+        return norms_of_columns(slope) / self.roots if self.together else slope.abs()
+
+    @property
+    def roots(self) -> float:
+        """√outputs, the root of how many weights are held together."""
+        return math.sqrt(self.task.outputs)
+
+    def fenchel_young_of_penalty(self, dual: Tensor, weight: Tensor, thresholds: Tensor, ridges: Tensor) -> Tensor:
+        """Compute the Fenchel–Young difference of the penalty, [...], between weights and slopes [..., outputs, p].
+
+        dual: the slopes. thresholds, ridges: λ₁ and λ₂ of every column. It is the sum of those of the weights, or of
+        the columns, each ≥ 0.
+        """
+        if self.together:
+            return fenchel_young_of_columns(dual, weight, self.roots * thresholds, ridges).sum(dim=(-2, -1))
+        return fenchel_young_of_weights(dual, weight, thresholds, ridges).sum(dim=(-2, -1))
 
     def settled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Fit all that no penalty holds anew: outputs [n, outputs], and by how much the mean loss falls, 0-d.
@@ -196,10 +226,10 @@ class ConvexProblem(ABC):
             dual = torch.where(self.is_held, dual, 0.0)
 
         def gap(scale: Tensor) -> Tensor:
-            penalty = self.fenchel_young_of_columns(scale * dual, weight, thresholds, ridges)
+            penalty = self.fenchel_young_of_penalty(scale * dual, weight, thresholds, ridges)
             return self.loss.fenchel_young(output, scale * slope).mean() + penalty
 
-        largest = self.per_factor(dual.abs()).max()
+        largest = self.per_factor(self.dual_lengths(dual)).max()
         feasible = torch.where(largest > l1, l1 / largest, 1.0)
         gaps = [gap(scale) for scale in (torch.zeros_like(l1), feasible, torch.ones_like(l1))]
         unreached = Unreached.apply(l1 + l2, slope, self)
@@ -207,10 +237,6 @@ class ConvexProblem(ABC):
             without = self.loss.fenchel_young(output, share * unreached).mean()
             gaps.append(torch.where(l1 + l2 > 0, torch.inf, without))
         return torch.stack(gaps).min() + cost.clamp(min=0)
-
-    def fenchel_young_of_columns(self, dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
-        """Add up the Fenchel–Young differences of the penalty over all weights [..., outputs, p]; [...]."""
-        return fenchel_young_of_penalty(dual, weight, threshold, ridge).sum(dim=(-2, -1))
 
     def strengths_of_columns(self, l1: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
         """Give λ₁ and λ₂ of every column, [..., p], from those of the penalty; as they are if all are the same."""
@@ -230,17 +256,24 @@ class ConvexProblem(ABC):
         """Compute the largest violation of the conditions that hold at the optimum and nowhere else (KKT), 0-d.
 
         With G the gradient of the data loss at the refitted bias: |G + λ₂w + λ₁ sign w| where w ≠ 0, (|G| − λ₁)₊ where
-        w = 0, with both λ's times the column's factor; and the derivatives of the loss in the own bias, and in the own
+        w = 0, with both λ's times the column's factor; for columns that are held together with wⱼ/‖wⱼ‖ for sign w, ‖Gⱼ‖
+        for |G| and λ₁√outputs for λ₁; and the derivatives of the loss in the own bias, and in the own
         weights of columns that no penalty holds.
         """
         slope = self.loss.slope(self.outputs_of(weight) + bias)
         own = slope.mean(dim=0)
         output, _ = self.settled(weight, bias)
         gradient = self.slopes_of(self.loss.slope(output).T) / len(self.y)
-        on = (gradient + self.factored(l2 * weight + l1 * weight.sign())).abs()
+        if self.together:
+            norms = norms_of_columns(weight)
+            is_there, direction = norms > 0, self.roots * weight / torch.where(norms > 0, norms, 1.0)
+        else:
+            is_there, direction = weight != 0, weight.sign()
+        on = (gradient + self.factored(l2 * weight + l1 * direction)).abs()
         l1 = torch.as_tensor(l1, dtype=slope.dtype, device=slope.device)
-        off = (gradient.abs() - self.strengths_of_columns(l1, l1)[0]).clamp(min=0)
-        violation = torch.where(weight != 0, on, off).max()
+        off = (self.dual_lengths(gradient) - self.strengths_of_columns(l1, l1)[0]).clamp(min=0)
+        off = self.roots * off if self.together else off
+        violation = torch.where(is_there, on, off).max()
         if self.free is not None:
             held = self.slopes_of(slope.T) / len(self.y)
             violation = torch.maximum(violation, torch.where(self.is_held, 0.0, held).abs().max())
@@ -255,10 +288,11 @@ class ConvexProblem(ABC):
         """Return the smallest λ at which every weight is zero at the optimum under λ(l1_ratio·‖W‖₁ + …).
 
         With b̂ the best bias at W = 0 it is ‖X_cᵀ∇ℓ(b̂)/n‖_∞ / l1_ratio: a weight leaves zero where its slope is larger
-        than the penalty's. X_c has its columns centred where the bias is free; a bias that is penalised is one of the
-        weights. ∞ for l1_ratio = 0, under which no λ makes a weight zero. With factors it is the largest slope divided
-        by its column's, and columns that no penalty holds are fitted beside the bias. Reference: Friedman, Hastie &
-        Tibshirani (2010), "Regularization paths for generalized linear models", §2.5.
+        than the penalty's, and columns that are held together where `dual_lengths` of theirs is. X_c has its columns
+        centred where the bias is free; a bias that is penalised is one of the weights. ∞ for l1_ratio = 0, under which
+        no λ makes a weight zero. With factors it is the largest slope divided by its column's, and columns that no
+        penalty holds are fitted beside the bias. Reference: Friedman, Hastie & Tibshirani (2010), "Regularization paths
+        for generalized linear models", §2.5.
         """
         return self.steepest_at_zero / l1_ratio if l1_ratio else math.inf
 
@@ -267,7 +301,7 @@ class ConvexProblem(ABC):
         """The largest slope, per factor, of the data loss in any weight, where all that a penalty holds are zero."""
         slope = self.loss.slope(self.null_output).T
         gradient = self.slopes_of_centred(slope) if self.bias == "free" else self.slopes_of(slope)
-        return float(self.per_factor(gradient.abs()).max() / len(self.y))
+        return float(self.per_factor(self.dual_lengths(gradient)).max() / len(self.y))
 
     @cached_property
     def null_output(self) -> Tensor:
@@ -277,7 +311,31 @@ class ConvexProblem(ABC):
         return self.outputs_of(weight) + bias if self.free is None else self.settled(weight, bias)[0]
 
 
-def fenchel_young_of_penalty(dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
+def norms_of_columns(weight: Tensor) -> Tensor:
+    """Compute ‖wⱼ‖₂ of the columns of W [..., outputs, p], [..., 1, p]."""
+    return weight.square().sum(dim=-2, keepdim=True).sqrt()
+
+
+def fenchel_young_of_columns(dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
+    """Compute the Fenchel–Young difference of the penalty for each column w of W and u of U = dual, [..., 1, p].
+
+    That is t‖w‖ + ½r‖w‖² + max(‖u‖ − t, 0)²/(2r) − u·w with t = threshold and r = ridge: ≥ 0, and ∞ where r = 0 and
+    ‖u‖ > t. With a the part of u/t within the unit ball, t‖w‖ − t·a·w is ½t‖w‖(‖a − w/‖w‖‖² + 1 − ‖a‖²).
+    """
+    size, length = norms_of_columns(dual), norms_of_columns(weight)
+    # What a division has rounded away is not outside.
+    is_outside = size > threshold * (1 + 1e-14)
+    share = torch.where(is_outside, threshold / torch.where(size > 0, size, 1.0), 1.0)
+    outside = (1 - share) * dual
+    squared = (ridge * weight - outside).square().sum(dim=-2, keepdim=True) / (2 * ridge)
+    squared = torch.where(ridge > 0, squared, torch.where(is_outside, torch.inf, 0.0))
+    inside = share * dual / torch.where(threshold > 0, threshold, 1.0)
+    within = norms_of_columns(inside).clamp(max=1)
+    apart = norms_of_columns(inside - weight / torch.where(length > 0, length, 1.0)).square()
+    return threshold * length / 2 * (apart + (1 - within) * (1 + within)) + squared
+
+
+def fenchel_young_of_weights(dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
     """Compute the Fenchel–Young difference of the penalty for each weight w and slope u = dual, of their shape.
 
     That is t|w| + ½r·w² + max(|u| − t, 0)²/(2r) − u·w with t = threshold and r = ridge: ≥ 0, and ∞ where r = 0 and u

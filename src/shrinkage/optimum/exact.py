@@ -104,7 +104,7 @@ def cross_entropy(x: np.ndarray, y: np.ndarray, classes: int, l1: float, l2: flo
     bias = np.broadcast_to(model.intercept_, len(model.coef_)).astype(float)
     weight, unique, design = model.coef_, l2 > 0, centred(x) if free_bias else x
     if not l2:
-        weight, groups = sparsest(design, weight)
+        weight, groups = sparsest(design, weight, is_shift_invariant=True)
         bias = bias + (x.mean(axis=0) * free_bias) @ (model.coef_ - weight).T
         # Between the two middle ones of an even number of classes a column's weights can be shifted.
         half, order = len(weight) // 2, np.sort(weight, axis=0)

@@ -21,9 +21,10 @@ def sparsest_of_lanes(problem: ConvexProblem, l1: Tensor, l2: Tensor, weights: T
     """Move the weights [K, outputs, ≥ p] of the lanes under L1 alone to independent columns (`Problem.sparsest`).
 
     With λ₂ > 0 there is one optimum in any case, and without a penalty every start has its own. Where columns have
-    factors of their own the weights stay, since which of them can be moved at no cost is not known.
+    factors of their own, or vanish with all their weights, these stay, since which of them can be moved at no cost is
+    not known.
     """
-    if problem.factor is not None:
+    if problem.factor is not None or problem.together:
         return weights.clone()
     found, columns = weights.clone(), problem.width
     for lane in torch.nonzero((l1 > 0) & (l2 == 0))[:, 0].tolist():
@@ -38,7 +39,7 @@ def exchangeable(certifier: Certifier, penalty: Penalty, lambd: float, named: Ma
     """
     l1, l2 = map(float, certifier.strengths(penalty, lambd))
     weight, _ = certifier.problem.parameters(named)
-    if l1 > 0 and l2 == 0 and certifier.problem.factor is None:
+    if l1 > 0 and l2 == 0 and certifier.problem.factor is None and not certifier.problem.together:
         return certifier.problem.sparsest(weight.cpu())[1][:, : certifier.problem.x.shape[1]]
     return np.zeros((len(weight), certifier.problem.x.shape[1]), dtype=np.int64)
 

@@ -14,7 +14,7 @@ def duality_gaps(problem: ConvexProblem, l1: Tensor, l2: Tensor, weights: Tensor
 
     l1, l2: [K]. weights: [K, outputs, p]. biases: [K, outputs].
     """
-    if problem.free is not None:  # whose columns are fitted anew for each point by itself
+    if problem.free is not None or problem.task.is_joint:  # what is fitted anew, or compared, for each point by itself
         return torch.stack([problem.duality_gap(*point) for point in zip(l1, l2, weights, biases, strict=True)])
     at_once = max(NUMBERS_AT_ONCE // (len(problem.y) * problem.task.outputs), 1)
     parts = zip(*(each.split(at_once) for each in (l1, l2, weights, biases)), strict=True)
@@ -56,17 +56,18 @@ def gaps_at_once(problem: ConvexProblem, l1: Tensor, l2: Tensor, weights: Tensor
     thresholds, ridges = problem.strengths_of_columns(l1, l2)
 
     def gap(scale: Tensor) -> Tensor:
-        penalty = problem.fenchel_young_of_columns(scale * dual, weights, thresholds, ridges)
+        penalty = problem.fenchel_young_of_penalty(scale * dual, weights, thresholds, ridges)
         shrunk = (scale * slope.reshape(count, n, outputs)).reshape(-1, outputs)
         return mean(of_all.fenchel_young(output, shrunk)) + penalty
 
-    largest = problem.per_factor(dual.abs()).amax(dim=(1, 2), keepdim=True)
+    largest = problem.per_factor(problem.dual_lengths(dual)).amax(dim=(1, 2), keepdim=True)
     feasible = torch.where(largest > l1, l1 / largest, 1.0)
     smallest = gap(feasible)
     if bool(((feasible < 1) & (l2 > 0)).any()):
         smallest = torch.minimum(smallest, gap(torch.ones_like(feasible)))
     # With a dual of zero the gap is the objective, and no smaller than the penalty.
-    penalty = (thresholds * weights.abs() + ridges / 2 * weights.square()).sum(dim=(1, 2))
+    penalty = (thresholds * problem.lengths(weights)).sum(dim=(1, 2))
+    penalty = penalty + (ridges / 2 * weights.square()).sum(dim=(1, 2))
     if bool((smallest > penalty).any()):
         smallest = torch.minimum(smallest, gap(torch.zeros_like(feasible)))
     for k in torch.nonzero((l1 + l2)[:, 0, 0] == 0)[:, 0].tolist():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shrinkage.tasks.base import ConvexTask, mean_over_rows
 
-from .convex_problem import ConvexProblem, Strength
+from .convex_problem import ConvexProblem, Strength, norms_of_columns
 from .redundancy import centred, is_independent, sparsest, triangle
 
 
@@ -29,6 +29,7 @@ class Problem(ConvexProblem):
     row_weight: Tensor | None = None
     offset: Tensor | None = None
     column_factor: Tensor | None = None
+    together: bool = False
 
     @cached_property
     def factor(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride] of a field that only reads
@@ -41,8 +42,9 @@ class Problem(ConvexProblem):
         if device == self.x.device:
             return self
         more = (self.row_weight, self.offset, self.column_factor)
-        moved = (None if each is None else each.to(device) for each in more)
-        return Problem(self.x.to(device), self.y.to(device), self.task, self.bias, *moved)
+        weight, offset, factor = (None if each is None else each.to(device) for each in more)
+        x, y = self.x.to(device), self.y.to(device)
+        return Problem(x, y, self.task, self.bias, weight, offset, factor, self.together)
 
     @cached_property
     def design(self) -> Tensor:
@@ -121,12 +123,19 @@ class Problem(ConvexProblem):
         for _ in range(steps):
             gradient = self.loss.slope(x @ ahead.T).T @ x / len(x)
             moved = ahead - step * gradient
-            moved = (moved - moved.clamp(-threshold, threshold)) * shrink
+            moved = self.shortened(moved, threshold) * shrink
             uphill = ((ahead - moved) * (moved - weight)).sum() > 0
             next_pace = (1 + (1 + 4 * pace**2).sqrt()) / 2
             ahead = moved + torch.where(uphill, 0.0, (pace - 1) / next_pace) * (moved - weight)
             weight, pace = moved, torch.where(uphill, 1.0, next_pace)
         return {**state, "weight": weight, "ahead": ahead, "pace": pace}
+
+    def shortened(self, weight: Tensor, threshold: Tensor) -> Tensor:
+        """Move weights towards zero by thresholds [p] as λ₁ holds them: each by itself, or columns together."""
+        if not self.together:
+            return weight - weight.clamp(-threshold, threshold)
+        norms = norms_of_columns(weight)
+        return (1 - self.roots * threshold / torch.where(norms > 0, norms, 1.0)).clamp(min=0) * weight
 
     def polish_end(self, state: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the parameters that the steps have come to, under the names of the given ones.
@@ -154,7 +163,7 @@ class Problem(ConvexProblem):
         return self.task.curvature * min(largest, float(x.square().sum(dim=1).max()))
 
     def sparsest(self, weight: Tensor) -> tuple[Tensor, np.ndarray]:
-        found, groups = sparsest(self.spanned, weight.cpu().numpy())
+        found, groups = sparsest(self.spanned, weight.cpu().numpy(), self.task.is_shift_invariant)
         return weight.new_tensor(found), groups
 
     @cached_property

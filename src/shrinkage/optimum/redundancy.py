@@ -19,10 +19,13 @@ NEAR = 1e-6  # what they leave of its square where rounding could hide a combina
 TIE = 1e-9  # a change of ‖w‖₁ that is none, as a share of the weights that are moved
 
 
-def sparsest(x: np.ndarray | None, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sparsest(
+    x: np.ndarray | None, weight: np.ndarray, is_shift_invariant: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Move the weights of each output to the first of the columns that can stand for one another.
 
     x: [n, p], centred where the bias is free; None where its columns are independent. weight: W [outputs, p].
+    is_shift_invariant: whether the same number added to all outputs of a row changes no loss, as of a softmax.
 
     Returns W at the same loss, whose ‖W‖₁ is no larger and whose columns are independent for each output; and groups
     [outputs, p]: columns of one number ≥ 1 can take over weight from one another at the same ‖W‖₁, 0 is no group. At an
@@ -30,7 +33,7 @@ def sparsest(x: np.ndarray | None, weight: np.ndarray) -> tuple[np.ndarray, np.n
     only if its correlation with the residuals is ±λ, and for x_j = X_S c that is λ·Σ sign(w_S)c. So one output has one
     optimum where there is no group.
     """
-    if len(weight) > 1:
+    if is_shift_invariant and len(weight) > 1:
         weight = on_the_middle_class(weight)
     if x is None or not np.isfinite(weight).all():
         return weight, np.zeros(weight.shape, dtype=np.int64)

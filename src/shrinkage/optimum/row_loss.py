@@ -17,7 +17,8 @@ from shrinkage.tasks.base import ConvexTask
 class RowLoss:
     """The losses wᵢℓ(zᵢ + oᵢ, yᵢ) of n rows with weights w and offsets o, and what follows from them.
 
-    y: [n]. given_weight: [n] > 0, in any unit, None where all rows count the same. offset: [n], None for none.
+    y: [n], or [n, outputs]. given_weight: [n] > 0, in any unit, None where all rows count the same. offset: [n], None
+    for none.
     """
 
     task: ConvexTask
@@ -76,7 +77,7 @@ class RowLoss:
     def repeated(self, times: int) -> "RowLoss":
         """The loss of the same rows so many times, one after the other."""
         more = (None if each is None else each.repeat(times) for each in (self.weight, self.offset))
-        return RowLoss(self.task, self.y.repeat(times), *more)
+        return RowLoss(self.task, self.y.repeat(times, *[1] * (self.y.ndim - 1)), *more)
 
     def to(self, device: torch.device) -> "RowLoss":
         """The same on another device."""

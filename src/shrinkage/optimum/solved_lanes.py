@@ -77,7 +77,9 @@ def no_minimum_error(certifier: Certifier) -> InputError:
             "as their weights grow and has no minimum; give them a factor above 0, such as 0.001"
         )
     some = certifier.problem.steepest_at_zero / 1000
-    if certifier.classes:
+    if certifier.problem.task.is_joint:
+        reason = "some weights put the training rows into the order of their events"
+    elif certifier.classes:
         reason = "the training rows of the classes can be separated"
     else:
         reason = "weights can lower the rates of some training rows of count 0, and change no others"

@@ -32,6 +32,7 @@ class SparseProblem(ConvexProblem):
     row_weight: Tensor | None = None
     offset: Tensor | None = None
     factor: Tensor | None = None
+    together: bool = False
 
     @cached_property
     def design(self) -> csc_array:
@@ -61,15 +62,15 @@ class SparseProblem(ConvexProblem):
         """The mean of each column, in which rows count the same, [width]."""
         return torch.from_numpy(self.design.mean(axis=0))
 
-    def fenchel_young_of_columns(self, dual: Tensor, weight: Tensor, threshold: Tensor, ridge: Tensor) -> Tensor:
+    def fenchel_young_of_penalty(self, dual: Tensor, weight: Tensor, thresholds: Tensor, ridges: Tensor) -> Tensor:
         # Of a million columns most have no weight and a slope within the threshold, and so a difference of 0.
-        counts = ((weight != 0) | (dual.abs() > threshold)).reshape(-1, self.width).numpy().any(axis=0)
+        counts = ((weight != 0) | (self.dual_lengths(dual) > thresholds)).reshape(-1, self.width).numpy().any(axis=0)
         which = torch.from_numpy(np.flatnonzero(counts))
 
         def some(values: Tensor) -> Tensor:
             return values[..., which] if values.ndim and values.shape[-1] == self.width else values
 
-        return super().fenchel_young_of_columns(some(dual), some(weight), some(threshold), some(ridge))
+        return super().fenchel_young_of_penalty(some(dual), some(weight), some(thresholds), some(ridges))
 
     def whole_columns(self, which: Tensor) -> Tensor:
         return torch.from_numpy(self.design[:, which.numpy()].toarray())
@@ -92,7 +93,9 @@ class SparseProblem(ConvexProblem):
         x = self.whole_columns(near).numpy()
         x = centred(x) if self.bias == "free" else x
         found = weight.clone()
-        moved, groups[:, near.numpy()] = sparsest(None if is_independent(x) else x, weight[:, near].numpy())
+        moved, groups[:, near.numpy()] = sparsest(
+            None if is_independent(x) else x, weight[:, near].numpy(), self.task.is_shift_invariant
+        )
         found[:, near] = torch.from_numpy(moved)
         return found, groups
 

@@ -98,6 +98,14 @@ class Penalty(ABC):
         """
         return None
 
+    @property
+    def holds_columns(self) -> bool:
+        """Whether λ₁ of `elastic_net` holds all the weights of a column of a weight [out, in] together.
+
+        There √out·‖wⱼ‖₂ of each column wⱼ stands for ‖wⱼ‖₁, so that an input vanishes from all outputs or from none.
+        """
+        return False
+
     def check(self, weights: Params) -> None:
         """Look whether Ω has a meaning for a model with these weights. Raises InputError if it has none."""
         return

@@ -16,6 +16,14 @@ class GroupLasso(Groups):
     structured sparsity in deep neural networks".
     """
 
+    def elastic_net(self, lambd: Tensor | float) -> tuple[Tensor | float, Tensor | float] | None:
+        """Give (λ, 0) where each column of a weight is a group by itself, which λ holds together; else None."""
+        return (lambd, 0.0) if self.holds_columns else None
+
+    @property
+    def holds_columns(self) -> bool:
+        return self.by == "input" and not self.members
+
     def value(self, weights: Params) -> Tensor:
         return self.length(weights)
 

@@ -1,5 +1,6 @@
 """Draw the objective that a run minimises: a curve over one weight, contours over two, a slice through more."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,9 +65,12 @@ def landscape(problem: Problem, l1: float, l2: float, path: Sequence[Point], bes
 
     path: the model before training and after each epoch. best: the optimum, where it is known. The bias is the best one
     at every point of a picture of one or two weights. None where a slice would need an optimum that is not known, or
-    where the picture would take long.
+    where the picture would take long; and of one or two weights where the loss has no largest curvature, since steps
+    that are sure to find its minimum are not known.
     """
     size = path[0][0].numel()
+    if size <= 2 and not math.isfinite(problem.task.curvature):
+        return None
     cost = problem.design.numel() * problem.task.outputs
     points = int(min(FINEST, (WORK / cost) ** 0.5))
     if points < COARSEST or not all(w.isfinite().all() for w, _ in path):

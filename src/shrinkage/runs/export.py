@@ -100,8 +100,9 @@ def preprocessing(
     """Describe how raw rows become the network's inputs, and what its outputs mean."""
     return {
         "classes": list(datamodule.class_names),
-        "center": float(datamodule.center),
-        "scale": float(datamodule.scale),
+        "center": datamodule.center,
+        "scale": datamodule.scale,
+        "targets": list(datamodule.target_names),
         "link": link,
         "dtype": str(dtype).removeprefix("torch."),
         **asdict(way),
@@ -135,9 +136,9 @@ def coefficients(
     weight: w, and in the row `(intercept)` the bias b, of the features (x − m)/s and the target (y − c_y)/s_y that the
     model was trained on. coefficient: w·s_y/s, and the intercept c_y + s_y(b − Σw·m/s), so that Σ coefficient·x +
     intercept is the prediction in the user's own units. For classes it is their logits (s_y = 1, c_y = 0); two classes
-    have one logit, the second's. Under a log link it is the logarithm of the prediction (s_y = 1, c_y = 0).
-    exchangeable: features with one entry can take over weight from one another at the same objective, and it is the
-    name of the first; empty for all others.
+    have one logit, the second's. Of several targets each is an output. Under a log link it is the logarithm of the
+    prediction (s_y = 1, c_y = 0). exchangeable: features with one entry can take over weight from one another at the
+    same objective, and it is the name of the first; empty for all others.
 
     Of sparse data the features are left out whose weight is 0 for every output.
 
@@ -159,9 +160,10 @@ def coefficients(
         weight, exchangeable = weight[:, used], None if exchangeable is None else exchangeable[:, used]
     else:
         names = list(all_names)
-    own = weight / scales * datamodule.scale
-    intercept = datamodule.center + datamodule.scale * bias - own @ means
-    outputs = datamodule.class_names[-len(weight) :] or ("",)
+    center, scale = np.asarray(datamodule.center), np.asarray(datamodule.scale)  # of several targets one each
+    own = weight / scales * scale.reshape(-1, 1)
+    intercept = center + scale * bias - own @ means
+    outputs = (datamodule.class_names or datamodule.target_names)[-len(weight) :] or ("",)
     # A sweep writes thousands of these tables: as lists, since pandas takes ten times as long for each.
     return {
         "output": [output for output in outputs for _ in range(len(names) + 1)],

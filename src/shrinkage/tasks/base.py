@@ -22,13 +22,17 @@ class Target:
 
     kind: a value for each of its `rows`, or the next token of a `language`. classes: how many classes or tokens there
     are; None for numbers. scale: the factor that brings a residual into the user's own units. least: the smallest of
-    the numbers.
+    the numbers. names: of several targets, with the scale of each in scales; none of one. has_events: whether it is
+    times, and whether an event was seen then.
     """
 
     kind: Literal["rows", "language"] = "rows"
     classes: int | None = None
     scale: float = 1.0
     least: float | None = None
+    names: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
+    has_events: bool = False
 
 
 class Task(ABC):
@@ -37,15 +41,17 @@ class Task(ABC):
     outputs: how many numbers the model gives for a row. predicts: what the predictions are. standard: the metrics that
     every run of the task has; others can be added. scale: the factor that brings a metric with the target's units into
     the user's own. keeps_units: whether the target is taken as numbers in the user's units, neither read as classes
-    nor standardised. link: whether a number is predicted by the output itself, or by exp of it.
+    nor standardised. link: whether a number is predicted by the output itself, or by exp of it. is_joint: whether the
+    loss of a row depends on the other rows, so that all of them are taken at once.
     """
 
     outputs: int
-    predicts: ClassVar[Literal["numbers", "classes", "tokens"]]
+    predicts: ClassVar[Literal["numbers", "vectors", "risks", "classes", "tokens"]]
     standard: ClassVar[Sequence[type[Metric]]] = ()
     scale: float = 1.0
     keeps_units: ClassVar[bool] = False
     link: ClassVar[Literal["identity", "log"]] = "identity"
+    is_joint: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.metrics: tuple[Metric, ...] = tuple(metric() for metric in self.standard)
@@ -57,7 +63,7 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Compute the data loss of each row, [n], from outputs [n, outputs] and targets [n]."""
+        """Compute the data loss of each row, [n], from outputs [n, outputs] and targets [n], or [n, outputs]."""
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Compute the data loss of a batch, 0-d: the mean over its rows."""
@@ -113,6 +119,11 @@ class Task(ABC):
 
     def check_devices(self, devices: int) -> None:
         """Look whether so many devices can share the measuring. Raises InputError if a metric needs a whole part."""
+        if devices > 1 and self.is_joint:
+            raise InputError(
+                f"trainer.devices: {devices} devices share the rows of each part, and {type(self).__name__} compares "
+                "all of them; use trainer.devices=1"
+            )
         whole = [metric.name for metric in self.metrics if isinstance(metric, WholePartMetric)]
         if devices > 1 and whole:
             raise InputError(
@@ -136,6 +147,13 @@ class Task(ABC):
                 own = metric.sums(seen, target) if weight is None else weighed_sums(metric, seen, target, counts)
                 found |= {f"{metric.name}.{key}": value.double() for key, value in own.items()}
         return found
+
+    def held_out(self, own: Sums, train: Sums, both: Sums) -> Sums:
+        """Give the sums by which a part that did not train is measured, where a task is joint.
+
+        own: of its rows, train: of the training rows, both: of all these together.
+        """
+        return own
 
     def measure(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute `loss`, the (weighted) mean data loss, and every metric that follows from sums over the rows; 0-d."""
@@ -178,11 +196,13 @@ class ConvexTask(Task):
     """A task whose loss is a convex function ℓ(z) of a row's outputs z, so that a linear model can be certified.
 
     curvature: the largest second derivative of ℓ in any direction, ∞ if there is none. is_least_squares: whether ℓ(z)
-    is ½(z − t)² and a constant, of one output. Methods are pure functions, to be vectorised.
+    is ½‖z − t‖² and a constant. is_shift_invariant: whether the same number added to all of several outputs changes
+    nothing. Methods are pure functions, to be vectorised.
     """
 
     curvature: float
     is_least_squares: ClassVar[bool] = False
+    is_shift_invariant: ClassVar[bool] = False
 
     @abstractmethod
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
@@ -198,6 +218,14 @@ class ConvexTask(Task):
         A loss whose second derivatives vanish says here by what its steps stay finite.
         """
         return self.curvatures(output, target)
+
+    def joint_part(self, output: Tensor, target: Tensor, columns: Tensor) -> Tensor:
+        """Say what the second derivatives of a joint loss have beside `curvatures`, by rows M [any, m] for X [n, m].
+
+        Those of the sum of the losses in weights of the columns are XᵀDX − MᵀM, with D the diagonal of `curvatures`. Of
+        other losses there is none.
+        """
+        return columns[:0]
 
     @abstractmethod
     def fenchel_young(self, output: Tensor, target: Tensor, dual: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ class Classification(ConvexTask):
 
     predicts: ClassVar = "classes"
     standard: ClassVar = (Accuracy,)
+    is_shift_invariant: ClassVar = True
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -49,7 +49,8 @@ def check_parts(data: DataModule) -> None:
     if data.classes is not None and data.kind == "rows":
         law = "class_names has a name for each class"
         require(len(data.class_names) == data.classes, data, law, names=data.class_names, classes=data.classes)
-    require(np.isfinite(data.center) and data.scale > 0, data, "scale > 0", center=data.center, scale=data.scale)
+    is_scale = np.isfinite(data.center).all() and (np.asarray(data.scale) > 0).all()
+    require(bool(is_scale), data, "scale > 0", center=data.center, scale=data.scale)
     for name, part in data.parts.items():
         require(len(part), data, "every part has rows", part=name)
         if data.in_memory:

@@ -23,7 +23,7 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
     for name, kind in (("name", str), ("about", str), ("larger_is_better", bool)):
         value = getattr(metric, name, None)
         require(isinstance(value, kind) and value != "", metric, f"`{name}` is a {kind.__name__}", found=value)
-    kinds = ("numbers", "classes", "tokens")
+    kinds = ("numbers", "vectors", "risks", "classes", "tokens")
     predicts = getattr(metric, "predicts", None)
     require(predicts in kinds, metric, f"`predicts` is one of {', '.join(kinds)}", found=predicts)
     law = "a metric is a SumMetric or a WholePartMetric"
@@ -42,9 +42,13 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
 
 def draw(predicts: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw predictions of a kind, as a task has them, and targets; every class is among these."""
-    shape = {"numbers": (ROWS,), "classes": (ROWS, CLASSES), "tokens": (ROWS, CONTEXT, CLASSES)}[predicts]
+    shapes = {"numbers": (ROWS,), "risks": (ROWS,), "vectors": (ROWS, CLASSES), "classes": (ROWS, CLASSES)}
+    shape = shapes.get(predicts, (ROWS, CONTEXT, CLASSES))
     prediction = torch.randn(shape, generator=generator, dtype=torch.float64)
-    if predicts == "numbers":
+    if predicts == "risks":
+        times = torch.randint(1, ROWS // 2, (ROWS,), generator=generator).double()
+        return prediction, torch.stack([times, (torch.arange(ROWS) % 3 > 0).double()], dim=1)
+    if predicts in ("numbers", "vectors"):
         return prediction, torch.randn(shape, generator=generator, dtype=torch.float64)
     return prediction, (torch.arange(prediction[..., 0].numel()) % CLASSES).reshape(shape[:-1])
 

@@ -128,9 +128,13 @@ def check_elastic_net(penalty: Penalty, w: Tensor) -> None:
     strengths = penalty.elastic_net(lambd)
     if strengths is not None:
         l1, l2 = map(float, strengths)
-        expected = l1 * float(w.abs().sum()) + l2 * float(w.square().sum()) / 2
+        lengths = w.abs()
+        if penalty.holds_columns and w.ndim > 1:
+            columns = w.movedim(1, 0).flatten(1)
+            lengths = columns.shape[1] ** 0.5 * columns.norm(dim=1)
+        expected = l1 * float(lengths.sum()) + l2 * float(w.square().sum()) / 2
         value = lambd * float(penalty.value({"w": w}))
-        law = "elastic_net(λ) = (λ₁, λ₂) with λΩ(w) = λ₁‖w‖₁ + λ₂·½‖w‖²"
+        law = "elastic_net(λ) = (λ₁, λ₂) with λΩ(w) = λ₁‖w‖₁ + λ₂·½‖w‖², or √out·‖wⱼ‖ of columns for ‖w‖₁"
         numbers = {"w": w, "lambd": lambd, "l1": l1, "l2": l2, "found": value, "expected": expected}
         require(abs(value - expected) <= 1e-12 * (1 + expected), penalty, law, **numbers)
 

@@ -70,7 +70,10 @@ def load_network(archive: bytes) -> torch.nn.Module:
 
 
 class Served(PythonModel):
-    """Raw rows to `prediction`: the target in its own units, or a class name, with a `probability_<class>` for each."""
+    """Raw rows to `prediction`: the target in its own units, or a class name, with a `probability_<class>` for each.
+
+    Of several targets it is `prediction_<target>`.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the network and the recipe of its features. Raises MlflowException where a file has been replaced."""
@@ -81,6 +84,7 @@ class Served(PythonModel):
         self.classes = description["classes"]
         self.center, self.scale = description["center"], description["scale"]
         self.link = description.get("link", "identity")  # which older models do not say
+        self.targets = description.get("targets", [])
         self.network = load_network(checked("network", context))
 
     def predict(
@@ -97,7 +101,8 @@ class Served(PythonModel):
             raise MlflowException.invalid_parameter_value(str(error)) from None  # a server answers 400
         with torch.no_grad():
             output = self.network(x).double().numpy()
-        columns = self.reading.predicted(output, self.classes, self.center, self.scale, self.link, offset)
+        more = (self.link, offset, self.targets)
+        columns = self.reading.predicted(output, self.classes, self.center, self.scale, *more)
         return pd.DataFrame(columns, index=model_input.index)
 
 

@@ -241,6 +241,8 @@ class TrainingModule(L.LightningModule, ABC):
 
         Processes that train together share its rows.
         """
+        if self.task.is_joint:
+            return self.evaluate_jointly(part)
         share = self.datamodule.share if self.trainer.training else WHOLE
         training = self.model.training
         self.model.eval()
@@ -265,6 +267,32 @@ class TrainingModule(L.LightningModule, ABC):
         if outputs:
             measured |= self.metrics_of_whole(outputs, batches)
         return measured
+
+    @torch.no_grad()
+    def evaluate_jointly(self, part: str) -> dict[str, Tensor]:
+        """Return the task's metrics over a whole part, whose rows are compared with one another.
+
+        Those of a part that did not train are measured beside the training rows (`Task.held_out`).
+        """
+        training = self.model.training
+        self.model.eval()
+
+        def of_part(name: str) -> tuple[Tensor, Batch]:
+            (drawn,) = self.datamodule.evaluation_dataloader(name, len(self.datamodule.parts[name]))
+            batch = Batch(*self.trainer.strategy.batch_to_device(drawn, self.device))
+            batch = batch._replace(x=self.trainer.precision_plugin.convert_input(batch.x))
+            return self.predict(batch), batch._replace(x=None)
+
+        output, batch = of_part(part)
+        sums = self.sum_over_rows(output, batch)
+        if part != "train":
+            other, train = of_part("train")
+            both = Batch(None, torch.cat([train.y, batch.y], dim=-2))
+            with_train = self.sum_over_rows(torch.cat([other, output], dim=-2), both)
+            sums = self.task.held_out(sums, self.sum_over_rows(other, train), with_train)
+        self.model.train(training)
+        measured = self.metrics_of_sums(sums)
+        return measured | (self.metrics_of_whole([output], [batch]) if self.task.needs_whole_part else {})
 
     # The optimum.
 

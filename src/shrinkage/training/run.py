@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig
@@ -281,7 +282,7 @@ def equivalents(
         momentum,
         datamodule.noise_variance,
         penalty.l1_ratio if isinstance(penalty, ElasticNet) else 0.0,
-        datamodule.scale if datamodule.standardize else None,
+        float(np.asarray(datamodule.scale)) if datamodule.standardize else None,
     )
     return conventions.tags(kinds[type(penalty)], lambd, circumstances, type(model) is Linear)
 

@@ -187,8 +187,8 @@ class Workshop:
                 )
             if config.is_exact(self.cfg):
                 raise InputError(
-                    f"trainer=exact: {found}; it solves model=linear under penalty=none, l1, l2 or elastic_net, and "
-                    "trainer=cpu trains any other"
+                    f"trainer=exact: {found}; it solves model=linear under penalty=none, l1, l2 or elastic_net, or "
+                    "group_lasso by single columns, and trainer=cpu trains any other"
                 )
             return found
         if self.cfg.polish and not math.isfinite(found.problem.task.curvature):
@@ -243,8 +243,18 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     Raises InputError if the task does not suit the data, no run would measure what `metric=` names, or several devices
     cannot measure a metric together.
     """
-    target = Target(datamodule.kind, datamodule.classes, float(datamodule.scale), datamodule.least_target)
+    names, scale = datamodule.target_names, datamodule.scale
+    scales = tuple(np.broadcast_to(scale, len(names)).tolist()) if names else ()
+    own = 1.0 if names else float(np.asarray(scale))
+    least, has_events = datamodule.least_target, datamodule.has_events
+    target = Target(datamodule.kind, datamodule.classes, own, least, names, scales, has_events)
     task: Task = make_chosen(cfg, "task", target, _partial_=False)
+    if names and task.predicts != "vectors":
+        raise InputError(
+            f"data.target: it names {len(names)} columns, and the task {type(task).__name__} predicts one; use "
+            "task=multi_regression, or name one column"
+        )
+    check_joint(cfg, task, datamodule)
     task.add_metrics(make(node) for node in cfg.metrics.values())
     task.check_devices(config.devices(cfg))
     part = cfg.metric.partition("/")[0]
@@ -256,6 +266,20 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
             "metric=val/loss, or add one by metrics=[…]"
         )
     return task
+
+
+def check_joint(cfg: DictConfig, task: Task, datamodule: DataModule) -> None:
+    """Look whether a task whose rows are compared with one another has all of them at once. Raises InputError."""
+    if datamodule.has_events and not task.is_joint:
+        raise InputError(
+            f"data.event: the task {type(task).__name__} knows no events; use task=cox, or leave data.event out"
+        )
+    rows = len(datamodule.parts["train"])
+    if task.is_joint and not config.is_exact(cfg) and datamodule.batch_rows < rows:
+        raise InputError(
+            f"data.batch_size={cfg.data.batch_size}: the loss of {type(task).__name__} compares each of the {rows} "
+            "training rows with the others, so a step takes all of them; use data.batch_size=null, or trainer=exact"
+        )
 
 
 def make_chosen(cfg: Mapping[str, Any], group: str, *positional: object, **arguments: object) -> Any:

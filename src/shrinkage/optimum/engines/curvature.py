@@ -14,9 +14,11 @@ PINNED = 1e-12  # the share of the largest curvature below which a direction has
 def inverse_of(curvature: Array) -> Array:
     """Compute an inverse of a matrix [k, k] on its range, after scaling its diagonal to 1: a class may be all but gone.
 
-    Of a softmax the same number added to every bias changes nothing: that direction stays.
+    Of a softmax the same number added to every bias changes nothing: that direction stays. What has no curvature, as a
+    constant column beside a bias, stays where it is.
     """
-    unit = 1 / np.sqrt(np.maximum(curvature.diagonal(), np.finfo(float).tiny))
+    diagonal = curvature.diagonal()
+    unit = np.where(diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, np.finfo(float).tiny)), 0.0)
     return np.linalg.pinv(curvature * unit * unit[:, None], rcond=PINNED, hermitian=True) * unit * unit[:, None]
 
 
@@ -28,11 +30,13 @@ class Curvature:
     places, R that between a place and what no penalty holds, B between two of those; what is left after these is
     H − RB⁺Rᵀ. They are the biases, and the weights of free columns (`Rows`).
 
-    rates: ∇²ℓ, [n, outputs, outputs]. places: [m]. hessian: H − RB⁺Rᵀ, [m, m]. across: R [m, loose]. inverse: B⁺.
+    rates: ∇²ℓ, [n, outputs, outputs]. output: where they are. places: [m]. hessian: H − RB⁺Rᵀ, [m, m]. across: R [m,
+    loose]. inverse: B⁺.
     """
 
     rows: Rows
     rates: Array
+    output: Array
     places: Array
     hessian: Array
     across: Array
@@ -47,7 +51,7 @@ class Curvature:
         if rows.free is None:
             inverse = inverse * float(rows.is_free)
         empty = np.empty(0, dtype=np.int64)
-        found = cls(rows, rates, empty, np.empty((0, 0)), np.empty((0, len(inverse))), inverse)
+        found = cls(rows, rates, output, empty, np.empty((0, 0)), np.empty((0, len(inverse))), inverse)
         found.extend(places)
         return found
 
@@ -82,16 +86,19 @@ class Curvature:
     def between(self, left: Array, right: Array) -> Array:
         """Compute H between weights at two lists of places, [left, right]."""
         (n, p), k = self.rows.x.shape, self.rows.outputs
-        found = np.empty((len(left), len(right)))
+        found = np.zeros((len(left), len(right)))
         lefts, rights = ([np.flatnonzero(each // p == c) for c in range(k)] for each in (left, right))
         blocks = [self.rows.x.take(right[own] % p) for own in rights]
         is_square = left is right
         for c, own in enumerate(lefts):
             block = blocks[c] if is_square else self.rows.x.take(left[own] % p)
             for d, others in enumerate(rights):
-                if not len(own) or not len(others) or (is_square and d < c):
+                if not len(own) or not len(others) or (is_square and d < c) or not self.rates[:, c, d].any():
                     continue
                 product = inner(block, blocks[d], self.rates[:, c, d]) / n
+                if self.rows.problem.task.is_joint:
+                    joint, other = (self.rows.joint_part(self.output, each) for each in (block, blocks[d]))
+                    product -= joint.T @ other / n
                 found[np.ix_(own, others)] = product
                 if is_square and d > c:
                     found[np.ix_(others, own)] = product.T

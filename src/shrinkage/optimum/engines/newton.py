@@ -16,6 +16,7 @@ from .curvature import Curvature
 from .entering import worst_of
 from .quadratic import minimise
 from .rows import Rows
+from .together import minimise_together
 
 ENOUGH, ENOUGH_FOR_L1 = 1e-10, 1e-12  # see `Descent.enough`
 FAST = 0.1  # what may be left of the largest violation after a step whose model is kept
@@ -54,8 +55,8 @@ class Point:
 
     weight: W [outputs, p]. loose: the bias and the weights of free columns, as `Rows` has them. output: [n, outputs].
     gradient: of the mean loss in the weights, [outputs, p]. own: in what is loose, zero where a bias is not free.
-    worst: by how much the conditions of the optimum are missed at most. size: |gradient| of the weights at zero, 0
-    elsewhere, [k·p].
+    worst: by how much the conditions of the optimum are missed at most. size: how strong a λ₁ has to be that holds the
+    weights at zero there, |gradient| of each, [k·p], or what a column needs that is held together, [p]; 0 elsewhere.
     """
 
     weight: Array
@@ -71,18 +72,24 @@ class Point:
         """Compute the slopes under λ₁ and λ₂ at weights whose outputs are known."""
         slope = rows.slope(output)
         gradient, own = rows.x.slopes_of(slope.T) / len(slope), rows.slope_in_loose(slope)
-        return cls(weight, loose, output, gradient, own, *missed(l1, l2 * rows.ridge, weight, gradient, own))
+        return cls(weight, loose, output, gradient, own, *missed(rows, l1, l2, weight, gradient, own))
 
     def under(self, rows: Rows, l1: float, l2: float) -> "Point":
         """Look at the same weights under another λ₁ and λ₂."""
-        worst, size = missed(l1, l2 * rows.ridge, self.weight, self.gradient, self.own)
+        worst, size = missed(rows, l1, l2, self.weight, self.gradient, self.own)
         return replace(self, worst=worst, size=size)
 
 
-def missed(l1: float, ridge: Array | float, weight: Array, gradient: Array, own: Array) -> tuple[float, Array]:
-    """Compute `worst` and `size` of a point. ridge: λ₂, one for all or for each column."""
+def missed(rows: Rows, l1: float, l2: float, weight: Array, gradient: Array, own: Array) -> tuple[float, Array]:
+    """Compute `worst` and `size` of a point."""
+    ridged = gradient + l2 * rows.ridge * weight
+    if rows.together:
+        on, size = np.flatnonzero(weight.any(axis=0)), np.linalg.norm(gradient, axis=0) / rows.root
+        kept = np.abs(ridged[:, on] + l1 * rows.root * weight[:, on] / np.linalg.norm(weight[:, on], axis=0))
+        size[on] = 0.0
+        return float(max(kept.max(initial=0.0), rows.root * (size.max(initial=0.0) - l1), np.abs(own).max())), size
     on, size = np.nonzero(weight), np.abs(gradient)
-    kept = np.abs(gradient[on] + (ridge * weight)[on] + l1 * np.sign(weight[on]))
+    kept = np.abs(ridged[on] + l1 * np.sign(weight[on]))
     size[on] = 0.0
     return float(max(kept.max(initial=0.0), size.max(initial=0.0) - l1, np.abs(own).max())), size.ravel()
 
@@ -143,21 +150,24 @@ class Descent:
         left: what the last step left of the largest violation, ∞ if it led nowhere. Returns the model, and whether it
         was made here.
         """
-        there = np.flatnonzero(self.point.weight)
+        together, (k, p) = self.rows.together, self.point.weight.shape
+        there = np.flatnonzero(self.point.weight.any(axis=0) if together else self.point.weight)
 
         def entering(size: Array) -> Array:
             return worst_of(size, l1 + self.enough(l2), l1, len(there)) if l1 else np.flatnonzero(size)
 
         if self.model is not None:
             outside = self.point.size.copy()
-            outside[self.model.places] = 0.0
+            outside[self.model.places % p if together else self.model.places] = 0.0
             new = entering(outside)
-            is_cheap = len(self.point.output) * len(there) ** 2 <= CHEAP
+            is_cheap = len(self.point.output) * (len(there) * (k if together else 1)) ** 2 <= CHEAP
             if np.isfinite(left) and (left <= (FASTER if is_cheap else FAST) or (len(new) and not is_cheap)):
                 if len(new):
-                    self.model.extend(new)
+                    self.model.extend(whole_columns(new, k, p) if together else new)
                 return self.model, False
-        self.model = Curvature.at(self.rows, self.point.output, np.union1d(there, entering(self.point.size)))
+        places = np.union1d(there, entering(self.point.size))
+        places = whole_columns(places, k, p) if together else places
+        self.model = Curvature.at(self.rows, self.point.output, places)
         return self.model, True
 
     def step(self, model: Curvature, l1: float, l2: float, quick: float) -> Point | None:
@@ -170,7 +180,12 @@ class Descent:
         left = at.gradient.ravel()[places] - model.across @ (model.inverse @ at.own)
         if l1:
             ridge = l2 * np.tile(np.broadcast_to(self.rows.ridge, at.weight.shape[1]), self.rows.outputs)[places]
-            change = minimise(model.hessian, model.hessian @ start - left, l1, ridge, start) - start
+            pull = model.hessian @ start - left
+            if self.rows.together:
+                held, group = l1 * self.rows.root, places % at.weight.shape[1]
+                change = minimise_together(model.hessian, pull, held, ridge, start, group) - start
+            else:
+                change = minimise(model.hessian, pull, l1, ridge, start) - start
         else:  # where every column has the same λ₂
             change = -model.solve(l2, left + l2 * start)
         turn = -model.inverse @ (at.own + model.across.T @ change)
@@ -203,5 +218,12 @@ class Descent:
         return float(self.rows.losses(output).mean()) + self.penalty(l1, l2, weight)
 
     def penalty(self, l1: float, l2: float, weight: Array) -> float:
-        """Compute λ₁‖W‖₁ + ½λ₂‖W‖², with what multiplies λ₂ of each column."""
-        return float(l1 * np.abs(weight).sum() + l2 / 2 * (self.rows.ridge * np.square(weight)).sum())
+        """Compute λ₁‖W‖₁ + ½λ₂‖W‖², with what multiplies λ₂ of each column; λ₁ may hold columns together."""
+        squares = np.square(weight)
+        sizes = self.rows.root * np.sqrt(squares.sum(axis=0)) if self.rows.together else np.abs(weight)
+        return float(l1 * sizes.sum() + l2 / 2 * (self.rows.ridge * squares).sum())
+
+
+def whole_columns(columns: Array, outputs: int, p: int) -> Array:
+    """Give the places of all the weights of some columns."""
+    return np.add.outer(p * np.arange(outputs), columns).ravel()

@@ -95,7 +95,8 @@ def solutions(rows: Rows, strengths: Array) -> Iterator[tuple[Array, Array] | No
     """
     l1, l2 = strengths[0]
     rows = rows.under(l1, l2)
-    if not rows.problem.task.is_least_squares or rows.free is not None:
+    task = rows.problem.task
+    if not task.is_least_squares or rows.free is not None or (l1 and rows.together):
         for weight, loose in newton_path(rows, strengths):
             output = rows.outputs_of(weight) + rows.outputs_of_loose(loose)
             exists = l1 + l2 > 0 or has_minimum(rows, output)
@@ -104,18 +105,21 @@ def solutions(rows: Rows, strengths: Array) -> Iterator[tuple[Array, Array] | No
             yield rows.parameters(weight, loose) if exists else None
         return
     counts, n = rows.weight, len(rows.problem.y)
-    target = -rows.slope(np.zeros((n, 1)))[:, 0] / (1.0 if counts is None else counts)
-    level = (target.mean() if counts is None else counts @ target / n) * rows.is_free
-    if l1:
-        found: Iterable[Array] = gaussian_path(rows.x, target - level, strengths, counts, rows.ridge)
-    else:
-        x, y = rows.x.whole(), target - level
+    targets = -rows.slope(np.zeros((n, task.outputs))) / (1.0 if counts is None else counts[:, None])
+    level = (targets.mean(axis=0) if counts is None else counts @ targets / n) * rows.is_free
+
+    def of_one(target: Array) -> Iterable[Array]:
+        if l1:
+            return gaussian_path(rows.x, target, strengths, counts, rows.ridge)
+        x, y = rows.x.whole(), target
         if counts is not None:  # a row's square counts as that of a row so much longer
             x, y = np.sqrt(counts)[:, None] * x, np.sqrt(counts) * y
-        found = ridge_path(x, y, strengths[:, 1]) if l2 else [least_squares(x, y)] * len(strengths)
-    for weight in found:
-        whole, _ = rows.parameters(weight[None], np.array([level]))
-        yield whole, np.array([level - rows.mean @ whole[0]])
+        return ridge_path(x, y, strengths[:, 1]) if l2 else [least_squares(x, y)] * len(strengths)
+
+    # Of several outputs each is a problem by itself, as far as no penalty holds them together.
+    for weights in zip(*map(of_one, (targets - level).T), strict=True):
+        whole, _ = rows.parameters(np.stack(weights), level)
+        yield whole, level - whole @ rows.mean
 
 
 def certified(

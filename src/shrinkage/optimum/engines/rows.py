@@ -97,6 +97,16 @@ class Rows:
         """How many numbers the model gives for a row."""
         return self.problem.task.outputs
 
+    @property
+    def together(self) -> bool:
+        """Whether λ₁ holds all the weights of a column together."""
+        return self.problem.together
+
+    @property
+    def root(self) -> float:
+        """What multiplies λ₁ there: the root of how many weights a column has."""
+        return self.problem.roots
+
     @cached_property
     def weight(self) -> Array | None:
         """How much each row counts, [n], with a mean of 1; None where all count the same."""
@@ -144,6 +154,12 @@ class Rows:
         """Compute the curvatures of each row's loss in its outputs by which steps go, [n, outputs, outputs]."""
         found = self.problem.loss.model_curvatures(torch.from_numpy(output)).numpy()
         return found.reshape(len(output), self.outputs, self.outputs)
+
+    def joint_part(self, output: Array, columns: Columns) -> Array:
+        """Compute what the second derivatives of a joint loss have beside its rows' (`ConvexTask.joint_part`)."""
+        loss = self.problem.loss
+        shifted = loss.shifted(torch.from_numpy(output))
+        return loss.task.joint_part(shifted, loss.y, torch.from_numpy(columns.whole())).numpy()
 
     def recession(self) -> Array:
         """Say along which changes of the outputs the loss of a row falls for ever, [n, m, outputs]."""

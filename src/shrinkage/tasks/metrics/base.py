@@ -14,7 +14,8 @@ class Metric(ABC):
 
     name: how it is recorded, after `train/`, `val/` or `test/`. larger_is_better: its direction, which the choice of λ
     follows. about: what a person should know of it, a few words. predicts: the kind of predictions it is about:
-    `numbers` [n], in the standardised units that the model is trained in; `classes`, the logits [n, classes]; or
+    `numbers` [n], in the standardised units that the model is trained in; `vectors` [n, targets] of them; `risks` [n],
+    the logarithms of relative risks, beside targets [n, 2] of times and events; `classes`, the logits [n, classes]; or
     `tokens`, the logits [n, context, tokens]. has_units: whether its value grows in proportion to the unit of the
     target, in which case it is recorded in the user's own units.
 
@@ -24,7 +25,7 @@ class Metric(ABC):
     name: ClassVar[str]
     larger_is_better: ClassVar[bool]
     about: ClassVar[str]
-    predicts: ClassVar[Literal["numbers", "classes", "tokens"]]
+    predicts: ClassVar[Literal["numbers", "vectors", "risks", "classes", "tokens"]]
     has_units: ClassVar[bool] = False
 
 

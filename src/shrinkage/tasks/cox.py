@@ -1,0 +1,170 @@
+"""Times until an event, some of them cut off: Cox's proportional hazards."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from shrinkage.errors import InputError
+
+from .base import ConvexTask, Sums, Target
+from .log_link import relative_entropy
+from .metrics.concordance import Concordance
+
+SAME = 1e-10  # by what share slopes may differ from a multiple of others that they are
+
+
+@dataclass(frozen=True)
+class AtRisk:
+    """What each event is compared with, the rows sorted from the latest time to the earliest; every tensor is [n].
+
+    order: the places of the rows. event: 1 or 0. hazard: e = exp(z − top), with top the largest output. end, begin: the
+    last and the first row of the same time. share: of the hazards of a time's events, how much is left out of what is
+    at risk for this one: 0 under Breslow's rule, under Efron's l/d for the l-th of d events, from 0. risk: what is at
+    risk, Σ e of the rows whose time is no earlier, less what is left out. ties: how many events its time has, less
+    those left out, at least 1.
+    """
+
+    order: Tensor
+    event: Tensor
+    top: Tensor
+    hazard: Tensor
+    end: Tensor
+    begin: Tensor
+    share: Tensor
+    risk: Tensor
+    ties: Tensor
+
+    def unsorted(self, values: Tensor) -> Tensor:
+        """Put values [n, …] back into the order of the rows."""
+        return values[self.order.argsort()]
+
+    def later(self, values: Tensor) -> Tensor:
+        """Add up values [n, …] over all rows whose time is no earlier than each one's."""
+        return values.cumsum(dim=0)[self.end]
+
+    def tied(self, values: Tensor) -> Tensor:
+        """Add up values [n, …] over the events of each one's time."""
+        own = self.event.reshape(-1, *[1] * (values.ndim - 1)) * values
+        sums = own.cumsum(dim=0)
+        return sums[self.end] - (sums - own)[self.begin]
+
+
+def at_risk(output: Tensor, target: Tensor, is_efron: bool) -> AtRisk:
+    """Find what each event is compared with, from outputs [n, 1] and targets [n, 2], times and events."""
+    order = target[:, 0].argsort(descending=True, stable=True)
+    time, event, z = target[order, 0], target[order, 1], output[order, 0]
+    top = z.amax()
+    hazard, places = (z - top).exp(), torch.arange(len(z), device=z.device)
+    changes = time[1:] != time[:-1]
+    always = torch.ones_like(time[:1], dtype=torch.bool)
+    begin = torch.where(torch.cat([always, changes]), places, 0).cummax(dim=0).values
+    end = torch.where(torch.cat([changes, always]), places, len(z) - 1).flip(0).cummin(dim=0).values.flip(0)
+    none = torch.zeros_like(hazard)
+    found = AtRisk(order, event, top, hazard, end, begin, none, none, none)
+    events, count = event.cumsum(dim=0), found.tied(torch.ones_like(hazard)).clamp(min=1)
+    earlier = events - event - (events - event)[begin]  # events of the same time that come before
+    share = earlier / count if is_efron else none
+    risk = found.later(hazard) - share * found.tied(hazard)
+    return AtRisk(order, event, top, hazard, end, begin, share, risk, count * (1 - share))
+
+
+class Cox(ConvexTask):
+    """Cox regression: the loss of an event is log(Σ e^{zⱼ} of the rows at risk/e^{z}) − log d, and 0 of other rows.
+
+    At risk are the rows whose time is no earlier, and d is how many events there are at this time. The sum over the
+    rows is half the deviance of the partial likelihood, so that no output of a row stands for itself: all rows are
+    taken at once, and the same number added to all outputs changes nothing. exp of an output is a relative risk. λ is
+    that of glmnet's `family="cox"`: the mean is over the rows, events or not. A part that validates or tests is scored
+    by the loss of its rows together with the training rows less that of these, over its events, as `cv.glmnet` does
+    (`grouped=TRUE`).
+
+    ties: events of one time are at risk for all of each other (`breslow`), or for half of each other on average
+    (`efron`; d is then d, d − 1, … 1). References: Cox (1972), "Regression models and life-tables"; Efron (1977), "The
+    efficiency of Cox's likelihood function for censored data"; Simon et al. (2011), "Regularization paths for Cox's
+    proportional hazards model via coordinate descent".
+    """
+
+    outputs = 1
+    predicts: ClassVar = "risks"
+    standard: ClassVar = (Concordance,)
+    curvature = float("inf")
+    keeps_units: ClassVar = True
+    link: ClassVar = "log"
+    is_joint: ClassVar = True
+
+    def __init__(self, ties: Literal["breslow", "efron"] = "breslow") -> None:
+        super().__init__()
+        self.is_efron = ties == "efron"
+
+    @classmethod
+    def for_target(cls, target: Target, ties: str = "breslow") -> "Cox":
+        if ties not in ("breslow", "efron"):
+            raise InputError(f"task.ties={ties}: must be breslow or efron; use task.ties=breslow")
+        if not target.has_events:
+            raise InputError(
+                "task=cox: it needs a column that says which times are those of an event; use data.event=COLUMN, with "
+                "1 where the event was seen and 0 where the row was seen no longer"
+            )
+        return cls("efron" if ties == "efron" else "breslow")
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        found = at_risk(output, target, self.is_efron)
+        lost = found.risk.log() + found.top - output[found.order, 0] - found.ties.log()
+        return found.unsorted(torch.where(found.event > 0, lost, 0.0))
+
+    def sums(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Sums:
+        return super().sums(output, target, weight) | {"events": target[:, 1].double().sum()}
+
+    def held_out(self, own: Sums, train: Sums, both: Sums) -> Sums:
+        return {**own, "loss": both["loss"] - train["loss"], "rows": own["events"]}
+
+    def predictions(self, output: Tensor) -> Tensor:
+        return output[:, 0]
+
+    def hazards_at_risk(self, found: AtRisk) -> Tensor:
+        """Add up, for each row, its share of what is at risk over the events that it is at risk for, [n]; sorted."""
+        rates = torch.where(found.event > 0, 1 / found.risk, 0.0)
+        before = rates.flip(0).cumsum(dim=0).flip(0)[found.begin]  # of the events whose time is no later
+        return found.hazard * (before - found.event * found.tied(found.share * rates))
+
+    def slope(self, output: Tensor, target: Tensor) -> Tensor:
+        found = at_risk(output, target, self.is_efron)
+        return found.unsorted(self.hazards_at_risk(found) - found.event)[:, None]
+
+    def curvatures(self, output: Tensor, target: Tensor) -> Tensor:
+        """Compute Σ_k p_kj of each row j over the events k: the second derivatives are this less `joint_part`."""
+        found = at_risk(output, target, self.is_efron)
+        return found.unsorted(self.hazards_at_risk(found))
+
+    def joint_part(self, output: Tensor, target: Tensor, columns: Tensor) -> Tensor:
+        found = at_risk(output, target, self.is_efron)
+        weighted = found.hazard[:, None] * columns[found.order]
+        means = (found.later(weighted) - found.share[:, None] * found.tied(weighted)) / found.risk[:, None]
+        return found.unsorted(torch.where(found.event[:, None] > 0, means, 0.0))
+
+    def fenchel_young(self, output: Tensor, target: Tensor, dual: Tensor) -> Tensor:
+        """Bound the Fenchel–Young difference of multiples s of the slopes at these outputs, 0 ≤ s ≤ 1; ∞ for others.
+
+        The loss of event k has the slope p_k − 1_k, with p_k the shares of what is at risk. (1 − s)1_k + s·p_k are
+        shares as well, and those of all events add up to a slope s times as large: the relative entropies to p_k are no
+        less than the difference.
+        """
+        found, slope = at_risk(output, target, self.is_efron), self.slope(output, target)
+        size = slope.square().sum()
+        scale = torch.where(size > 0, (dual * slope).sum() / torch.where(size > 0, size, 1.0), 0.0)
+        is_multiple = (dual - scale * slope).abs().amax() <= SAME * slope.abs().amax()
+        is_multiple = is_multiple & (scale >= 0) & (scale <= 1 + SAME)
+        scale = scale.clamp(0, 1)
+        own = (1 - found.share) * found.hazard / found.risk
+        rest = (1 - own).clamp(min=0)
+        apart = relative_entropy(1 - scale * rest, own) + relative_entropy(scale * rest, rest)
+        return torch.where(is_multiple, found.unsorted(torch.where(found.event > 0, apart, 0.0)), torch.inf)
+
+    def recession(self, target: Tensor) -> Tensor:
+        return target.new_zeros(len(target), 0, 1)
+
+    def best_bias(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Give 0, since no bias is better than another."""
+        return torch.zeros_like(output[0])
