@@ -187,6 +187,15 @@ def test_rows_of_one_query_stay_in_one_part(tmp_path: Path) -> None:
     assert sum(map(len, homes)) == 10 == len(set.union(*homes))
 
 
+class Runs:
+    """What runs where a pickle of it is read."""
+
+    has_run = False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return setattr, (Runs, "has_run", True)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -196,6 +205,8 @@ def test_rows_of_one_query_stay_in_one_part(tmp_path: Path) -> None:
         (["data.path={matrix}", "data.target=no.npy"], "data.target=no.npy: there is no such file"),
         (["data.path={matrix}", "data.target={short}"], "2 labels for 30 rows"),
         (["data.path={matrix}", "data.target={matrix}"], "cannot be read"),
+        (["data.path={matrix}", "data.target={pickle}"], "data.target=.*pickle.npy: cannot be read"),
+        (["data.path={code}", "data.target={short}"], "data.path=.*code.npz: cannot be read"),
         (["data.path={matrix}", "data.target={words}", "data.task=regression"], "labels such as 'a' are no numbers"),
         (["data.path={words}"], "line 1: the label 'a' is no number"),
         (["data.path={rows}", "data.task=words"], "data.task=words: must be one of"),
@@ -214,9 +225,13 @@ def test_files_that_cannot_be_used_are_refused(overrides: list[str], words: str,
     files["words"].write_text("a\nb\n" * 15)
     files["matrix"] = tmp_path / "matrix.npz"
     save_npz(files["matrix"], csc_array(np.eye(30, 40)))
+    files |= {"pickle": tmp_path / "pickle.npy", "code": tmp_path / "code.npz"}
+    np.save(files["pickle"], np.array([Runs()] * 30, dtype=object), allow_pickle=True)
+    np.savez(files["code"], format=np.array([Runs()], dtype=object))
     given = [each.format(**files) for each in overrides]
     with pytest.raises(InputError, match=words):
         Workshop(config("data=libsvm", "trainer=exact", "penalty=l1", *given))
+    assert not Runs.has_run
 
 
 @pytest.mark.parametrize(
