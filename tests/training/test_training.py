@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from conftest import choices, config
 from sklearn.linear_model import Ridge
 
 from shrinkage.errors import InputError
+from shrinkage.tracking.source import describe_tests
 from shrinkage.training.checkpoints import load
 from shrinkage.training.history import describe_growth
 from shrinkage.training.run import Training, build
@@ -54,6 +56,22 @@ def test_the_loss_is_that_of_the_whole_training_part(tmp_path: Path) -> None:
     assert measured["train/loss"] == pytest.approx(residual.square().mean().item() / 2, rel=1e-12)
     assert measured["train/penalty"] == pytest.approx(3 * measured["weight/half_squared_l2"], rel=1e-12)
     assert measured["val/rmse"] == pytest.approx(math.sqrt(2 * measured["val/loss"]), rel=1e-12)
+
+
+def test_a_run_that_leaves_a_model_says_how_sure_its_test_loss_is(tmp_path: Path) -> None:
+    training = trained(
+        tmp_path, "data=diabetes", "data.test=0.2", "trainer.max_epochs=1", "trainer.precision=64-true", "export=m"
+    )
+    part, model = training.datamodule.parts["test"], training.module.model
+    with torch.no_grad():
+        losses = (model(torch.from_numpy(part.x))[:, 0] - torch.from_numpy(part.y)).square() / 2
+    assert training.test["test/loss_error"] == pytest.approx(float(losses.std()) / math.sqrt(len(part)), rel=1e-12)
+    assert " ± " in describe_tests(training.test) and "loss_error" not in describe_tests(training.test)
+    whole = 1 + torch.arange(len(part)) % 3  # whole weights are copies of rows, but for the n in the error
+    training.datamodule.parts["test"] = replace(part, weight=whole.double().numpy())
+    copies, n = losses.repeat_interleave(whole), len(part)
+    spread = (whole.double() * (losses - copies.mean())).square().sum() * n / (n - 1)
+    assert training.module.error_of_loss("test") == pytest.approx(float(spread.sqrt()) / len(copies), rel=1e-12)
 
 
 def test_early_stopping_restores_the_best_weights(tmp_path: Path) -> None:

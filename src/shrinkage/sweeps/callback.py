@@ -36,7 +36,7 @@ from shrinkage.runs.provenance import run_tags
 from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
 from shrinkage.tracking.location import home, store_uri
-from shrinkage.tracking.source import LARGER_IS_BETTER
+from shrinkage.tracking.source import LARGER_IS_BETTER, describe_tests
 
 if TYPE_CHECKING:
     from shrinkage.report.answer import Answer
@@ -325,7 +325,7 @@ class Sweep(Callback):
             tell("the refit did not finish; its command is above")
             return None
         (result,) = told
-        tests = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))
+        tests = describe_tests(result["metrics"])
         words = f"Refitted at λ.{which} = {value:g} on training and validation rows"
         words += f"; the test rows, seen once: {tests}" if tests else "; there is no test part"
         registered = result["tags"].get("model.registered")

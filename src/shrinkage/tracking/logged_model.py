@@ -17,6 +17,8 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 
 from shrinkage.names import in_markdown, on_a_line
 
+from .source import describe_tests
+
 NAME = "model"
 EXAMPLE = "example"  # which MLflow writes anew
 # What `export.write_model` leaves, by the names that `serving.py` has for them.
@@ -136,7 +138,7 @@ def register(client: MlflowClient, run_id: str, model_id: str, name: str) -> str
 def describe(params: dict[str, str], tags: dict[str, str], metrics: dict[str, float]) -> str:
     """Say what a model predicts, how it was trained and tested, and by which command, as Markdown."""
     target, path = params.get("data.target"), params.get("data.path")
-    tests = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.startswith("test/"))
+    tests = describe_tests(metrics)
     predicts = f"{in_markdown(target)} of {in_markdown(path)}" if target and path else params.get("data", "")
     sentences = [
         f"Predicts {predicts}: a {params.get('model')} model under penalty={params.get('penalty')} with "

@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -78,3 +79,12 @@ class FolderSource(Source):
         if path is None or not path.exists():
             return []
         return [(step, measured) for step, measured in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def describe_tests(metrics: Mapping[str, float]) -> str:
+    """List a run's test scores in words, the loss with its standard error if that is known; empty if there are none."""
+    error = metrics.get("test/loss_error")
+    found = {name: f"{value:.4g}" for name, value in metrics.items() if name.startswith("test/")}
+    if error is not None:
+        found["test/loss"] += f" ± {found.pop('test/loss_error')}"
+    return ", ".join(f"{name} {value}" for name, value in found.items())

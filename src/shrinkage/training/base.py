@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from shrinkage.data.base import WHOLE, Batch, DataModule
+from shrinkage.data.base import WHOLE, Batch, DataModule, Share
 from shrinkage.errors import InputError
 from shrinkage.optimum import memory
 from shrinkage.optimum.certifier import Certifier
@@ -249,13 +249,8 @@ class TrainingModule(L.LightningModule, ABC):
         sums: dict[str, Tensor] = {}
         outputs: list[Tensor] = []
         batches: list[Batch] = []
-        for drawn in self.datamodule.evaluation_dataloader(part, self.evaluation_rows, share):
-            batch = Batch(*self.trainer.strategy.batch_to_device(drawn, self.device))
-            batch = batch._replace(x=self.trainer.precision_plugin.convert_input(batch.x))
-            with self.trainer.precision_plugin.forward_context():
-                output = self.predict(batch)
-                found = self.sum_over_rows(output, batch)
-            for name, value in found.items():
+        for output, batch in self.outputs_of(part, share):
+            for name, value in self.sum_over_rows(output, batch).items():
                 sums[name] = sums[name] + value if name in sums else value
             if self.task.needs_whole_part:
                 outputs.append(output)
@@ -267,6 +262,14 @@ class TrainingModule(L.LightningModule, ABC):
         if outputs:
             measured |= self.metrics_of_whole(outputs, batches)
         return measured
+
+    def outputs_of(self, part: str, share: Share = WHOLE) -> Iterator[tuple[Tensor, Batch]]:
+        """Give the model's outputs for a part, or for a process's share of it, with the rows, some at a time."""
+        for drawn in self.datamodule.evaluation_dataloader(part, self.evaluation_rows, share):
+            batch = Batch(*self.trainer.strategy.batch_to_device(drawn, self.device))
+            batch = batch._replace(x=self.trainer.precision_plugin.convert_input(batch.x))
+            with self.trainer.precision_plugin.forward_context():
+                yield self.predict(batch), batch
 
     @torch.no_grad()
     def evaluate_jointly(self, part: str) -> dict[str, Tensor]:

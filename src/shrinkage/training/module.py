@@ -64,6 +64,27 @@ class PenalisedModule(TrainingModule):
     def metrics_of_whole(self, outputs: Sequence[Tensor], batches: Sequence[Batch]) -> dict[str, Tensor]:
         return self.task.measure_whole(torch.cat(list(outputs)), *joined(batches))
 
+    @torch.no_grad()
+    def error_of_loss(self, part: str) -> float | None:
+        """Compute the standard error of a part's loss, by how its rows differ; None where no single row has a loss.
+
+        With the losses ℓ of n rows, their weights w and their mean m it is √(n/(n − 1)·Σw²(ℓ − m)²)/Σw.
+        """
+        if self.task.is_joint:
+            return None
+        training = self.model.training
+        self.model.eval()
+        losses, weights = [], []
+        for output, batch in self.outputs_of(part):
+            losses.append(self.task.losses(self.task.precise(output), batch.y).double().flatten())
+            weights.append(torch.ones_like(losses[-1]) if batch.weight is None else batch.weight.double())
+        self.model.train(training)
+        loss, weight = torch.cat(losses), torch.cat(weights)
+        n, mean = len(loss), weight @ loss / weight.sum()
+        if n < 2:
+            return None
+        return float((n / (n - 1) * (weight * (loss - mean)).square().sum()).sqrt() / weight.sum())
+
     @property
     def evaluation_rows(self) -> int:
         return self.datamodule.rows_at_once

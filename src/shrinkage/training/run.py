@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from shrinkage.config import step_unit
+from shrinkage.config import exports, step_unit
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
 from shrinkage.models.linear import Linear
@@ -108,6 +108,8 @@ class Training:
             self.checkpoints.write_at_last(self.trainer)
         if "test" in self.datamodule.parts:
             self.test = {f"test/{name}": float(value) for name, value in self.module.evaluate("test").items()}
+            if exports(self.cfg) and (error := self.module.error_of_loss("test")) is not None:
+                self.test["test/loss_error"] = error  # for who takes the model away
         self.conclusion = self.module.conclusion(steps)
         self.module.cpu()
 
