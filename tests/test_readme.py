@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, runs, start_train_py, train_py, wait_for
+from sklearn.datasets import dump_svmlight_file
 
 from shrinkage.training.ranks import free_port
 
@@ -52,6 +53,10 @@ NOT_RUN = {
     "records take a minute and a half of the processor; benchmarks/sweep.py --thousand runs it",
     "python train.py -m 'lambd=0,0.001,0.01,0.1,1' seed=0,1,2 data=diabetes hydra/launcher=joblib": "test_launchers.py "
     "holds joblib's jobs to the basic launcher's, and the sweep of the line above it is run",
+    "python train.py experiment=choose data=libsvm data.path=x.npz data.target=y.npy penalty=l1,elastic_net": "the "
+    "line above it is the same of another format, and test_libsvm.py reads both",
+    "python train.py experiment=choose data=table data.sparse=true data.max_categories=100000 data.path=visits.csv "
+    "data.target=cost penalty=l1": "test_libsvm.py holds sparse tables to dense ones",
     "python train.py experiment=forum_lambdas                              # a sweep with a name, no -m": ""
     "test_conf.py composes it, and the sweep of two lines above it is run",
 }
@@ -67,6 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     price = 2000 * area + 10_000 * rooms + 30_000 * (town == "Köln") + draw.normal(0, 20_000, 120)
     houses = pd.DataFrame({"area": area, "rooms": rooms, "town": town, "price": price})
     houses.to_csv(place / "houses.csv", index=False)
+    dump_svmlight_file(draw.binomial(1, 0.2, (60, 30)), draw.normal(size=60), str(place / "rows.svm"), zero_based=False)
     for name, text in ADDED:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text, encoding="utf-8")
