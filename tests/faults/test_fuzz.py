@@ -273,7 +273,7 @@ def assert_read_rightly(data: TableFile, found: Reading) -> None:
     if data.missing == "drop":
         keep = [row for row in keep if not any(is_gap(values[row]) for values in columns.values())]
     columns = {name: [values[row] for row in keep] for name, values in columns.items()}
-    target = columns.pop(data.target)
+    target = columns.pop(data.targets[0])
     groups = times = None
     if "group" in data.roles:
         groups = np.unique(np.array(columns.pop(data.roles["group"]), dtype=object).astype(str), return_inverse=True)[1]
