@@ -80,11 +80,18 @@ def test_runs_without_a_validation_part_have_nothing_to_choose_by(tmp_path: Path
 
 def test_a_cause_of_many_failures_is_told_once(capsys: pytest.CaptureFixture) -> None:
     failed = [{"name": f"l1 λ={number}", "error": "no such file"} for number in range(200)]
-    show_failures([*failed[:100], {"name": "l2 λ=1", "error": "it diverged"}, *failed[100:]])
+    show_failures([*failed[:100], {"name": "l2 λ=1", "error": "it diverged"}, *failed[100:]], Path("sweep"))
     assert capsys.readouterr().err.splitlines() == [
         "FAILED, 200 runs: no such file (l1 λ=0, l1 λ=1, l1 λ=2, l1 λ=3, l1 λ=4 and 195 more)",
         "FAILED: l2 λ=1: it diverged",
     ]
+
+
+def test_of_many_causes_the_first_are_told(capsys: pytest.CaptureFixture) -> None:
+    show_failures([{"name": f"l2 λ={n}", "error": f"λ={n}: it diverged"} for n in range(5000)], Path("sweep"))
+    *first, last = capsys.readouterr().err.splitlines()
+    assert first[-1] == "FAILED: l2 λ=9: λ=9: it diverged" and len(first) == 10
+    assert last == "FAILED, 4,990 more runs for other reasons, which sweep/results.jsonl has"
 
 
 def test_a_sweep_with_a_name_needs_no_m() -> None:

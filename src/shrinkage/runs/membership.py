@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
@@ -19,6 +20,7 @@ from shrinkage.tracking.source import RunSummary
 
 VARIABLE = "SHRINKAGE_SWEEP"
 SWEEP, RESULTS = "sweep.json", "results.jsonl"
+LINES_AT_ONCE = 1000  # of results that are read together
 
 
 class Ending(TypedDict):
@@ -134,11 +136,16 @@ class Membership:
         another folder when it FINISHES.
         """
         path = self.folder / RESULTS
-        content = path.read_bytes() if path.exists() else b""
         told: dict[str, dict[str, Any]] = {}
-        for line in content.splitlines(keepends=True):
-            if (report := read_report(line)) is not None:
-                told[report["folder"]] = told.get(report["folder"], {}) | report
+        texts: dict[str, str] = {}  # each once: runs of a sweep have nearly all of their params and tags in common
+        if path.exists():
+            with path.open("rb") as file:
+                while lines := list(islice(file, LINES_AT_ONCE)):
+                    for report in read_reports(lines):
+                        for kind in ("params", "tags"):
+                            if kind in report:
+                                report[kind] = {name: texts.setdefault(v, v) for name, v in report[kind].items()}
+                        told[report["folder"]] = told.get(report["folder"], {}) | report
         whole = [cast("Result", report) for report in told.values() if "status" in report]
         return self.drop_made_good(whole)
 
@@ -189,12 +196,29 @@ def append_line(path: Path, line: bytes) -> None:
             left = left[file.write(left) :]
 
 
+def read_reports(lines: list[bytes]) -> list[dict[str, Any]]:
+    """Read lines of results; those that are not whole, or not what a job has written, are left out.
+
+    Together they are one array, in which equal names are one object: a third of the memory of lines read one by one.
+    """
+    with suppress(ValueError, RecursionError):
+        together: list[Any] = json.loads(b"[" + b",".join(lines) + b"]")
+        if lines[-1].endswith(b"\n") and len(together) == len(lines) and all(map(is_report, together)):
+            return together
+    return [told for line in lines if (told := read_report(line)) is not None]
+
+
 def read_report(line: bytes) -> dict[str, Any] | None:
     """Read a line of results; None where it is not whole, or not what a job has written."""
     if not line.endswith(b"\n"):
         return None
     with suppress(ValueError, RecursionError):
         told: Any = json.loads(line)
-        if isinstance(told, dict) and isinstance(told.get("folder"), str):
+        if is_report(told):
             return told
     return None
+
+
+def is_report(told: Any) -> bool:
+    """Tell whether a line that was read is one that a job has written, which names the job's folder."""
+    return isinstance(told, dict) and isinstance(told.get("folder"), str)

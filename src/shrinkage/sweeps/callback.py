@@ -31,7 +31,7 @@ from shrinkage.machine.invocation import invocation
 from shrinkage.machine.secrets import learn, learn_overrides, masked_override
 from shrinkage.names import on_a_line
 from shrinkage.runs import identity, resume
-from shrinkage.runs.membership import SWEEP, Membership, Result
+from shrinkage.runs.membership import RESULTS, SWEEP, Membership, Result
 from shrinkage.runs.provenance import run_tags
 from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 importlib.import_module("concurrent.futures.thread")  # pandas needs it, and not while the interpreter exits
 
 PATIENCE_SECONDS = 2.0
+MOST_CAUSES = 10  # of failures that are printed: where each run's number stands in its words, every run has its own
 REFIT = "refit"  # the folder of the refit, in the sweep's
 IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
 
@@ -168,7 +169,7 @@ class Sweep(Callback):
         if results or total:
             print(f"\n{len(finished)}{of_all} runs FINISHED in {seconds:.0f} s, in {self.membership.folder}")
             sys.stdout.flush()
-        show_failures(failed)
+        show_failures(failed, self.membership.folder)
         if (killed or missing) and not refused:
             print(f"{len(killed) + missing} did not finish", file=sys.stderr)
         self.ended = True
@@ -373,15 +374,18 @@ class BestRun:
             self.words = f", best {self.metric} {value:.3g}"
 
 
-def show_failures(failed: list[Result]) -> None:
-    """Print what went wrong: each cause once, with the number of jobs that it ended."""
+def show_failures(failed: list[Result], folder: Path) -> None:
+    """Print what went wrong: each cause once, with the number of jobs that it ended; of many causes the first few."""
     causes: dict[str | None, list[str]] = {}
     for result in failed:
         causes.setdefault(result["error"], []).append(result["name"])
-    for error, names in causes.items():
+    for error, names in list(causes.items())[:MOST_CAUSES]:
         if len(names) == 1:
             print(f"FAILED: {on_a_line(names[0])}: {error}", file=sys.stderr)
         else:
             from shrinkage.report.answer import listed
 
             print(f"FAILED, {len(names)} runs: {error} ({on_a_line(listed(names))})", file=sys.stderr)
+    if others := list(causes.values())[MOST_CAUSES:]:
+        runs = sum(map(len, others))
+        print(f"FAILED, {runs:,} more runs for other reasons, which {folder / RESULTS} has", file=sys.stderr)
