@@ -231,8 +231,8 @@ def disk(address: StoreAddress) -> Iterator[Finding]:
     there, path = existing(address.home), sqlite_path(address.uri)
     free = shutil.disk_usage(there).free
     database = path.stat().st_size if path is not None and path.is_file() else 0
-    artifacts = size_of(address.home / "mlartifacts")
-    taken = {"the database": database, "artifacts": artifacts}
+    artifacts, are_all = size_of(address.home / "mlartifacts")
+    taken = {"the database": database, "artifacts" if are_all else "artifacts at least": artifacts}
     parts = [f"{decimal(free)} free", *(f"{what} {decimal(size)}" for what, size in taken.items() if size)]
     level = Level.ERROR if free < TOO_SHORT_BYTES else Level.WARNING if free < SHORT_BYTES else Level.WELL
     if database + artifacts > max(free, LARGE_BYTES):
@@ -242,16 +242,16 @@ def disk(address: StoreAddress) -> Iterator[Finding]:
     yield Finding(level, "disk", ", ".join(parts), look if level else None)
 
 
-def size_of(folder: Path) -> int:
-    """Add up the bytes of a folder's files, of as many as can be looked at in a bounded time."""
+def size_of(folder: Path) -> tuple[int, bool]:
+    """Add up the bytes of a folder's files; tells, too, whether there was time to look at all of them."""
     deadline, total = time.monotonic() + COUNT_SECONDS, 0
     for parent, _, names in os.walk(folder):
         if time.monotonic() > deadline:
-            break
+            return total, False
         for name in names:
             with contextlib.suppress(OSError):  # it has just gone
                 total += (Path(parent) / name).lstat().st_size
-    return total
+    return total, True
 
 
 if __name__ == "__main__":
