@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .engines.columns import DenseColumns
+from .engines.gaussian import gaussian_path
 from .redundancy import centred, sparsest
 
 CHEAP_CLASSIFICATION = 2_000_000  # rows × weights under which an exact L2 classification takes about a second
@@ -55,7 +57,7 @@ def optimum(
 
 
 def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias: bool = True) -> Optimum:
-    """Minimise ½ mean squares + an elastic net: ridge by a singular value decomposition, else by scikit-learn."""
+    """Minimise ½ mean squares + an elastic net: ridge by a singular value decomposition, else by an engine."""
     x_mean, y_mean = (x.mean(axis=0), y.mean()) if free_bias else (np.zeros(x.shape[1]), 0.0)
     design, target = centred(x) if free_bias else x, y - y_mean
     n, p = x.shape
@@ -66,14 +68,7 @@ def least_squares(x: np.ndarray, y: np.ndarray, l1: float, l2: float, free_bias:
         weight = vt.T @ (s / (s**2 + n * l2) * (u.T @ target))
         unique, freedom = l2 > 0 or len(s) == p, float((s**2 / (s**2 + n * l2)).sum())
     else:
-        from sklearn.linear_model import ElasticNet
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # how exact it is, a certificate tells
-            solver = ElasticNet(
-                alpha=l1 + l2, l1_ratio=l1 / (l1 + l2), fit_intercept=False, tol=1e-13, max_iter=ITERATIONS
-            )
-            weight = solver.fit(design, target).coef_
+        (weight,) = gaussian_path(DenseColumns(design), target, np.array([[l1, l2]]))
         unique = l2 > 0
         if not unique:
             (weight,), groups = sparsest(design, weight[None])
