@@ -5,8 +5,9 @@ One function for each place: what they return shows the text there, and does not
 
 import json
 import re
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -58,6 +59,14 @@ def is_number(text: str) -> bool:
 def in_csv(text: str) -> str:
     """Write the text of a CSV's cell: one that a spreadsheet would take for a formula begins with an apostrophe."""
     return f"'{text}" if FORMULA.match(text) and not is_number(text) else text
+
+
+def column_in_csv(cells: Sequence[Any]) -> Sequence[Any]:
+    """Write the cells of a CSV's column as `in_csv` does if they are texts, each once; numbers stay as they are."""
+    if not cells or not isinstance(cells[0], str):
+        return cells
+    known = {cell: in_csv(cell) for cell in set(cells)}
+    return [known[cell] for cell in cells]
 
 
 def from_csv(cell: str) -> str:

@@ -88,13 +88,17 @@ def weights_along(answer: Answer, source: Source) -> tuple[pd.DataFrame | None, 
 
 def weights_by_name(table: pd.DataFrame) -> pd.Series:
     """List the weights by feature, and by output if there are several; without the intercept."""
-    rows = zip(table["feature"], table["output"], table["weight"], strict=True)
+    features, outputs = (texts_from_csv(table[name]) for name in ("feature", "output"))
     # Cell by cell: a table is small, there are hundreds of them, and a step of pandas costs as much as many cells.
-    found = [
-        (from_csv(str(output)), from_csv(str(feature)), float(weight))
-        for feature, output, weight in rows
-        if feature != INTERCEPT
-    ]
-    is_one = len({str(output) for output in table["output"]}) == 1
-    names = [feature if is_one else f"{output}: {feature}" for output, feature, _ in found]
-    return pd.Series([weight for _, _, weight in found], names, dtype=float)
+    of_features = [place for place, feature in enumerate(features) if feature != INTERCEPT]
+    names = [features[place] for place in of_features]
+    if len({*outputs}) > 1:
+        names = [f"{outputs[place]}: {features[place]}" for place in of_features]
+    return pd.Series(table["weight"].to_numpy(float)[of_features], names, dtype=float)
+
+
+def texts_from_csv(cells: pd.Series) -> list[str]:
+    """Read the texts of a column that `column_in_csv` has written, each of them once; numbers are names, too."""
+    listed = cells.to_numpy(object).tolist()
+    known = {cell: from_csv(str(cell)) for cell in set(listed)}
+    return [known[cell] for cell in listed]

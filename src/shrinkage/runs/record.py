@@ -15,7 +15,7 @@ from shrinkage.boundary import tell
 from shrinkage.errors import InputError, TrackingError
 from shrinkage.machine.disk import patiently
 from shrinkage.machine.secrets import learn, masked, masked_override, masked_tree, masked_values
-from shrinkage.names import in_csv
+from shrinkage.names import column_in_csv
 from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import Journal, checkpoints_in
 from shrinkage.tracking.location import home, sqlite_path, store_uri, without_password
@@ -240,8 +240,7 @@ class Record:
             text = io.StringIO()
             rows = csv.writer(text, lineterminator="\n")
             rows.writerow(coefficients)
-            for row in zip(*coefficients.values(), strict=True):
-                rows.writerow([in_csv(cell) if isinstance(cell, str) else cell for cell in row])
+            rows.writerows(zip(*map(column_in_csv, coefficients.values()), strict=True))
             self.keep_text("coefficients.csv", text.getvalue())
 
     def keep(self, path: Path, folder: str = "") -> None:
