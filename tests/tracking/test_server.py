@@ -380,6 +380,8 @@ def test_nothing_is_lost_where_a_part_is_restarted_under_load(
         server.start()
     output, _ = running.communicate(timeout=280)
     assert running.returncode == 0, output
+    # A sweep waits some seconds for a store that is away; its writer goes on for a minute.
+    wait_for(lambda: {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}, 90)
     assert courses(client, name) == undisturbed
 
 

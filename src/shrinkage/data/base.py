@@ -353,8 +353,9 @@ class DataModule(L.LightningDataModule, ABC):
         needed = {whole.offset, *(each.column for each in some)}
         return replace(whole, columns=tuple(each for each in whole.columns if each.name in needed), features=some)
 
+    @functools.cached_property
     def units(self) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
-        """List the features' names, and what is subtracted from each and what divides it, [features]."""
+        """The features' names, and what is subtracted from each and what divides it, [features]."""
         features = self.recipe().features
         means, scales = (np.array([getattr(each, name) for each in features]) for name in ("mean", "scale"))
         return [each.name for each in features], means, scales

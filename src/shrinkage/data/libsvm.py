@@ -5,6 +5,7 @@ import gzip
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,7 @@ class SparseFile(SplitData):
             tuple(Feature(name, name, scale=scale) for name, scale in named),
         )
 
+    @cached_property
     def units(self) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
         return self.feature_names, np.zeros(len(self.scales)), self.scales
 

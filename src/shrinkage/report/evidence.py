@@ -94,7 +94,8 @@ def weights_by_name(table: pd.DataFrame) -> pd.Series:
     names = [features[place] for place in of_features]
     if len({*outputs}) > 1:
         names = [f"{outputs[place]}: {features[place]}" for place in of_features]
-    return pd.Series(table["weight"].to_numpy(float)[of_features], names, dtype=float)
+    index = pd.Index(names, dtype=object)  # else pandas makes an array of Arrow of them, and texts of that again
+    return pd.Series(table["weight"].to_numpy(float)[of_features], index)
 
 
 def texts_from_csv(cells: pd.Series) -> list[str]:

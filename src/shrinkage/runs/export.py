@@ -153,7 +153,7 @@ def coefficients(
     bias = np.zeros(len(weight))
     if "bias" in parameters:
         bias = parameters["bias"].detach().cpu().double().numpy()
-    all_names, means, scales = datamodule.units()
+    all_names, means, scales = datamodule.units
     if datamodule.is_sparse:
         used = np.flatnonzero(weight.any(axis=0))
         names, means, scales = [all_names[place] for place in used.tolist()], means[used], scales[used]
