@@ -19,6 +19,7 @@ from shrinkage.errors import InputError
 from shrinkage.machine.imports import importing_much
 from shrinkage.tracking.finding import find
 from shrinkage.tracking.location import jobs_page, run_page, store_uri
+from shrinkage.tracking.views import PAGE
 
 
 def arguments() -> argparse.Namespace:
@@ -79,7 +80,7 @@ def report(given: argparse.Namespace) -> None:
         with importing_much():
             from shrinkage.tracking import read
 
-        read.keep_report(read.open_to_read(uri), found.parent, files, answer.tags(*pages))
+        read.keep_report(read.open_to_read(uri), found.parent, files, answer.tags(*pages), answer.one_split(PAGE))
         print(f"They are kept with run {found.parent} too, which has the answer as its description.")
 
 

@@ -37,6 +37,7 @@ from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
 from shrinkage.tracking.location import home, store_uri
 from shrinkage.tracking.source import LARGER_IS_BETTER, describe_tests
+from shrinkage.tracking.views import PAGE
 
 if TYPE_CHECKING:
     from shrinkage.report.answer import Answer
@@ -252,7 +253,7 @@ class Sweep(Callback):
         if self.parent is not None:
             pages = self.parent.client.pages(self.parent.journal, "report.html")
             self.parent.journal.tags(answer.tags(*pages))
-            self.parent.journal.append("view", name=self.name)
+            self.parent.journal.append("view", name=self.name, only=answer.one_split(PAGE))
             if not self.parent.journal.has_params:  # MLflow lets nobody change one, and the first answer stands
                 self.parent.journal.params(answer.choices)
         return answer
