@@ -296,4 +296,5 @@ def test_every_bad_job_of_a_sweep_fails_by_itself(tmp_path: Path, store: Path) -
 def test_a_sweep_is_named_by_what_it_sweeps_over() -> None:
     typed = ["data=diabetes", "+tags={team: vision}", "lambd=0,1", "+api_token=hunter7", "tracking.history=all"]
     assert sweep_name(typed) == "lambd=0,1 data=diabetes +api_token=***"
+    assert sweep_name(["data.fold=range(5)", "penalty=l1", "lambd=0,1"]) == "lambd=0,1 data.fold=range(5) penalty=l1"
     assert sweep_name([]) == "sweep"

@@ -8,6 +8,7 @@ COMMANDS = {  # `shrinkage WORD …` is `python -m MODULE …`
     "doctor": "shrinkage.doctor",
     "sync": "shrinkage.tracking.sync",
     "convert": "shrinkage.optimum.conventions",
+    "diagnose": "shrinkage.diagnose",
     "lab": "shrinkage_studies.lab",
 }
 

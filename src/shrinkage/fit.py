@@ -6,7 +6,7 @@ answered at once, and MLflow opens its store meanwhile.
 
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -16,6 +16,7 @@ from shrinkage.boundary import job_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.machine.imports import importing_much
 from shrinkage.machine.secrets import learn_overrides
+from shrinkage.machine.waiting import doing
 from shrinkage.names import on_a_line
 from shrinkage.report.summary import show_summary
 from shrinkage.runs import rerun, resume
@@ -75,7 +76,7 @@ def train_at(
             rules.check(cfg)
             record.connect()
 
-            with importing_much():
+            with nullcontext() if sweep else doing("starting"), importing_much():
                 from shrinkage.runs.export import check_exportable, coefficients, write_model
                 from shrinkage.training.ranks import started_ranks
                 from shrinkage.training.run import build

@@ -250,6 +250,6 @@ def train_lanes(stack: Stack, workshop: "Workshop") -> None:
             if stack.folder is not None:
                 resume.forget_stack(stack.folder)
             if tell is not None:
-                tell("recording")
+                tell("")
     except Exception as error:  # what it did to the records is recorded; other lanes still run
         fail_unended(stack.runs.values(), error)

@@ -18,6 +18,7 @@ from shrinkage.report.comparison import interval_of
 from shrinkage.report.edges import next_grid
 from shrinkage.report.rounding import SAME, deviation, mean
 from shrinkage.report.terminal import show
+from shrinkage.tracking.source import COLOUR
 
 LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0)
 
@@ -603,3 +604,24 @@ def test_the_table_fits_the_terminal(
     assert all(len(line) <= columns for line in lines) and "…" not in "".join(lines)
     for setting in answer.settings:
         assert any(f"{setting.mean:.5g}" in line and "λ.min" in line for line in lines)
+
+
+@given(lambdas=st.integers(2, 6), folds=st.integers(1, 6), seeds=st.integers(1, 3), most=st.integers(1, 40))
+def test_a_view_of_a_sweep_has_every_strength_of_one_split(lambdas: int, folds: int, seeds: int, most: int) -> None:
+    runs = [
+        one
+        for penalty, seed in itertools.product(("l1", "l2"), range(seeds))
+        for one in curve(penalty, 0.1, [0.01 * 3**place for place in range(lambdas)], folds, seed=seed)
+    ]
+    only = choose(runs).one_split(most)
+    kept = [one for one in runs if all(one["params"][key] == value for key, value in only.items())]
+    assert {(one["params"]["penalty"], one["metrics"]["lambd"]) for one in kept} == {
+        (one["params"]["penalty"], one["metrics"]["lambd"]) for one in runs
+    }
+    assert len(kept) == len(runs) if len(runs) <= most else len(kept) <= max(most, 2 * lambdas)
+
+
+def test_a_sweep_has_the_colour_of_the_penalty_that_won() -> None:
+    runs = [one | {"tags": one["tags"] | {COLOUR: "#123456"}} for one in curve("l1", 0.1)]
+    told = choose(runs + measured(curve("l2", 0.1), **{"val/loss": 0.9})).tags(None, None)
+    assert told[COLOUR] == "#123456" and told["mlflow.note.content"].startswith("Take penalty=l1 with λ")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from shrinkage.boundary import command_in_one_line
 from shrinkage.errors import InputError
+from shrinkage.machine.waiting import doing
 from shrinkage.tracking.journal import JOURNALS
 from shrinkage.tracking.location import ENVIRONMENT, sqlite_path, store_uri
 
@@ -109,7 +110,7 @@ def examine(address: StoreAddress) -> Level:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"The store {escape(address.shown)}", style="bold")
     counts = dict.fromkeys(Level, 0)
-    for finding in findings(address):
+    for finding in waited_for(findings(address)):
         counts[finding.level] += 1
         console.print(f"{MARKS[finding.level]} [bold]{finding.subject}[/]: {escape(finding.seen)}")
         if finding.command is not None:
@@ -118,6 +119,16 @@ def examine(address: StoreAddress) -> Level:
     said = [f"{counts[level]} {level.name.lower()}{'s' * (counts[level] > 1)}" for level in bad]
     console.print(", ".join(said) or "All is well.", style="bold")
     return max(bad, default=Level.WELL)
+
+
+def waited_for(found: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield the findings as they are, and show on a terminal that the next one is being looked for."""
+    while True:
+        with doing("looking"):
+            finding = next(found, None)
+        if finding is None:
+            return
+        yield finding
 
 
 def findings(address: StoreAddress) -> Iterator[Finding]:

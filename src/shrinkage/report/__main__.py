@@ -9,16 +9,15 @@ sweep they are kept with the parent run too, and its description becomes the ans
 
 import argparse
 import re
-import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from shrinkage.boundary import command_in_one_line
 from shrinkage.errors import InputError
 from shrinkage.machine.imports import importing_much
+from shrinkage.machine.waiting import doing
 from shrinkage.tracking.finding import find
 from shrinkage.tracking.location import jobs_page, run_page, store_uri
+from shrinkage.tracking.views import PAGE
 
 
 def arguments() -> argparse.Namespace:
@@ -63,36 +62,26 @@ def report(given: argparse.Namespace) -> None:
         from .terminal import show
 
     uri = store_uri(given.store, Path.cwd())
-    with progress("reading runs") as told:
-        found, source = find(uri, given.target, told)
+    with doing("reading runs") as say:
+        found, source = find(uri, given.target, lambda count: say(f"reading runs: {count:,}"))
     answer = choose(found.runs, given.metric)
     show(answer)
     folder = given.out or Path("report-" + re.sub(r"[^\w.-]+", "-", given.target))
     try:
-        files = write(answer, found.runs, draw(answer, source, folder), folder, found.title)
+        with doing("drawing the report"):
+            files = write(answer, found.runs, draw(answer, source, folder), folder, found.title)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --out") from error
     print(f"\n{folder / 'report.html'} and {len(files) - 1} more files")
     if found.parent is not None:
         run = found.experiment_id, found.parent
         pages = run_page(*run, "report.html"), jobs_page(*run)
-        with importing_much():
-            from shrinkage.tracking import read
+        with doing("storing it with the sweep's run"):
+            with importing_much():
+                from shrinkage.tracking import read
 
-        read.keep_report(read.open_to_read(uri), found.parent, files, answer.tags(*pages))
+            read.keep_report(read.open_to_read(uri), found.parent, files, answer.tags(*pages), answer.one_split(PAGE))
         print(f"They are kept with run {found.parent} too, which has the answer as its description.")
-
-
-@contextmanager
-def progress(what: str) -> Generator[Callable[[int], None]]:
-    """Give a function that shows a count on a terminal, and does nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"{what} …") as status:
-        yield lambda count: status.update(f"{what}: {count:,} …")
 
 
 if __name__ == "__main__":

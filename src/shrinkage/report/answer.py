@@ -7,10 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from shrinkage import split
 from shrinkage.names import in_markdown
-from shrinkage.tracking.source import RunSummary
+from shrinkage.tracking.source import COLOUR, RunSummary
 
 from .rounding import SAME
+from .shades import penalty_colour
 
 FAR = 0.01  # of the optimum: further above it, a run tells of where it stopped more than of its penalty
 ROUNDING = 1e-12
@@ -152,18 +154,32 @@ class Answer:
         given the run an address yet.
         """
         chosen = {f"{self.axis}.min": self.winner.min, f"{self.axis}.1se": self.winner.one_se}
-        headline = in_markdown(self.sentence.partition(" (")[0].rstrip("."))
         pages = f"[report.html]({report}), [its jobs by λ]({jobs})" if report else "report.html"
         words = [
-            f"**{headline}** ({pages})",  # a few lines are to be seen, and links answer only there
-            in_markdown(self.sentence),
+            in_markdown(self.sentence),  # its first words are to be seen in a table, too
+            pages,  # a few lines are to be seen, and links answer only there
             *(f"Warning: {in_markdown(warning)}" for warning in self.warnings),
         ]
         # MLflow shows the last of them as the run's description, of which it folds away all but some five lines, where
         # links do not answer until it is unfolded; so comparisons and notes are left to the report.
         return {name: repr(value) for name, value in chosen.items() if value is not None} | {
-            "mlflow.note.content": "\n\n".join(words)
+            "mlflow.note.content": "\n\n".join(words),
+            COLOUR: penalty_colour(self.winner),
         }
+
+    def one_split(self, most: int) -> dict[str, str]:
+        """Choose params by which the runs become few enough to be looked at at once, those of one split and seed.
+
+        Each says the value of the first run, until at most so many have all of them; none where there are no more.
+        """
+        runs = [run for setting in self.settings for behind in setting.runs.values() for run in behind]
+        chosen: dict[str, str] = {}
+        for key in (*split.KEYS, "seed"):
+            values = list(dict.fromkeys(run["params"].get(key) for run in runs))
+            if len(runs) > most and len(values) > 1 and values[0] is not None:
+                chosen[key] = values[0]
+                runs = [run for run in runs if run["params"].get(key) == values[0]]
+        return chosen
 
     @property
     def choices(self) -> dict[str, str]:

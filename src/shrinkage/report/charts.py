@@ -82,7 +82,8 @@ def size_charts(answer: Answer) -> list[Chart]:
     colours, shown = colours_of(answer.settings), rows_of_best(answer)
     charts = []
     for column, words in SIZES.items():
-        if not answer.table[column].notna().any():
+        found = answer.table[column]
+        if not found.notna().any() or (column == "weight/zeros" and not found.any()):  # no penalty has made zeros
             continue
         lines, values = [], list[float]()
         for group, (setting, rows) in enumerate(shown):

@@ -117,10 +117,11 @@ def run_name(cfg: Mapping[str, Any], overrides: list[str]) -> str:
 
 
 def sweep_name(overrides: list[str]) -> str:
-    """Name a sweep by its command, what it sweeps over first and secrets hidden: `lambd=0,1,3 data=diabetes`."""
+    """Name a sweep by its command, secrets hidden, first what it compares: `lambd=0,1,3 data=diabetes seed=0,1`."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     apart = [each for each in parsed if each.key_or_group.split(".")[0] not in ("tracking", "tags", *COMMAND)]
-    apart.sort(key=lambda each: not each.is_sweep_override())
+    repeats = (*split.KEYS, "seed")
+    apart.sort(key=lambda each: not each.is_sweep_override() or each.key_or_group in repeats)
     return " ".join(masked_override(str(each.input_line)) for each in apart)[:250] or "sweep"
 
 

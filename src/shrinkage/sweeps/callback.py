@@ -29,6 +29,7 @@ from shrinkage.machine.imports import importing_much
 from shrinkage.machine.interrupt import SIGNALS, leave, left
 from shrinkage.machine.invocation import invocation
 from shrinkage.machine.secrets import learn, learn_overrides, masked_override
+from shrinkage.machine.waiting import doing
 from shrinkage.names import on_a_line
 from shrinkage.runs import identity, resume
 from shrinkage.runs.membership import RESULTS, SWEEP, Membership, Result
@@ -37,6 +38,7 @@ from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
 from shrinkage.tracking.location import home, store_uri
 from shrinkage.tracking.source import LARGER_IS_BETTER, describe_tests
+from shrinkage.tracking.views import PAGE
 
 if TYPE_CHECKING:
     from shrinkage.report.answer import Answer
@@ -46,6 +48,7 @@ importlib.import_module("concurrent.futures.thread")  # pandas needs it, and not
 
 PATIENCE_SECONDS = 2.0
 MOST_CAUSES = 10  # of failures that are printed: where each run's number stands in its words, every run has its own
+BAR, BESIDE = 16, 12  # characters: of the bar; of the time that is left, and of what stands between numbers
 REFIT = "refit"  # the folder of the refit, in the sweep's
 IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
 
@@ -112,7 +115,8 @@ class Sweep(Callback):
                     f"begun otherwise; use tracking.jobs={'table' if earlier.has_rows else 'runs'}"
                 )
             if config.tracking.enabled:
-                self.parent = self.begin_parent(config, folder, earlier)
+                with doing("opening the store"):
+                    self.parent = self.begin_parent(config, folder, earlier)
         parent = None if self.parent is None else self.parent.journal.id
         self.membership = Membership(folder, parent, 1 if earlier is None else earlier.times + 1, has_rows)
         self.membership.announce(resume.command(config))
@@ -205,7 +209,8 @@ class Sweep(Callback):
         """Answer, refit, and answer again if there is a refitted model, since the answer then speaks of its weights."""
         answer = model = None
         try:
-            answer = self.answer(finished, results)
+            with doing("choosing λ and drawing the report"):
+                answer = self.answer(finished, results)
             if answer is None:
                 return None, None
             print(f"The report: {self.membership.folder / 'report.html'}")
@@ -253,7 +258,7 @@ class Sweep(Callback):
         if self.parent is not None:
             pages = self.parent.client.pages(self.parent.journal, "report.html")
             self.parent.journal.tags(answer.tags(*pages))
-            self.parent.journal.append("view", name=self.name)
+            self.parent.journal.append("view", name=self.name, only=answer.one_split(PAGE))
             if not self.parent.journal.has_params:  # MLflow lets nobody change one, and the first answer stands
                 self.parent.journal.params(answer.choices)
         return answer
@@ -342,17 +347,22 @@ class Sweep(Callback):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=BAR),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        is_shown = sys.stdout.isatty()  # else rich would take it away from the file that it goes into
+        with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=is_shown) as progress:
             best = BestRun(self.config.metric)
             bar, ended = progress.add_task("sweep", total=None), self.membership.ended(best.hear)
             while not self.done.wait(0.5):
-                progress.update(
-                    bar,
-                    completed=next(ended),
-                    total=self.membership.expected(),
-                    description=f"{self.membership.read_progress() or 'sweep'}{best.words}",
-                )
+                done, total = next(ended), self.membership.expected()
+                room = progress.console.width - BAR - BESIDE - 2 * len(str(total)) - len(best.words)
+                words = self.membership.read_progress() or "sweep"
+                words = words if len(words) <= room else f"{words[: max(room - 1, 0)]}…"
+                progress.update(bar, completed=done, total=total, description=words + best.words)
 
 
 class BestRun:

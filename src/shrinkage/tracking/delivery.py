@@ -230,9 +230,9 @@ class Delivery:
         )
         self.inputs.append(DatasetInput(dataset, [InputTag(CONTEXT, context)]))
 
-    def on_view(self, name: str) -> None:
-        """Give the experiment a view of the runs that stand under this one."""
-        self.client.set_experiment_tag(self.experiment_id, *jobs_view(self.run_id, name))
+    def on_view(self, name: str, only: dict[str, str] | None = None) -> None:
+        """Give the experiment a view of the runs that stand under this one. only: the params of those that it shows."""
+        self.client.set_experiment_tag(self.experiment_id, *jobs_view(self.run_id, name, only or {}))
 
     def on_artifact(self, path: str, folder: str) -> None:
         self.artifacts.append((path, folder))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -145,5 +146,10 @@ def describe(params: dict[str, str], tags: dict[str, str], metrics: dict[str, fl
         f"λ = {params.get('lambd')}, trained on {tags.get('data.rows.train', '?')} rows.",
         f"On {tags.get('data.rows.test', '?')} test rows: {tests}." if tests else "It has seen no test rows.",
     ]
-    command = on_a_line(f"{tags.get('mlflow.source.name', '')} {tags.get('overrides', '')}")
-    return f"{' '.join(sentences)}\n\n    {command}"
+    source, overrides = tags.get("mlflow.source.name", ""), tags.get("overrides", "").split(" ")
+    words = ["python"] * source.endswith(".py") + [source, *overrides]
+    if any(word.startswith("experiment=") for word in overrides):
+        words.append("hydra.mode=RUN")  # the experiment may be a sweep, and this was one run
+    command = on_a_line(" ".join(words))
+    fence = "`" * (1 + max(map(len, re.findall("`+", command)), default=0))  # a block of code would not be wrapped
+    return f"{' '.join(sentences)}\n\n{fence} {command} {fence}"

@@ -218,14 +218,18 @@ def text_of(client: MlflowClient, run_id: str, file: str, folder: str) -> str | 
         return None
 
 
-def keep_report(client: MlflowClient, run_id: str, files: list[Path], tags: dict[str, str]) -> None:
+def keep_report(
+    client: MlflowClient, run_id: str, files: list[Path], tags: dict[str, str], only: dict[str, str]
+) -> None:
     """Store a report's files with a run, and its answer as the run's tags.
+
+    only: the params of those of its jobs that their view shows; none for all.
 
     Raises InputError where the store does not take them.
     """
     try:
         run = client.get_run(run_id)
-        client.set_experiment_tag(run.info.experiment_id, *jobs_view(run_id, run.info.run_name or run_id))
+        client.set_experiment_tag(run.info.experiment_id, *jobs_view(run_id, run.info.run_name or run_id, only))
         for path in files:
             client.log_artifact(run_id, str(path))
         for name, value in tags.items():

@@ -86,5 +86,6 @@ def describe_tests(metrics: Mapping[str, float]) -> str:
     error = metrics.get("test/loss_error")
     found = {name: f"{value:.4g}" for name, value in metrics.items() if name.startswith("test/")}
     if error is not None:
-        found["test/loss"] += f" ± {found.pop('test/loss_error')}"
+        found.pop("test/loss_error")
+        found["test/loss"] += f" ± {error:.2g}"
     return ", ".join(f"{name} {value}" for name, value in found.items())

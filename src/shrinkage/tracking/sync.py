@@ -23,6 +23,8 @@ from .left_behind import end_the_dead, is_orphan, stories, waiting
 from .location import ENVIRONMENT, home, store_uri
 from .story import Story
 
+QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING"}  # else it tells of each step in which it makes a new store
+
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
@@ -47,7 +49,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the command."""
     given = arguments()
-    for name, value in ENVIRONMENT.items():
+    for name, value in (ENVIRONMENT | QUIET).items():
         os.environ.setdefault(name, value)
     with command_in_one_line():
         sys.exit(sync(given.paths, store_uri(given.store, Path.cwd()), given.experiment))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0  # a run that ends sooner shows no bar
 REFRESH = 0.25
+CLEARED = "\r\x1b[2K"  # a terminal's line, from its beginning
 LABEL = 24  # characters, so that the bar has room beside it
 
 
@@ -27,6 +28,7 @@ class ProgressBar(L.Callback):
         self.module, self.tell = module, tell
         self.label = label if len(label) <= LABEL else label[: LABEL - 1] + "…"
         self.progress: Progress | None = None
+        self.has_said = False
         self.wait_again()
 
     def wait_again(self) -> None:
@@ -69,35 +71,40 @@ class ProgressBar(L.Callback):
 
     def on_polish(self, done: int, lanes: int) -> None:
         """Show how many full-batch steps of the polish are done, and how many lanes are left in it, 1 for a run."""
+        self.say(f"polishing, {done:,} steps" + (f", {lanes} lanes left" if lanes > 1 else ""))
+
+    def on_solved(self, done: int, points: int) -> None:
+        """Show how many points of a path an engine has solved and certified."""
+        self.say(f"{done} of {points} points certified")
+
+    def say(self, words: str) -> None:
+        """Show words where the bar would be, if the last ones have stood for a while."""
         now = time.monotonic()
         if now - self.shown < REFRESH or not sys.stderr.isatty():
             return
         self.shown = now
-        words = f"polishing, {done:,} steps" + (f", {lanes} lanes left" if lanes > 1 else "")
-        self.say(words)
-
-    def on_solved(self, done: int, points: int) -> None:
-        """Show how many points of a path an engine has solved and certified."""
-        if not sys.stderr.isatty():
-            return
-        words = f"{done} of {points} points certified"
-        self.say(words)
-
-    def say(self, words: str) -> None:
-        """Show words where the bar would be."""
         if self.tell is not None:
             self.tell(words)
         else:
-            print(f"\r{words} ", end="", file=sys.stderr)
+            print(f"{CLEARED}{words} ", end="", file=sys.stderr, flush=True)
+            self.has_said = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.stop()
+        if self.tell is not None and sys.stderr.isatty():
+            self.tell("")
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.stop()
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Take the bar away, or the words in its place."""
+        if self.has_said:
+            print(CLEARED, end="", file=sys.stderr, flush=True)
+            self.has_said = False
         if self.progress is not None:
             self.progress.stop()
             self.progress = None
