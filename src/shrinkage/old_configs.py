@@ -25,7 +25,7 @@ ADDED_TO_DATA: dict[str, dict[str, object]] = {
         **{"split": None, "fold_column": None, "drop_classes": None, "missing_target": "error", "tidy": False},
         **{"encoding": "all", "unseen": "zero", "dates": "error"},
         **{"weight": None, "class_weight": None, "offset": None, "exposure": None},
-        **{"event": None, "sparse": False},
+        **{"event": None, "sparse": False, "strata": None},
     },
     "shrinkage.data.stream.StreamedTable": {
         **{"split": None, "fold_column": None, "encoding": "all", "unseen": "zero", "dates": "error"},

@@ -72,6 +72,33 @@ def test_steps_over_all_rows_come_to_what_is_solved_and_the_risk_is_served(patie
     np.testing.assert_allclose(found, np.exp(logs), rtol=1e-9)
 
 
+@pytest.mark.parametrize("sparse", ["false", "true"])
+def test_strata_are_scored_as_cv_glmnet_scores_them_and_are_no_feature(tmp_path: Path, sparse: str) -> None:
+    """Each fold's rows are compared with the training rows of their own stratum, which a column of names tells."""
+    rows = np.loadtxt(ROOT / "tests/optimum/glmnet/strata_rows.csv.gz", delimiter=",")
+    theirs = np.loadtxt(ROOT / "tests/optimum/glmnet/strata_folds.csv.gz", delimiter=",")
+    names = [*(f"x{place}" for place in range(8)), "months", "died", "clinic", "fold"]
+    frame = pd.DataFrame(rows, columns=names)
+    frame["clinic"] = "clinic " + frame["clinic"].astype(int).astype(str)
+    frame.to_csv(tmp_path / "patients.csv", index=False)
+    own = (
+        "data.fold_column=fold",
+        "data.folds=5",
+        "data.standardize=false",
+        "data.strata=clinic",
+        f"data.sparse={sparse}",
+    )
+    scores, weights = np.zeros((5, len(theirs))), np.zeros(5)
+    for fold in range(5):
+        for place, lambd in enumerate(theirs[:, 0]):
+            training = run_of(tmp_path / "patients.csv", *own, f"data.fold={fold}", f"lambd={float(lambd)!r}")
+            scores[fold, place] = 2 * training.module.measured["val/loss"]
+        weights[fold] = float(training.datamodule.tags["data.weight.val"])
+    np.testing.assert_allclose(weights @ scores / weights.sum(), theirs[:, 1], rtol=1e-6)
+    assert training.datamodule.feature_names == tuple(names[:8])
+    assert 0.5 < training.module.measured["val/concordance"] <= 1
+
+
 @pytest.mark.parametrize(
     ("change", "overrides", "message"),
     [
@@ -90,6 +117,15 @@ def test_steps_over_all_rows_come_to_what_is_solved_and_the_risk_is_served(patie
         ({}, ["task=regression"], "data.event: the task Regression knows no events; use task=cox"),
         ({}, ["task=poisson"], "data.event: the task Poisson knows no events"),
         ({}, ["data.event=null", "task=cox"], "task=cox: it needs a column that says which times"),
+        ({}, ["data.event=null", "data.strata=x0"], "data.strata=x0: times until an event are compared within strata"),
+        (
+            {},
+            ["data.strata=x0"],
+            "data.strata=x0: it parts 150 rows into 150 strata, and none of them has an event",
+        ),
+        ({"x0": [None] + [1] * 149}, ["data.strata=x0"], "data.strata=x0: it is missing in 1 of 150 rows, and no row"),
+        ({}, ["data.strata=clinic"], "data.strata=clinic: "),
+        ({}, ["data.strata=x1", "task=regression"], "data.strata=x1: it parts"),
         ({}, ["data.weight=x0"], "data.event=died and data.weight=x0: rows with events have one target"),
         ({}, ["data.target=[months,x0]"], "data.event=died and data.target=[months,x0]"),
         ({}, ["task=cox", "task.ties=exact"], "task.ties=exact: must be breslow or efron"),

@@ -168,3 +168,43 @@ def test_rates_with_weights_a_kept_column_and_a_category_as_a_group_end_as_a_mod
         next(run for run in runs(store) if role(run) == "refit").data.tags["data.weight.test"]
     )
     assert sum(map(float, set(tags))) == train and answer["metric"] == "val/loss"
+
+
+@pytest.mark.parametrize(("target", "task"), [("months", "cox"), ("height,weight", "multi_regression")])
+def test_times_until_events_and_several_targets_end_as_a_model(target: str, task: str, tmp_path: Path) -> None:
+    """The served model predicts relative risks, or each target in its own units, from rows as they are in the file."""
+    random, store = np.random.default_rng(0), tmp_path / "mlflow.db"
+    frame = pd.DataFrame({"age": random.normal(40, 10, 160), "noise": random.normal(size=160)})
+    frame["town"] = random.choice(["Aachen", "Bonn", "Köln"], 160)
+    size = (frame["age"] - 40) / 10 + (frame["town"] == "Köln")
+    given, events = target.split(","), []
+    if task == "cox":
+        frame["months"], events = np.ceil(5 * random.exponential(np.exp(-size))), ["data.event=died"]
+        frame["died"] = (random.random(160) < 0.7).astype(int)
+        given.append("died")
+    else:
+        frame["height"], frame["weight"] = 170 + 5 * size + random.normal(size=160), 70 - size + random.normal(size=160)
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    done = train_py(
+        "experiment=choose", "data.path=people.csv", f"data.target=[{target}]", *events, f"task={task}", "penalty=l1",
+        "hydra.sweeper.num=2", "hydra.sweeper.ratio=0.1", "data.folds=2", "data.fold=range(2)", "refit=min",
+        "export=people", "trainer.precision=64-true", "hydra.sweep.dir=here", cwd=tmp_path, store=store,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((tmp_path / "here/answer.json").read_text())
+    assert answer["sentence"].startswith("Take penalty=l1 with λ") and answer["sentence"] in done.stdout
+    table = pd.read_csv(tmp_path / "here/refit/coefficients.csv", keep_default_na=False)
+    rows = frame.drop(columns=given)
+    raw = rows.assign(**{f"town_{town}": frame["town"] == town for town in ("Aachen", "Bonn", "Köln")})
+    raw = raw.drop(columns="town").astype(float)
+    mlflow.set_tracking_uri(f"sqlite:///{store}")
+    predicted = mlflow.pyfunc.load_model("models:/people/1").predict(rows)
+    outputs = [""] if task == "cox" else given
+    assert list(predicted) == [f"prediction_{name}" if name else "prediction" for name in outputs]
+    for name, column in zip(outputs, predicted, strict=True):
+        own = table[table["output"] == name].set_index("feature")["coefficient"]
+        assert own["age"] != 0
+        by_hand = own["(intercept)"] + raw @ own[raw.columns]
+        np.testing.assert_allclose(predicted[column], np.exp(by_hand) if task == "cox" else by_hand, rtol=1e-6)
+    (refit,) = [run for run in runs(store) if role(run) == "refit"]
+    assert f"test/{'concordance' if task == 'cox' else 'r2.height'}" in refit.data.metrics

@@ -276,7 +276,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.center: float | tuple[float, ...] = 0.0
         self.scale: float | tuple[float, ...] = 1.0
         self.target_names: tuple[str, ...] = ()  # of several
-        self.has_events = False  # whether y is [n, 2], times and whether an event was seen then
+        self.has_events = False  # whether y is [n, 2], times and whether an event was seen then, or [n, 3] with strata
         self.least_target: float | None = None
         self.row_terms: tuple[str, ...] = ()
         self.total_weights: Mapping[str, float] = {}  # of times until an event, how many events

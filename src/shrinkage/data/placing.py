@@ -1,7 +1,7 @@
 """Reads the columns that say something of rows and are no features: groups, times, parts, folds, weights, offsets.
 
 roles: those columns by their keys in the settings: `group`, `time`, `split`, `fold_column`, `weight`, `offset`,
-`exposure` and `event`.
+`exposure`, `event` and `strata`.
 """
 
 import warnings
@@ -20,6 +20,7 @@ from .splits import read_folds, read_parts
 WITHOUT = {
     "weight": "weighed",
     "event": "compared",
+    "strata": "compared",
     "offset": "predicted",
     "exposure": "predicted",
 }  # what no row can be without it

@@ -22,7 +22,7 @@ from .recipe import Column, tidied
 from .row_terms import check_class_weight, read_weights
 from .splits import Rows
 from .tabular import Table, TabularData
-from .target import check_target_names, read_target, read_targets, with_events
+from .target import check_target_names, read_target, read_targets, with_events, with_strata
 from .usable import Limits, check_features, check_values, read_date_parts
 
 if TYPE_CHECKING:
@@ -56,15 +56,16 @@ class TableFile(TabularData):
     (`read_parts`) or fold (`read_folds`); no features. weight: a column that says how much each row counts; rows of
     weight 0 are left out. class_weight: what the rows' weights are multiplied by, as `weigh_classes` says. offset: a
     column that is added to the model's output; exposure: one whose logarithm is. event: a column that says whether the
-    target is the time of an event (1), or that until which a row was seen without (0). drop_classes: `rare` leaves out
-    the rows of classes that have too few of them to be split; None refuses them. max_categories: the most values a text
-    column may have. missing: `error`; `drop` leaves out the rows; `mean` puts the training part's mean into columns of
-    numbers, booleans and dates, and makes a category of its own in text ones. encoding: which levels of a text column
-    are features, as `features.plan` says. unseen: what becomes of levels that no training row has, as `Recipe` says.
-    dates: `error` refuses columns of dates; or a list of what a date is made into, of `year`, `month`, `weekday`,
-    `dayofyear` and `trend`. missing_target: `error`, or `drop` leaves out the rows that have no target, whatever
-    becomes of other gaps. tidy: whether texts that differ only in case and blanks are one. separator, decimal,
-    thousands, comment: as `CsvFormat` says.
+    target is the time of an event (1), or that until which a row was seen without (0); strata: one whose equal values
+    are a stratum, within which rows are compared. drop_classes: `rare` leaves out the rows of classes that have too few
+    of them to be split; None refuses them. max_categories: the most values a text column may have. missing: `error`;
+    `drop` leaves out the rows; `mean` puts the training part's mean into columns of numbers, booleans and dates, and
+    makes a category of its own in text ones. encoding: which levels of a text column are features, as `features.plan`
+    says. unseen: what becomes of levels that no training row has, as `Recipe` says. dates: `error` refuses columns of
+    dates; or a list of what a date is made into, of `year`, `month`, `weekday`, `dayofyear` and `trend`.
+    missing_target: `error`, or `drop` leaves out the rows that have no target, whatever becomes of other gaps. tidy:
+    whether texts that differ only in case and blanks are one. separator, decimal, thousands, comment: as `CsvFormat`
+    says.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class TableFile(TabularData):
         offset: str | None = None,
         exposure: str | None = None,
         event: str | None = None,
+        strata: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
@@ -129,13 +131,18 @@ class TableFile(TabularData):
         self.title = self.path.name
         self.drop, self.max_categories = list(map(str, drop)), max_categories
         named = {"group": group, "time": time, "split": split, "fold_column": fold_column}
-        named |= {"weight": weight, "offset": offset, "exposure": exposure, "event": event}
+        named |= {"weight": weight, "offset": offset, "exposure": exposure, "event": event, "strata": strata}
         self.has_events = event is not None
         if event is not None and (weight is not None or len(self.targets) > 1):
             other = f"data.weight={shown(weight)}" if weight is not None else f"data.target={self.shown_targets}"
             raise InputError(
                 f"data.event={shown(event)} and {other}: rows with events have one target, their times, and all "
                 "count the same; leave one of them out"
+            )
+        if strata is not None and event is None:
+            raise InputError(
+                f"data.strata={shown(strata)}: times until an event are compared within strata, by task=cox, and "
+                "data.event names no events; use data.event=COLUMN, or leave data.strata out"
             )
         self.roles = {key: str(column) for key, column in named.items() if column is not None}
         self.drop_classes = drop_classes
@@ -238,7 +245,7 @@ class TableFile(TabularData):
                 )
         values, names = self.read_targets(targets)
         if self.has_events:
-            values = self.read_events(values, names, aside[self.roles["event"]])
+            values = self.read_events(values, names, aside)
         self.check_terms_of(names)
         rows = Rows(values, names, **places)
         if self.drop_classes is not None:
@@ -268,14 +275,16 @@ class TableFile(TabularData):
         self.notes += notes
         return values, names
 
-    def read_events(self, times: np.ndarray, names: Sequence[str], column: "pd.Series") -> np.ndarray:
-        """Put the times beside the events, [n, 2]. Raises InputError."""
+    def read_events(self, times: np.ndarray, names: Sequence[str], aside: "pd.DataFrame") -> np.ndarray:
+        """Put times, events and the strata if there are any side by side, [n, 2 or 3]. Raises InputError."""
+        column = aside[self.roles["event"]]
         if names:
             raise InputError(
                 f"data.event={shown(column.name)}: data.target={self.shown_targets} is read as classes, and must be a "
                 "time; leave data.task out"
             )
-        return with_events(times, column, self.targets[0])
+        values = with_events(times, column, self.targets[0])
+        return with_strata(values, aside[self.roles["strata"]]) if "strata" in self.roles else values
 
     def check_terms_of(self, class_names: Sequence[str]) -> None:
         """Look whether the target can have the weights and offsets that are asked for. Raises InputError."""

@@ -34,12 +34,12 @@ class Table:
     """All the rows of a data set, before they are split and made into numbers.
 
     features: the columns as pandas has them. target [n]: floats, or class codes if class_names are given; of several
-    columns [n, targets], with target_names; with has_events [n, 2], times and whether an event was seen then. groups,
-    times, parts, folds, weights and offsets: what `Rows` says, or None. class_weight: what weights are multiplied by,
-    as `weigh_classes` says. offset_column, offset_cells: of the column that the offsets come from, with the rule by
-    which it is read; is_exposure: whether they are its logarithm. columns: the rules by which features were read, if
-    their types do not tell them. fills: whether gaps are filled in, and not refused. encoding and date_parts: by which
-    `features.plan` makes features. unseen: what `Recipe` says.
+    columns [n, targets], with target_names; with has_events [n, 2], times and whether an event was seen then, or [n, 3]
+    with the number of a stratum. groups, times, parts, folds, weights and offsets: what `Rows` says, or None.
+    class_weight: what weights are multiplied by, as `weigh_classes` says. offset_column, offset_cells: of the column
+    that the offsets come from, with the rule by which it is read; is_exposure: whether they are its logarithm. columns:
+    the rules by which features were read, if their types do not tell them. fills: whether gaps are filled in, and not
+    refused. encoding and date_parts: by which `features.plan` makes features. unseen: what `Recipe` says.
     """
 
     features: pd.DataFrame

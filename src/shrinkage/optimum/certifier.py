@@ -168,8 +168,9 @@ def optimum_by_engine(problem: Problem, l1: float, l2: float) -> Optimum | None:
     curvatures = problem.loss.curvatures(problem.outputs_of(weight) + bias)
     is_curved = (curvatures.reshape(len(curvatures), -1) > 0).any(dim=1)
     rows = problem.design[is_curved].numpy()
-    is_shifted = problem.bias == "free" or problem.task.is_joint
-    rows = centred(rows) if is_shifted and len(rows) else rows
+    rows = centred(rows) if problem.bias == "free" and len(rows) else rows
+    shifts = problem.task.shifts(problem.y)[is_curved].numpy()
+    rows = rows - shifts @ np.linalg.lstsq(shifts, rows)[0] if shifts.size else rows
     unique = not sparsest(rows, weight.numpy())[1].any() if l1 else np.linalg.matrix_rank(rows) == rows.shape[1]
     return Optimum(weight.numpy(), bias.numpy(), bool(unique))
 

@@ -23,7 +23,7 @@ class Target:
     kind: a value for each of its `rows`, or the next token of a `language`. classes: how many classes or tokens there
     are; None for numbers. scale: the factor that brings a residual into the user's own units. least: the smallest of
     the numbers. names: of several targets, with the scale of each in scales; none of one. has_events: whether it is
-    times, and whether an event was seen then.
+    times, and whether an event was seen then, perhaps with strata.
     """
 
     kind: Literal["rows", "language"] = "rows"
@@ -226,6 +226,10 @@ class ConvexTask(Task):
         other losses there is none.
         """
         return columns[:0]
+
+    def shifts(self, target: Tensor) -> Tensor:
+        """Say which changes of the outputs change nothing of a joint loss, as columns [n, any]; else there is none."""
+        return target.new_zeros(len(target), 0)
 
     @abstractmethod
     def fenchel_young(self, output: Tensor, target: Tensor, dual: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Times until an event, some of them cut off: Cox's proportional hazards."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,17 +18,20 @@ SAME = 1e-10  # by what share slopes may differ from a multiple of others that t
 
 @dataclass(frozen=True)
 class AtRisk:
-    """What each event is compared with, the rows sorted from the latest time to the earliest; every tensor is [n].
+    """What each event is compared with, the rows sorted by strata, from the latest time to the earliest; each is [n].
 
-    order: the places of the rows. event: 1 or 0. hazard: e = exp(z − top), with top the largest output. end, begin: the
-    last and the first row of the same time. share: of the hazards of a time's events, how much is left out of what is
-    at risk for this one: 0 under Breslow's rule, under Efron's l/d for the l-th of d events, from 0. risk: what is at
-    risk, Σ e of the rows whose time is no earlier, less what is left out. ties: how many events its time has, less
-    those left out, at least 1.
+    order: the places of the rows. event: 1 or 0. first, last: the first and the last row of the same stratum, None
+    where all rows are one. top: the largest output of it. hazard: e = exp(z − top). end, begin: the last and the first
+    row of the same time. share: of the hazards of a time's events, how much is left out of what is at risk for this
+    one: 0 under Breslow's rule, under Efron's l/d for the l-th of d events, from 0. risk: what is at risk, Σ e of the
+    stratum's rows whose time is no earlier, less what is left out. ties: how many events its time has, less those left
+    out, at least 1.
     """
 
     order: Tensor
     event: Tensor
+    first: Tensor | None
+    last: Tensor | None
     top: Tensor
     hazard: Tensor
     end: Tensor
@@ -41,44 +45,82 @@ class AtRisk:
         return values[self.order.argsort()]
 
     def later(self, values: Tensor) -> Tensor:
-        """Add up values [n, …] over all rows whose time is no earlier than each one's."""
-        return values.cumsum(dim=0)[self.end]
+        """Add up values [n, …] over all rows of the stratum whose time is no earlier than each one's."""
+        return self.cumulated(values)[self.end]
+
+    def earlier(self, values: Tensor) -> Tensor:
+        """Add up values [n, …] over all rows of the stratum whose time is no later than each one's."""
+        first = None if self.last is None else len(self.last) - 1 - self.last.flip(0)
+        return scan(values.flip(0), first).flip(0)[self.begin]
 
     def tied(self, values: Tensor) -> Tensor:
         """Add up values [n, …] over the events of each one's time."""
         own = self.event.reshape(-1, *[1] * (values.ndim - 1)) * values
-        sums = own.cumsum(dim=0)
+        sums = self.cumulated(own)
         return sums[self.end] - (sums - own)[self.begin]
+
+    def cumulated(self, values: Tensor) -> Tensor:
+        """Add up values [n, …] over each row and those of its stratum that are sorted before it."""
+        return scan(values, self.first)
+
+
+def scan(values: Tensor, first: Tensor | None, combine: Callable[[Tensor, Tensor], Tensor] = torch.add) -> Tensor:
+    """Combine values [n, …] of each row and of those before it, from row `first` [n] on; None for the very first.
+
+    Sums of strata are never subtracted from one another, since one may be as small as the rounding of another. So many
+    rows as have been combined are doubled each time. Reference: Hillis & Steele (1986), "Data parallel algorithms".
+    """
+    if first is None:
+        return values.cumsum(dim=0)
+    places, step = torch.arange(len(values), device=values.device), 1
+    while step < len(values):
+        inside = (places - step >= first).reshape(-1, *[1] * (values.ndim - 1))
+        values = torch.where(inside, combine(values, values.roll(step, 0)), values)
+        step *= 2
+    return values
+
+
+def ends_of_runs(changes: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the first and the last place of the run that each of n places is in; changes [n − 1]: where one ends."""
+    always = changes.new_ones(1)
+    places = torch.arange(len(changes) + 1, device=changes.device)
+    first = torch.where(torch.cat([always, changes]), places, 0).cummax(dim=0).values
+    last = torch.where(torch.cat([changes, always]), places, len(changes)).flip(0).cummin(dim=0).values.flip(0)
+    return first, last
 
 
 def at_risk(output: Tensor, target: Tensor, is_efron: bool) -> AtRisk:
-    """Find what each event is compared with, from outputs [n, 1] and targets [n, 2], times and events."""
+    """Find what each event is compared with, from outputs [n, 1] and targets [n, 2 or 3]: times, events, strata."""
     order = target[:, 0].argsort(descending=True, stable=True)
+    changes_stratum = first = last = None
+    if target.shape[1] > 2:
+        order = order[target[order, 2].argsort(stable=True)]
+        stratum = target[order, 2]
+        changes_stratum = stratum[1:] != stratum[:-1]
+        first, last = ends_of_runs(changes_stratum)
     time, event, z = target[order, 0], target[order, 1], output[order, 0]
-    top = z.amax()
-    hazard, places = (z - top).exp(), torch.arange(len(z), device=z.device)
     changes = time[1:] != time[:-1]
-    always = torch.ones_like(time[:1], dtype=torch.bool)
-    begin = torch.where(torch.cat([always, changes]), places, 0).cummax(dim=0).values
-    end = torch.where(torch.cat([changes, always]), places, len(z) - 1).flip(0).cummin(dim=0).values.flip(0)
+    begin, end = ends_of_runs(changes if changes_stratum is None else changes | changes_stratum)
+    top = z.amax().expand_as(z) if last is None else scan(z, first, torch.maximum)[last]
+    hazard = (z - top).exp()
     none = torch.zeros_like(hazard)
-    found = AtRisk(order, event, top, hazard, end, begin, none, none, none)
+    found = AtRisk(order, event, first, last, top, hazard, end, begin, none, none, none)
     events, count = event.cumsum(dim=0), found.tied(torch.ones_like(hazard)).clamp(min=1)
     earlier = events - event - (events - event)[begin]  # events of the same time that come before
     share = earlier / count if is_efron else none
     risk = found.later(hazard) - share * found.tied(hazard)
-    return AtRisk(order, event, top, hazard, end, begin, share, risk, count * (1 - share))
+    return AtRisk(order, event, first, last, top, hazard, end, begin, share, risk, count * (1 - share))
 
 
 class Cox(ConvexTask):
     """Cox regression: the loss of an event is log(Σ e^{zⱼ} of the rows at risk/e^{z}) − log d, and 0 of other rows.
 
-    At risk are the rows whose time is no earlier, and d is how many events there are at this time. The sum over the
-    rows is half the deviance of the partial likelihood, so that no output of a row stands for itself: all rows are
-    taken at once, and the same number added to all outputs changes nothing. exp of an output is a relative risk. λ is
-    that of glmnet's `family="cox"`: the mean is over the rows, events or not. A part that validates or tests is scored
-    by the loss of its rows together with the training rows less that of these, over its events, as `cv.glmnet` does
-    (`grouped=TRUE`).
+    At risk are the rows of the event's stratum whose time is no earlier (without strata all rows are one), and d is how
+    many events there are of this time. The sum over the rows is half the deviance of the partial likelihood, so that no
+    output of a row stands for itself: all rows are taken at once, and the same number added to all outputs changes
+    nothing. exp of an output is a relative risk, to others of its stratum. λ is that of glmnet's `family="cox"`: the
+    mean is over the rows, events or not. A part that validates or tests is scored by the loss of its rows together with
+    the training rows less that of these, over its events, as `cv.glmnet` does (`grouped=TRUE`).
 
     ties: events of one time are at risk for all of each other (`breslow`), or for half of each other on average
     (`efron`; d is then d, d − 1, … 1). References: Cox (1972), "Regression models and life-tables"; Efron (1977), "The
@@ -126,8 +168,7 @@ class Cox(ConvexTask):
     def hazards_at_risk(self, found: AtRisk) -> Tensor:
         """Add up, for each row, its share of what is at risk over the events that it is at risk for, [n]; sorted."""
         rates = torch.where(found.event > 0, 1 / found.risk, 0.0)
-        before = rates.flip(0).cumsum(dim=0).flip(0)[found.begin]  # of the events whose time is no later
-        return found.hazard * (before - found.event * found.tied(found.share * rates))
+        return found.hazard * (found.earlier(rates) - found.event * found.tied(found.share * rates))
 
     def slope(self, output: Tensor, target: Tensor) -> Tensor:
         found = at_risk(output, target, self.is_efron)
@@ -161,6 +202,11 @@ class Cox(ConvexTask):
         rest = (1 - own).clamp(min=0)
         apart = relative_entropy(1 - scale * rest, own) + relative_entropy(scale * rest, rest)
         return torch.where(is_multiple, found.unsorted(torch.where(found.event > 0, apart, 0.0)), torch.inf)
+
+    def shifts(self, target: Tensor) -> Tensor:
+        """Mark the rows of each stratum, whose outputs may all be larger by one number."""
+        stratum = target[:, 2] if target.shape[1] > 2 else target.new_zeros(len(target))
+        return (stratum[:, None] == stratum.unique()).to(target.dtype)
 
     def recession(self, target: Tensor) -> Tensor:
         return target.new_zeros(len(target), 0, 1)

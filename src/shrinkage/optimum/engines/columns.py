@@ -49,6 +49,10 @@ class Columns(ABC):
     def whole(self) -> Array:
         """Give the matrix with its zeros. Raises InputError where it is sparse."""
 
+    @abstractmethod
+    def with_zeros(self) -> Array:
+        """Give the matrix with its zeros, of few columns."""
+
 
 @dataclass(frozen=True)
 class DenseColumns(Columns):
@@ -81,6 +85,9 @@ class DenseColumns(Columns):
         return slope @ self.x
 
     def whole(self) -> Array:
+        return self.x
+
+    def with_zeros(self) -> Array:
         return self.x
 
 
@@ -116,6 +123,9 @@ class SparseColumns(Columns):
             f"λ₁=0: a design of {self.shape[0]} × {self.shape[1]} with {self.numbers} numbers is sparse, and is solved "
             "for under λ₁ > 0; ask for an elastic net with a small λ₁, or give the design with its zeros"
         )
+
+    def with_zeros(self) -> Array:
+        return self.x.toarray() - self.mean
 
 
 def inner(left: Columns, right: Columns, rates: Array | None = None) -> Array:

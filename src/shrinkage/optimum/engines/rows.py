@@ -159,7 +159,7 @@ class Rows:
         """Compute what the second derivatives of a joint loss have beside its rows' (`ConvexTask.joint_part`)."""
         loss = self.problem.loss
         shifted = loss.shifted(torch.from_numpy(output))
-        return loss.task.joint_part(shifted, loss.y, torch.from_numpy(columns.whole())).numpy()
+        return loss.task.joint_part(shifted, loss.y, torch.from_numpy(columns.with_zeros())).numpy()
 
     def recession(self) -> Array:
         """Say along which changes of the outputs the loss of a row falls for ever, [n, m, outputs]."""

@@ -15,9 +15,9 @@ class Metric(ABC):
     name: how it is recorded, after `train/`, `val/` or `test/`. larger_is_better: its direction, which the choice of λ
     follows. about: what a person should know of it, a few words. predicts: the kind of predictions it is about:
     `numbers` [n], in the standardised units that the model is trained in; `vectors` [n, targets] of them; `risks` [n],
-    the logarithms of relative risks, beside targets [n, 2] of times and events; `classes`, the logits [n, classes]; or
-    `tokens`, the logits [n, context, tokens]. has_units: whether its value grows in proportion to the unit of the
-    target, in which case it is recorded in the user's own units.
+    the logarithms of relative risks, beside targets [n, 2] of times and events, or [n, 3] with the number of a stratum;
+    `classes`, the logits [n, classes]; or `tokens`, the logits [n, context, tokens]. has_units: whether its value grows
+    in proportion to the unit of the target, in which case it is recorded in the user's own units.
 
     A value that is not defined, such as r2 of a constant target, is NaN, and is not recorded.
     """

@@ -13,9 +13,9 @@ AT_ONCE = 1_000  # rows that are compared with all others together
 class Concordance(WholePartMetric):
     """The share of pairs in which the row whose event came first has the larger risk; equal risks count a half.
 
-    A pair is an event and a row that was still without one at that time: a later time, or the same time without an
-    event. Not defined where there is no such pair. Reference: Harrell, Lee & Mark (1996), "Multivariable prognostic
-    models".
+    A pair is an event and a row of its stratum that was still without one at that time: a later time, or the same time
+    without an event. Not defined where there is no such pair. Reference: Harrell, Lee & Mark (1996), "Multivariable
+    prognostic models".
     """
 
     name: ClassVar = "concordance"
@@ -29,7 +29,10 @@ class Concordance(WholePartMetric):
         right, pairs = prediction.new_zeros(()), prediction.new_zeros(())
         for rows in torch.arange(len(time), device=time.device)[event].split(AT_ONCE):
             own = time[rows, None]
-            both = ((time > own) | ((time == own) & ~event)) * counts[rows, None] * counts
+            pair = (time > own) | ((time == own) & ~event)
+            for stratum in target[:, 2:].unbind(dim=1):
+                pair = pair & (stratum == stratum[rows, None])
+            both = pair * counts[rows, None] * counts
             ahead = prediction[rows, None] - prediction
             right = right + (both * ((ahead > 0).to(both.dtype) + (ahead == 0).to(both.dtype) / 2)).sum()
             pairs = pairs + both.sum()
