@@ -23,6 +23,7 @@ from shrinkage.runs import rerun, resume
 from shrinkage.runs.folder import RunLocation
 from shrinkage.runs.membership import Membership
 from shrinkage.runs.record import Record, recorded
+from shrinkage.tracking.source import OUTCOME
 
 if TYPE_CHECKING:
     from shrinkage.training.run import Training
@@ -100,8 +101,14 @@ def train_at(
                 coefficients(training.datamodule, module.model, exchangeable=module.exchangeable())
             )
             if config.exports(cfg) and record.journal is not None:
-                path = write_model(training.datamodule, module.model, record.place.folder / "model", module.task.link)
+                from shrinkage.report.figures import outcome_figure
+
+                into, survival = record.place.folder / "model", module.survival()
+                path = write_model(training.datamodule, module.model, into, module.task.link, survival)
                 record.journal.model(path, cfg.export, record.metrics)
+                if (outcome := training.outcome(survival)) is not None:
+                    record.keep_text(OUTCOME, outcome.as_json())
+                    record.keep_figure(outcome_figure(outcome), f"{outcome.name}.png")
             if sweep is None and record.journal is not None:  # a sweep draws one figure of all its jobs
                 record.keep_figure(training.learning_curves(record.name), "learning_curves.png")
                 if (picture := training.landscape()) is not None:

@@ -31,6 +31,8 @@ ADDED_TO_DATA: dict[str, dict[str, object]] = {
         **{"split": None, "fold_column": None, "encoding": "all", "unseen": "zero", "dates": "error"},
     },
 }
+# The same of `task`, by what makes it.
+ADDED_TO_TASK: dict[str, dict[str, object]] = {"shrinkage.tasks.cox.Cox.for_target": {"times": []}}
 # The same of `penalty`, where it has the keys that all shipped penalties share.
 ADDED_TO_PENALTY: dict[str, object] = {"factor": None}
 # A CSV had commas between its cells and points in its numbers; a Parquet file has no such signs.
@@ -43,6 +45,8 @@ def in_todays_names(recorded: Mapping[str, object]) -> dict[str, Any]:
     tree = ADDED | {key: renamed(value, MOVED) for key, value in recorded.items()}
     if isinstance(data := tree.get("data"), Mapping):
         tree["data"] = {**data, **missing_from_data(recorded)}
+    if isinstance(task := tree.get("task"), Mapping):
+        tree["task"] = ADDED_TO_TASK.get(str(task.get("_target_")), {}) | dict(task)
     if isinstance(penalty := tree.get("penalty"), Mapping) and "groups" in penalty:
         tree["penalty"] = ADDED_TO_PENALTY | dict(penalty)
     return tree
@@ -59,6 +63,8 @@ def params_in_todays_names(params: Mapping[str, str]) -> dict[str, str]:
         found[f"data.{key}"] = str(value)
     if "task._target_" not in params:
         found |= {f"task.{key}": str(value) for key, value in TASK.items()}
+    for key, value in ADDED_TO_TASK.get(found["task._target_"], {}).items():
+        found.setdefault(f"task.{key}", str(value))
     return found
 
 

@@ -15,6 +15,7 @@ from shrinkage.runs.export import coefficients, write_model
 from shrinkage.tasks.cox import Cox
 from shrinkage.tasks.metrics.concordance import Concordance
 from shrinkage.tracking.logged_model import save
+from shrinkage.tracking.outcome import Outcome
 from shrinkage.training.run import Training, build
 
 EXACT = ("trainer=exact", "tracking=none", "progress=false", "trainer.precision=64-true")
@@ -99,6 +100,35 @@ def test_strata_are_scored_as_cv_glmnet_scores_them_and_are_no_feature(tmp_path:
     assert 0.5 < training.module.measured["val/concordance"] <= 1
 
 
+@pytest.mark.parametrize("has_strata", [False, True])
+def test_survival_is_served_at_given_times_and_empty_where_nobody_was_seen_so_long(
+    patients: Path, has_strata: bool
+) -> None:
+    frame = pd.read_csv(patients)
+    frame["clinic"] = np.where(frame.index % 3 > 0, "big", "small")
+    frame.loc[(frame.clinic == "small") & (frame.months > 3), "months"] = 3.0
+    frame.to_csv(patients, index=False)
+    strata = ["data.strata=clinic"] if has_strata else ["data.drop=[clinic]"]
+    training = run_of(patients, "lambd=0.05", "task=cox", "task.times=[1,3.5]", *strata)
+    survival = training.module.survival()
+    write_model(training.datamodule, training.module.model, patients.parent / "model", "log", survival)
+    save(patients.parent / "model", patients.parent / "mlflow", Model())
+    given = pd.concat([frame, frame.head(1).assign(clinic="unknown")]).drop(columns=["months", "died"])
+    found = mlflow.pyfunc.load_model(str(patients.parent / "mlflow")).predict(given)
+    assert list(found) == ["prediction", "survival_1", "survival_3.5"]
+    place = given["clinic"].map({"big": 0, "small": 1, "unknown": 2}) if has_strata else 0 * given["x0"].astype(int)
+    for time in (1.0, 3.5):
+        expected = [survival.expected(number, time) for number in range(len(survival.steps))]
+        hazard = place.map(dict(enumerate(expected))).astype(float)
+        np.testing.assert_allclose(found[f"survival_{time:g}"], np.exp(-hazard * found["prediction"]), rtol=1e-9)
+    assert found["survival_3.5"].isna().sum() == (51 if has_strata else 0)
+    assert found["survival_1"].between(0, 1).sum() >= 150
+    outcome = training.outcome(survival)
+    assert outcome is not None and len(outcome.series) == (2 if has_strata else 3)
+    assert all(each.line[0] == (0.0, 1.0) and each.line[-1][1] < 1 for each in outcome.series)
+    assert Outcome.from_json(outcome.as_json()).title == outcome.title
+
+
 @pytest.mark.parametrize(
     ("change", "overrides", "message"),
     [
@@ -129,6 +159,9 @@ def test_strata_are_scored_as_cv_glmnet_scores_them_and_are_no_feature(tmp_path:
         ({}, ["data.weight=x0"], "data.event=died and data.weight=x0: rows with events have one target"),
         ({}, ["data.target=[months,x0]"], "data.event=died and data.target=[months,x0]"),
         ({}, ["task=cox", "task.ties=exact"], "task.ties=exact: must be breslow or efron"),
+        ({}, ["task=cox", "task.times=[12,12]"], "task.times=[12, 12]: must be a list of different times above 0"),
+        ({}, ["task=cox", "task.times=3"], "task.times=3: must be a list of different times above 0"),
+        ({}, ["task=cox", "task.times=[1e6]"], "no training row was seen longer than until"),
         ({}, ["data.task=classification"], "data.target=months is read as classes"),
         ({}, ["penalty.factor={x0: 0}"], "beside columns of factor 0 no bound is known for Cox"),
         ({}, ["trainer=cpu", "data.batch_size=32"], "data.batch_size=32: the loss of Cox compares each of the"),

@@ -141,3 +141,15 @@ def test_columns_that_differ_by_a_number_for_each_stratum_have_no_single_optimum
         problem = Problem(tensor(np.hstack([x[:, :1], other])), tensor(y), Cox(), "none")
         found = optimum_by_engine(problem, 0.0, 0.0)
         assert found is not None and found.unique == is_unique
+
+
+def test_expected_events_are_those_of_survfit() -> None:
+    rows, theirs = numbers("strata_rows"), numbers("strata_survival")
+    x, y = tensor(rows[:, :COLUMNS]), tensor(rows[:, COLUMNS : COLUMNS + 3])
+    y[:, 2] -= 1
+    for kind, (ties, weight) in enumerate(zip(("efron", "breslow"), numbers("strata_coxph"), strict=True), start=1):
+        found = Cox(ties).survival(x @ tensor(weight)[:, None], y)
+        own = theirs[theirs[:, 0] == kind]
+        ours = [found.expected(int(stratum) - 1, time) for _, stratum, time, _ in own]
+        np.testing.assert_allclose(ours, own[:, 3], rtol=1e-8, atol=1e-12)
+        assert len(own) > 50 and found.expected(0, 0.0) == 0 and found.expected(0, found.ends[0] + 1) is None

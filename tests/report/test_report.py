@@ -196,6 +196,9 @@ class Wide(Source):
         names = [f"x{number}" for number in range(self.features)]
         return pd.DataFrame({"output": "", "feature": names, "weight": range(self.features), "coefficient": 0.0})
 
+    def outcome(self, run: dict) -> None:
+        return None
+
     def history(self, run: dict) -> list[tuple[int, dict[str, float]]]:
         self.curves += 1
         return [(step, {"train/loss": 1.0, "val/loss": 2.0}) for step in (0, 1)]

@@ -1,8 +1,10 @@
 """The λ's of a path, and what is chosen among them, against scikit-learn on the same rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from conftest import config, train_py
+from conftest import config, train_here, train_py
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 
@@ -53,6 +55,16 @@ def test_one_path_for_all_folds_and_none_from_the_test_rows() -> None:
     assert {name: len(part) for name, part in data.parts.items()} == {"train": 353, "test": 89}
     x, y = data.parts["train"].x, data.parts["train"].y
     assert paths[0].lambd[0] == pytest.approx(np.abs(x.T @ y).max() / len(x), rel=1e-5)
+
+
+@pytest.mark.parametrize("penalty", ["l1,l2,elastic_net", "none"])
+def test_a_path_of_sparse_features_without_l1_is_refused_before_its_first_job(penalty: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,town,y\n" + "".join(f"{k % 7},{'AB'[k % 2]},{k / 3}\n" for k in range(40)))
+    words = ("experiment=choose", "data.path=rows.csv", "data.target=y", "data.sparse=true", f"penalty={penalty}")
+    done = train_here(*words, "hydra.sweep.dir=here", cwd=tmp_path)
+    assert done.returncode == 1 and "sparse features are solved for under L1 and elastic nets" in done.stderr
+    assert "use penalty=l1,elastic_net" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("here/*/config.yaml"))
 
 
 def test_paths_by_hand() -> None:

@@ -3,7 +3,6 @@
 Every combination of the other values that are listed is trained along a path of its own (`shrinkage.sweeps.path`).
 """
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -110,7 +109,11 @@ class PathSweeper(GridSweeper):
         if not path.asks_for_steps(job):
             # Composed as the jobs of a solved path are, since a config of another kind costs one more composition.
             (solved,) = path.jobs_along([job], [path.LambdaPath([1.0], True, [])])
-            with contextlib.suppress(InputError):  # where no engine solves it, the job as it is says what is wrong
+            try:
                 if (along := find(solved)).is_convex:
                     return along
+            except path.NoPath:
+                raise
+            except InputError:
+                pass  # where no engine solves it, the job as it is says what is wrong
         return find(job)

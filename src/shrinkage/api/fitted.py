@@ -66,18 +66,20 @@ class Run:
         """Predict from rows as they were given to train on, with or without the target: a DataFrame, or an array.
 
         Returns the column `prediction`, the target in its own units or the name of a class, and for classes
-        `probability_NAME` of each, or of several targets `prediction_NAME`: what the registered model predicts. Raises
-        InputError where a cell cannot be read, or the data have no columns.
+        `probability_NAME` of each, or of several targets `prediction_NAME`, and of times until an event
+        `survival_TIME` for each of `task.times`: what the registered model predicts. Raises InputError where a cell
+        cannot be read, or the data have no columns.
         """
         import numpy as np
         import pandas as pd
         import torch
 
         from shrinkage.data.recipe import Refused, predicted
-        from shrinkage.runs.export import of_rows
+        from shrinkage.runs.export import describe_survival, of_rows, with_strata
 
         data, model = self.training.datamodule, self.module.model
-        recipe = data.recipe()
+        survival = self.module.survival()
+        recipe = with_strata(data.recipe(), data, survival)
         if not isinstance(rows, pd.DataFrame):
             names, values = [column.name for column in recipe.columns], np.asarray(rows)
             if values.ndim != 2 or values.shape[1] != len(names):
@@ -91,12 +93,14 @@ class Run:
             offset = recipe.offsets(rows)
             with torch.no_grad():
                 output = of_rows(model, data).eval()(x).double()
+            more = (self.module.task.link, offset, data.target_names)
+            columns = predicted(output.numpy(), data.class_names, data.center, data.scale, *more)
+            if told := describe_survival(survival, data):
+                columns |= recipe.survival(rows, columns["prediction"], told["survival"])
         except Refused as error:
             raise InputError(str(error)) from None
         finally:
             model.train(was_training)
-        more = (self.module.task.link, offset, data.target_names)
-        columns = predicted(output.numpy(), data.class_names, data.center, data.scale, *more)
         return pd.DataFrame(columns, index=rows.index)
 
     def figure(self) -> "Figure":

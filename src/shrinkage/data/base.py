@@ -277,6 +277,8 @@ class DataModule(L.LightningDataModule, ABC):
         self.scale: float | tuple[float, ...] = 1.0
         self.target_names: tuple[str, ...] = ()  # of several
         self.has_events = False  # whether y is [n, 2], times and whether an event was seen then, or [n, 3] with strata
+        self.strata_column: Column | None = None  # of times until an event, and the strata's names by their numbers
+        self.strata_names: tuple[str | float, ...] = ()
         self.least_target: float | None = None
         self.row_terms: tuple[str, ...] = ()
         self.total_weights: Mapping[str, float] = {}  # of times until an event, how many events

@@ -171,7 +171,8 @@ class Recipe:
     columns: in the user's order. features: in the model's order. unseen: what happens to a level that no training row
     had: under `zero` no category of its column is 1, and a warning says so; under `error` it is refused. offset: the
     one of the columns, of which no feature is made, that is added to the model's output, or its logarithm where
-    is_exposure; None for none.
+    is_exposure; None for none. strata: the one that says a row's stratum, of which no feature is made either; None for
+    none.
     """
 
     columns: tuple[Column, ...]
@@ -179,14 +180,16 @@ class Recipe:
     unseen: str = "zero"
     offset: str | None = None
     is_exposure: bool = False
+    strata: str | None = None
 
     @classmethod
     def from_json(cls, description: Mapping[str, Any]) -> "Recipe":
         """Make a recipe from what `dataclasses.asdict` and JSON have kept of it."""
         columns = tuple(Column(**column) for column in description["columns"])
         features = tuple(Feature(**feature) for feature in description["features"])
-        offset = description.get("offset"), description.get("is_exposure", False)  # which older models do not have
-        return cls(columns, features, description["unseen"], *offset)
+        # Which older models do not have.
+        aside = description.get("offset"), description.get("is_exposure", False), description.get("strata")
+        return cls(columns, features, description["unseen"], *aside)
 
     def __call__(self, frame: "pd.DataFrame") -> np.ndarray:
         """Make the features [rows, features] of rows as the user has them.
@@ -197,7 +200,7 @@ class Recipe:
         missing = [column.name for column in self.columns if column.name not in frame]
         if missing:
             raise Refused(f"the model needs the columns {missing}, which are missing; there are {list(frame.columns)}")
-        own = [column for column in self.columns if column.name != self.offset]
+        own = [column for column in self.columns if column.name not in (self.offset, self.strata)]
         values = {column.name: column.fill(column.read(frame[column.name])) for column in own}
         unseen = describe_unseen(self.count_unseen(values))
         if unseen and self.unseen == "error":
@@ -221,6 +224,28 @@ class Recipe:
                 "trained with it as an offset, and predicts nothing without; give each row its own"
             )
         return as_offset(values, column.name, self.is_exposure)
+
+    def survival(
+        self, frame: "pd.DataFrame", risk: np.ndarray, survival: Mapping[str, Any] | None
+    ) -> dict[str, np.ndarray]:
+        """Tell the probability that no event is seen until certain times, as columns, of rows of relative risks [n].
+
+        survival: the names of the columns; how many events a row of risk 1 expects until then, a list of numbers for
+        each stratum, null where no training row was seen so long; and the strata's values. None for no column. A row of
+        another stratum has NaN.
+        """
+        if survival is None:
+            return {}
+        expected = np.array(survival["expected"], dtype=float)  # NaN for null
+        places = np.zeros(len(risk), dtype=np.int64)
+        if self.strata is not None:
+            import pandas as pd
+
+            (column,) = (column for column in self.columns if column.name == self.strata)
+            places = pd.Index(survival["strata"]).get_indexer(pd.Index(column.read(frame[column.name])))
+        found = np.exp(-expected[places] * risk[:, None])
+        found[places < 0] = np.nan
+        return {name: found[:, k] for k, name in enumerate(survival["names"])}
 
     def encode(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Make the features of values without gaps, float64 [rows, features]."""

@@ -245,7 +245,12 @@ class TableFile(TabularData):
                 )
         values, names = self.read_targets(targets)
         if self.has_events:
-            values = self.read_events(values, names, aside)
+            values = self.read_events(values, names, aside[self.roles["event"]])
+        of_strata: dict[str, Any] = {}
+        if "strata" in self.roles:
+            column = columns[self.roles["strata"]]
+            values, strata = with_strata(values, column.name, column.read(aside[column.name]))
+            of_strata = {"strata_column": column, "strata_names": strata, "strata_cells": aside[column.name]}
         self.check_terms_of(names)
         rows = Rows(values, names, **places)
         if self.drop_classes is not None:
@@ -264,6 +269,7 @@ class TableFile(TabularData):
             target_names=self.targets if len(self.targets) > 1 else (),
             class_weight=self.class_weight,
             **self.offset_column(columns, aside),
+            **of_strata,
         )
         return Loaded(table, self.targets, self.drop, self.roles, tuple(self.notes), tuple(self.diagnoses))
 
@@ -275,16 +281,14 @@ class TableFile(TabularData):
         self.notes += notes
         return values, names
 
-    def read_events(self, times: np.ndarray, names: Sequence[str], aside: "pd.DataFrame") -> np.ndarray:
-        """Put times, events and the strata if there are any side by side, [n, 2 or 3]. Raises InputError."""
-        column = aside[self.roles["event"]]
+    def read_events(self, times: np.ndarray, names: Sequence[str], column: "pd.Series") -> np.ndarray:
+        """Put the times beside the events, [n, 2]. Raises InputError."""
         if names:
             raise InputError(
                 f"data.event={shown(column.name)}: data.target={self.shown_targets} is read as classes, and must be a "
                 "time; leave data.task out"
             )
-        values = with_events(times, column, self.targets[0])
-        return with_strata(values, aside[self.roles["strata"]]) if "strata" in self.roles else values
+        return with_events(times, column, self.targets[0])
 
     def check_terms_of(self, class_names: Sequence[str]) -> None:
         """Look whether the target can have the weights and offsets that are asked for. Raises InputError."""

@@ -37,9 +37,10 @@ class Table:
     columns [n, targets], with target_names; with has_events [n, 2], times and whether an event was seen then, or [n, 3]
     with the number of a stratum. groups, times, parts, folds, weights and offsets: what `Rows` says, or None.
     class_weight: what weights are multiplied by, as `weigh_classes` says. offset_column, offset_cells: of the column
-    that the offsets come from, with the rule by which it is read; is_exposure: whether they are its logarithm. columns:
-    the rules by which features were read, if their types do not tell them. fills: whether gaps are filled in, and not
-    refused. encoding and date_parts: by which `features.plan` makes features. unseen: what `Recipe` says.
+    that the offsets come from, with the rule by which it is read; is_exposure: whether they are its logarithm.
+    strata_column, strata_cells: the same of strata; strata_names: by their numbers. columns: the rules by which
+    features were read, if their types do not tell them. fills: whether gaps are filled in, and not refused. encoding
+    and date_parts: by which `features.plan` makes features. unseen: what `Recipe` says.
     """
 
     features: pd.DataFrame
@@ -57,6 +58,9 @@ class Table:
     offset_column: Column | None = None
     offset_cells: pd.Series | None = None
     is_exposure: bool = False
+    strata_column: Column | None = None
+    strata_cells: pd.Series | None = None
+    strata_names: tuple[str | float, ...] = ()
     columns: Mapping[str, Column] = field(default_factory=dict)
     fills: bool = False
     encoding: str = "auto"
@@ -264,6 +268,9 @@ class TabularData(SplitData):
             named = {"offset": column.name, "is_exposure": table.is_exposure}
             recipe = replace(recipe, columns=(*recipe.columns, column), **named)
             self.example_rows = self.example_rows.assign(**{column.name: table.offset_cells})
+        if table.strata_column is not None and table.strata_cells is not None:
+            self.strata_column, self.strata_names = table.strata_column, table.strata_names
+            self.example_rows = self.example_rows.assign(**{table.strata_column.name: table.strata_cells})
         self.its_recipe = recipe
         return self.as_parts(x, replace(table.rows, offsets=table.offsets), weight)
 

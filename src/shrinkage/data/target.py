@@ -73,18 +73,18 @@ def with_events(times: np.ndarray, column: pd.Series, target: str) -> np.ndarray
     return np.column_stack([times, column.to_numpy(dtype=np.float64)])
 
 
-def with_strata(values: np.ndarray, column: pd.Series) -> np.ndarray:
-    """Put the number of each row's stratum beside times and events [n, 2], [n, 3].
+def with_strata(values: np.ndarray, column: str, strata: np.ndarray) -> tuple[np.ndarray, tuple[str | float, ...]]:
+    """Put the number of each row's stratum beside times and events [n, 2], [n, 3]; returns the strata's names, too.
 
-    Raises InputError where no event has another row of its stratum beside it.
+    column: what the strata [n] were read from. Raises InputError where no event has another row of its stratum.
     """
-    numbers, names = pd.factorize(column, sort=True)
+    names, numbers = np.unique(strata, return_inverse=True)
     if not (np.bincount(numbers)[numbers[values[:, 1] > 0]] > 1).any():
         raise InputError(
-            f"data.strata={shown(column.name)}: it parts {len(values)} rows into {len(names)} strata, and none of them "
+            f"data.strata={shown(column)}: it parts {len(values)} rows into {len(names)} strata, and none of them "
             "has an event and another row to compare it with; choose another column, or leave it out"
         )
-    return np.column_stack([values, numbers.astype(np.float64)])
+    return np.column_stack([values, numbers.astype(np.float64)]), tuple(names.tolist())
 
 
 def check_target_names(target: object) -> tuple[str, ...]:

@@ -99,11 +99,13 @@ class Comparison:
 class Refit:
     """The winner trained once more on training and validation rows.
 
-    value: of the axis, λ.min or λ.1se. zeros: the share of its weights that are zero, NaN where it is not known.
+    value: of the axis, λ.min or λ.1se. zeros: the share of its weights that are zero, NaN where it is not known. run:
+    which it was.
     """
 
     value: float
     zeros: float
+    run: RunSummary
 
 
 @dataclass(frozen=True)

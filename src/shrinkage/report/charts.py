@@ -6,14 +6,17 @@ from collections.abc import Sequence
 import pandas as pd
 
 from shrinkage.names import on_a_line
+from shrinkage.tracking.outcome import Outcome
 
 from .answer import Answer, Setting, short
 from .chart import Chart, Line
 from .evidence import Evidence
 from .figures import (
+    BLUE,
     COLOURS,
     GREY,
     LABELLED,
+    ORANGE,
     SIZES,
     WIDE,
     hidden_words,
@@ -143,6 +146,36 @@ def path_chart(answer: Answer, path: pd.DataFrame, of: str) -> Chart:
         rules=rules(answer),
         legend_title="the largest" if len(largest) < path.shape[1] else None,
     )
+
+
+def outcome_charts(outcome: Outcome) -> list[Chart]:
+    """Draw what a refitted model does: a chart of residuals for each target, or one with all curves of survival."""
+    if not any(each.points for each in outcome.series):
+        everywhere = [point for each in outcome.series for point in each.line]
+        lines = []
+        for group, each in enumerate(outcome.series):
+            told = [f"{on_a_line(each.name)}, {outcome.x} {x:.4g}: {y:.3g}" for x, y in each.line]
+            lines.append(Line(each.line, COLOURS[group % len(COLOURS)], group, told))
+        legend = [(each.name, COLOURS[group % len(COLOURS)]) for group, each in enumerate(outcome.series)]
+        across = straight([x for x, _ in everywhere], from_zero=True)
+        up = straight([0.0, *(y for _, y in everywhere)], from_zero=True)
+        return [Chart(outcome.title, across, up, outcome.x, outcome.y, lines, legend)]
+    charts = []
+    for each in outcome.series:
+        level = 0.0 if outcome.level is None else outcome.level
+        ends = [min(x for x, _ in each.points), max(x for x, _ in each.points)]
+        told = [f"{outcome.x} {x:.4g}: {y:.3g}" for x, y in each.points]
+        mean = [f"around {outcome.x} {x:.4g}: mean {y:.3g}" for x, y in each.line]
+        lines = [
+            Line([(x, level) for x in ends], GREY, width=1.0),
+            Line(each.points, BLUE, 0, told, width=0.0, dots=True),
+            Line(each.line, ORANGE, 1, mean),
+        ]
+        x_name = f"{outcome.x} of {each.name}" if each.name else outcome.x
+        across, up = straight(x for x, _ in each.points), straight([level, *(y for _, y in each.points)])
+        legend = [("rows", BLUE), ("means", ORANGE)][: 2 if each.line else 1]
+        charts.append(Chart(outcome.title, across, up, x_name, outcome.y, lines, legend))
+    return charts
 
 
 def learning_chart(answer: Answer, evidence: Evidence) -> Chart:

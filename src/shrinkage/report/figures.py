@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
 from shrinkage.names import in_matplotlib
+from shrinkage.tracking.outcome import Outcome
 
 from .scale import decades, is_wide, name_of
 from .shades import colours_of
@@ -96,6 +97,33 @@ def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, uni
     sizes.spines["right"].set_visible(True)
     share.spines["top"].set_visible(False)
     figure.suptitle(in_matplotlib(title))
+    return figure
+
+
+def outcome_figure(outcome: Outcome) -> Figure:
+    """Draw what a model to take away does: residuals of each target against predictions, or survival over time."""
+    if not any(each.points for each in outcome.series):
+        figure, (axes,) = empty_panels(1, 1, (7.2, 4.2))
+        for colour, each in zip(COLOURS, outcome.series, strict=False):
+            axes.plot(*zip(*each.line, strict=True), color=colour, label=in_matplotlib(each.name))
+        axes.set(xlabel=outcome.x, ylabel=outcome.y, ylim=(0, 1.02))
+        axes.set_xlim(left=0)
+        axes.legend(frameon=False, fontsize="small")
+    else:
+        columns = min(len(outcome.series), 3)
+        rows = math.ceil(len(outcome.series) / columns)
+        size = (7.2 if columns == 1 else 4.2 * columns, 4.2 if columns == 1 else 3.4 * rows)
+        figure, panels = empty_panels(rows, columns, size)
+        for axes in panels[len(outcome.series) :]:
+            axes.set_visible(False)
+        for axes, each in zip(panels, outcome.series, strict=False):
+            if outcome.level is not None:
+                axes.axhline(outcome.level, color=GREY, lw=1)
+            axes.plot(*zip(*each.points, strict=True), ".", ms=4, alpha=0.5, color=BLUE)
+            if each.line:
+                axes.plot(*zip(*each.line, strict=True), "o-", ms=3, color=ORANGE)
+            axes.set(xlabel=in_matplotlib(f"{outcome.x} of {each.name}" if each.name else outcome.x), ylabel=outcome.y)
+    figure.suptitle(in_matplotlib(outcome.title), fontsize="medium")
     return figure
 
 

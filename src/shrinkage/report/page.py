@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from shrinkage.names import in_html
+from shrinkage.tracking.outcome import Outcome
 from shrinkage.tracking.source import RunSummary, Source
 
 from . import charts, figures
@@ -25,10 +26,11 @@ MOST_SENTENCES = 2  # of how sure an answer is, before the rest
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a report shows beside its words and tables: the evidence, and the files of pictures."""
+    """What a report shows beside its words and tables: the evidence, the files of pictures, and where they are from."""
 
     evidence: Evidence
     files: list[Path]
+    source: Source
 
 
 def draw(answer: Answer, source: Source, folder: Path) -> Pictures:
@@ -43,7 +45,7 @@ def draw(answer: Answer, source: Source, folder: Path) -> Pictures:
     if found := grids(answer):
         pictures["heat_map.png"] = figures.heat_maps(answer, found)
     files = [figures.write_picture(figure, folder / name) for name, figure in pictures.items() if figure is not None]
-    return Pictures(evidence, files)
+    return Pictures(evidence, files, source)
 
 
 def write(
@@ -60,7 +62,8 @@ def write(
     """
     path = folder / "report.html"
     step = next_step(answer, runs, command)
-    path.write_text(page(answer, pictures.evidence, title, step), encoding="utf-8")
+    outcome = None if answer.refit is None else pictures.source.outcome(answer.refit.run)
+    path.write_text(page(answer, pictures.evidence, title, step, outcome), encoding="utf-8")
     csv_safe(table_of_runs(runs)).to_csv(folder / "runs.csv", index=False)
     (folder / "answer.json").write_text(json.dumps(answer.as_json(), ensure_ascii=False, indent=1), encoding="utf-8")
     return [path, *pictures.files, folder / "runs.csv", folder / "answer.json"]
@@ -77,8 +80,8 @@ def table_of_runs(runs: Sequence[RunSummary]) -> pd.DataFrame:
     return pd.concat([known, params[varied].drop(columns=metrics.columns, errors="ignore"), metrics, error], axis=1)
 
 
-def page(answer: Answer, evidence: Evidence, title: str, step: NextStep) -> str:
-    """Write the page as HTML. step: what to do next."""
+def page(answer: Answer, evidence: Evidence, title: str, step: NextStep, outcome: Outcome | None = None) -> str:
+    """Write the page as HTML. step: what to do next. outcome: of the refitted model, None where it is unknown."""
     missing = [
         words
         for words, there in (
@@ -110,6 +113,7 @@ def page(answer: Answer, evidence: Evidence, title: str, step: NextStep) -> str:
         ),
         "<h2>Settings, each at its best</h2>",
         settings_table(answer),
+        *pictures_of_outcome(outcome),
         *pictures_of_weights(answer, evidence),
         *(f'<p class="note">Left out, {in_html(words)}.</p>' for words in missing),
         f"<h2>All {len(answer.table)} means</h2>",
@@ -142,6 +146,13 @@ def folded(sentences: Sequence[str]) -> str:
         return paragraphs(sentences, "note")
     summary = f"<summary>{len(sentences)} more sentences on how sure this is</summary>"
     return f"<details>{summary}{paragraphs(sentences, 'note')}</details>"
+
+
+def pictures_of_outcome(outcome: Outcome | None) -> Iterator[str]:
+    """Write the charts of what the refitted model does on rows: residuals of each target, or survival over time."""
+    if outcome is not None:
+        yield f"<h2>The refitted model: {in_html(outcome.title)}</h2>"
+        yield f'<div class="charts">{"".join(chart.html() for chart in charts.outcome_charts(outcome))}</div>'
 
 
 def pictures_of_weights(answer: Answer, evidence: Evidence) -> Iterator[str]:

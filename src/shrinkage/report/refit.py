@@ -29,5 +29,5 @@ def find_refit(runs: Sequence[RunSummary], winner: Setting, axis: str) -> Refit 
         if run["status"] == "FINISHED" and is_refit(run) and essence(run["params"]) == essence(example):
             value, zeros = float(run["params"][axis]), run["metrics"].get("weight/zeros", math.nan)
             if value in (winner.min, winner.one_se):
-                return Refit(value, zeros)
+                return Refit(value, zeros, run)
     return None

@@ -4,7 +4,7 @@ import copy
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,21 @@ from shrinkage.data import recipe
 from shrinkage.data.base import DataModule
 from shrinkage.errors import InputError
 from shrinkage.models.linear import Linear
+from shrinkage.tasks.base import Survival
 from shrinkage.tracking.source import INTERCEPT
 
 
-def write_model(datamodule: DataModule, model: nn.Module, folder: Path, link: str = "identity") -> Path:
+def write_model(
+    datamodule: DataModule,
+    model: nn.Module,
+    folder: Path,
+    link: str = "identity",
+    survival: Survival | None = None,
+) -> Path:
     """Write what `tracking/serving.py` predicts with, from rows as the user has them; returns the folder.
 
-    link: that of the task, by which a number follows from the network's output. These are written:
+    link: that of the task, by which a number follows from the network's output. survival: what tells how long a row
+    goes without an event, None where the model does not. These are written:
     model.pt2: the network in evaluation mode, of any number of rows (`torch.export`). preprocessing.json: what comes
     before and after it. recipe.py: the program that reads cells by it. example.json: a few raw rows as MLflow's
     server takes them. Nothing in them is a pickle.
@@ -33,16 +41,36 @@ def write_model(datamodule: DataModule, model: nn.Module, folder: Path, link: st
         network, way = without_zeros(model, datamodule)
     else:
         network, way = of_rows(model, datamodule), datamodule.recipe()
+    way = with_strata(way, datamodule, survival)
     program = as_program(network, torch.zeros(2, len(way.features), dtype=dtype))
     program.example_inputs = None  # the only part of the file that would be pickled
     torch.export.save(program, folder / "model.pt2")
-    write_json(folder / "preprocessing.json", preprocessing(datamodule, way, dtype, link))
+    described = preprocessing(datamodule, way, dtype, link) | describe_survival(survival, datamodule)
+    write_json(folder / "preprocessing.json", described)
     shutil.copyfile(recipe.__file__, folder / "recipe.py")
     example, columns = datamodule.example(), way.columns
     rows = zip(*([as_json(value, column.kind) for value in example[column.name]] for column in columns), strict=True)
     split = {"columns": [column.name for column in columns], "data": list(map(list, rows))}
     write_json(folder / "example.json", {"dataframe_split": split})
     return folder
+
+
+def with_strata(way: recipe.Recipe, datamodule: DataModule, survival: Survival | None) -> recipe.Recipe:
+    """Add the column of strata to the way, where survival is to be told and depends on it."""
+    column = datamodule.strata_column
+    if survival is None or not survival.times or column is None:
+        return way
+    return replace(way, columns=(*way.columns, column), strata=column.name)
+
+
+def describe_survival(survival: Survival | None, datamodule: DataModule) -> dict[str, Any]:
+    """Describe what `Recipe.survival` goes by, under `survival`; nothing where no times are asked for."""
+    if survival is None or not survival.times:
+        return {}
+    strata = range(len(survival.steps))
+    expected = [[survival.expected(number, time) for time in survival.times] for number in strata]
+    names = [f"survival_{time:g}" for time in survival.times]
+    return {"survival": {"names": names, "expected": expected, "strata": list(datamodule.strata_names)}}
 
 
 def check_exportable(datamodule: DataModule) -> None:

@@ -51,6 +51,10 @@ class LambdaPath:
     at_lambda_max: bool = False
 
 
+class NoPath(InputError):
+    """No trainer can train all models of a path, whatever else is chosen."""
+
+
 def geometric(largest: float, ratio: float, num: int, zero: bool) -> list[float]:
     """Return num numbers from `largest` down to ratio · largest, evenly spaced in log λ, to six digits; zero: and 0."""
     return [float(f"{value:.6g}") for value in np.geomspace(largest, ratio * largest, num)] + [0.0] * zero
@@ -70,7 +74,7 @@ def lambda_path(
     smallest λ at which every weight is zero, for Ω = ½‖w‖² that of an elastic net with l1_ratio = 0.001. ratio: None
     for 0.001, where λ_max is known so far below the λ_max of L1 alone, also for ½‖w‖². zero: whether 0 comes last. No
     penalty has the path 0. workshops: those of other paths, whose data may be the same. Raises InputError if λ_max is
-    neither known nor given, or a value of the config is bad.
+    neither known nor given, or a value of the config is bad; NoPath for sparse features without L1.
     """
     rules.check(cfg)
     cfg = cfg.copy()
@@ -84,6 +88,12 @@ def lambda_path(
     certifier = workshop.certifier(model, penalty, lambd=1.0)
     notes = datamodule.notes + ([] if isinstance(certifier, str) else note_on_columns(datamodule))
     net = penalty.elastic_net(1.0)
+    if datamodule.is_sparse and net is not None and (net[0] == 0 or zero):
+        what = f"penalty={cfg.choices.penalty}" if net[0] == 0 else "hydra.sweeper.zero=true"
+        raise NoPath(
+            f"{what}: sparse features are solved for under L1 and elastic nets with λ > 0, whose optimum needs no "
+            "zeros written; use penalty=l1,elastic_net with hydra.sweeper.zero=false"
+        )
     if net == (0.0, 0.0):
         return LambdaPath([0.0], not isinstance(certifier, str), notes)
     if isinstance(certifier, str) or net is None:

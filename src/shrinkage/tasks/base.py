@@ -23,7 +23,7 @@ class Target:
     kind: a value for each of its `rows`, or the next token of a `language`. classes: how many classes or tokens there
     are; None for numbers. scale: the factor that brings a residual into the user's own units. least: the smallest of
     the numbers. names: of several targets, with the scale of each in scales; none of one. has_events: whether it is
-    times, and whether an event was seen then, perhaps with strata.
+    times, and whether an event was seen then, perhaps with strata; the latest of the training rows' times is `latest`.
     """
 
     kind: Literal["rows", "language"] = "rows"
@@ -33,6 +33,27 @@ class Target:
     names: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
     has_events: bool = False
+    latest: float | None = None
+
+
+@dataclass(frozen=True)
+class Survival:
+    """How many events a row of output 0 is to expect until a time, in each stratum, by its number: H₀(t).
+
+    A row of output z goes without an event until t with the probability exp(−H₀(t)·exp(z)). steps: of each stratum the
+    times at which H₀ rises, and how high it is from then on, [k] each; then it was seen until `ends`. times: for which
+    a model to take away tells the probability.
+    """
+
+    steps: tuple[tuple[Tensor, Tensor], ...]
+    ends: tuple[float, ...]
+    times: tuple[float, ...] = ()
+
+    def expected(self, stratum: int, time: float) -> float | None:
+        """Give H₀(t) of a stratum; None where none of its rows was seen so long."""
+        at, height = self.steps[stratum]
+        before = int((at <= time).sum())
+        return None if time > self.ends[stratum] else float(height[before - 1]) if before else 0.0
 
 
 class Task(ABC):
@@ -154,6 +175,10 @@ class Task(ABC):
         own: of its rows, train: of the training rows, both: of all these together.
         """
         return own
+
+    def survival(self, output: Tensor, target: Tensor) -> "Survival | None":
+        """Estimate from the training rows how long a row goes without an event; None where nothing waits for one."""
+        return None
 
     def measure(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute `loss`, the (weighted) mean data loss, and every metric that follows from sums over the rows; 0-d."""

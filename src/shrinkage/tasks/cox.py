@@ -1,15 +1,16 @@
 """Times until an event, some of them cut off: Cox's proportional hazards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from shrinkage.checks import is_number
 from shrinkage.errors import InputError
 
-from .base import ConvexTask, Sums, Target
+from .base import ConvexTask, Sums, Survival, Target
 from .log_link import relative_entropy
 from .metrics.concordance import Concordance
 
@@ -123,7 +124,8 @@ class Cox(ConvexTask):
     the training rows less that of these, over its events, as `cv.glmnet` does (`grouped=TRUE`).
 
     ties: events of one time are at risk for all of each other (`breslow`), or for half of each other on average
-    (`efron`; d is then d, d − 1, … 1). References: Cox (1972), "Regression models and life-tables"; Efron (1977), "The
+    (`efron`; d is then d, d − 1, … 1). times: for which a model to take away tells the probability that no event has
+    been seen. References: Cox (1972), "Regression models and life-tables"; Efron (1977), "The
     efficiency of Cox's likelihood function for censored data"; Simon et al. (2011), "Regularization paths for Cox's
     proportional hazards model via coordinate descent".
     """
@@ -136,12 +138,12 @@ class Cox(ConvexTask):
     link: ClassVar = "log"
     is_joint: ClassVar = True
 
-    def __init__(self, ties: Literal["breslow", "efron"] = "breslow") -> None:
+    def __init__(self, ties: Literal["breslow", "efron"] = "breslow", times: Sequence[float] = ()) -> None:
         super().__init__()
-        self.is_efron = ties == "efron"
+        self.is_efron, self.times = ties == "efron", tuple(map(float, times))
 
     @classmethod
-    def for_target(cls, target: Target, ties: str = "breslow") -> "Cox":
+    def for_target(cls, target: Target, ties: str = "breslow", times: Sequence[float] = ()) -> "Cox":
         if ties not in ("breslow", "efron"):
             raise InputError(f"task.ties={ties}: must be breslow or efron; use task.ties=breslow")
         if not target.has_events:
@@ -149,7 +151,18 @@ class Cox(ConvexTask):
                 "task=cox: it needs a column that says which times are those of an event; use data.event=COLUMN, with "
                 "1 where the event was seen and 0 where the row was seen no longer"
             )
-        return cls("efron" if ties == "efron" else "breslow")
+        is_list = isinstance(times, Sequence) and not isinstance(times, str)
+        if not is_list or not all(is_number(time) and time > 0 for time in times) or len(set(times)) < len(times):
+            raise InputError(
+                f"task.times={times}: must be a list of different times above 0, in the units of the target; use "
+                "task.times=[12,24]"
+            )
+        if target.latest is not None and max(times, default=0.0) > target.latest:
+            raise InputError(
+                f"task.times={times}: no training row was seen longer than until {target.latest:g}, so that nothing "
+                f"tells who survives until {max(times):g}; leave it out"
+            )
+        return cls("efron" if ties == "efron" else "breslow", times)
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         found = at_risk(output, target, self.is_efron)
@@ -202,6 +215,24 @@ class Cox(ConvexTask):
         rest = (1 - own).clamp(min=0)
         apart = relative_entropy(1 - scale * rest, own) + relative_entropy(scale * rest, rest)
         return torch.where(is_multiple, found.unsorted(torch.where(found.event > 0, apart, 0.0)), torch.inf)
+
+    def survival(self, output: Tensor, target: Tensor) -> Survival:
+        """Estimate H₀ by Breslow's sum over the events of what one row of output 0 is of those at risk.
+
+        Under Efron's rule for ties each event has its own. Reference: Breslow (1972), in the discussion of Cox (1972).
+        """
+        found = at_risk(output, target, self.is_efron)
+        rates = torch.where(found.event > 0, (-found.top).exp() / found.risk, 0.0)
+        height, time, event = found.earlier(rates), target[found.order, 0], found.event > 0
+        stratum = target[found.order, 2] if target.shape[1] > 2 else torch.zeros_like(time)
+        steps: list[tuple[Tensor, Tensor]] = []
+        ends: list[float] = []
+        for number in range(int(stratum.max()) + 1):
+            own = stratum == number
+            at, place = time[own & event].unique(return_inverse=True)
+            steps.append((at, torch.zeros_like(at).scatter(0, place, height[own & event])))
+            ends.append(float(time[own].max()) if bool(own.any()) else 0.0)
+        return Survival(tuple(steps), tuple(ends), self.times)
 
     def shifts(self, target: Tensor) -> Tensor:
         """Mark the rows of each stratum, whose outputs may all be larger by one number."""

@@ -39,8 +39,11 @@ def save(folder: Path, path: Path, model: Model) -> None:
     example = json.loads((folder / FILES[EXAMPLE]).read_text(encoding="utf-8"))["dataframe_split"]
     rows = pd.DataFrame(example["data"], columns=example["columns"], dtype=object)
     types = {column["name"]: type_of(column) for column in description["columns"]}
-    outputs: list[ColSpec | TensorSpec] = [ColSpec("string" if description["classes"] else "double", "prediction")]
+    kind, targets = "string" if description["classes"] else "double", description["targets"]
+    outputs: list[ColSpec | TensorSpec] = [ColSpec(kind, f"prediction_{name}") for name in targets]
+    outputs = outputs or [ColSpec(kind, "prediction")]
     outputs += [ColSpec("double", f"probability_{name}") for name in description["classes"]]
+    outputs += [ColSpec("double", name) for name in description.get("survival", {}).get("names", ())]
     files = {name: folder / file for name, file in FILES.items() if name != EXAMPLE}
     mlflow.pyfunc.save_model(
         path,

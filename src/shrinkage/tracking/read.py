@@ -20,7 +20,8 @@ from shrinkage.errors import InputError, StoreAway
 from .answers import asking
 from .jobs_table import JOBS, ROWS, read_rows, without_runs, without_sweeps
 from .location import ENVIRONMENT, sqlite_path, without_password
-from .source import LOSSES, PARENT, FolderSource, Found, RunSummary, Source
+from .outcome import Outcome
+from .source import LOSSES, OUTCOME, PARENT, FolderSource, Found, RunSummary, Source
 from .store import explain, refuse_older
 from .views import jobs_view
 
@@ -187,6 +188,16 @@ class StoreSource(Source):
             except (MlflowException, OSError):  # it has none; which of them, the kind of store decides
                 return None
             return pd.read_csv(path, keep_default_na=False)
+
+    def outcome(self, run: RunSummary) -> Outcome | None:
+        if run["run_id"] is None:
+            return FolderSource().outcome(run)
+        with TemporaryDirectory() as folder:
+            try:
+                path = self.client.download_artifacts(run["run_id"], OUTCOME, folder)
+            except (MlflowException, OSError):
+                return None
+            return Outcome.from_json(Path(path).read_text(encoding="utf-8"))
 
     def rows(self, sweep: str) -> list[RunSummary]:
         """Read the jobs that the sweep's own run of this id keeps as rows of a table.

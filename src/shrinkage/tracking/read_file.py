@@ -16,7 +16,8 @@ import pandas as pd
 
 from .jobs_table import JOBS, ROWS, read_rows, without_runs, without_sweeps
 from .location import sqlite_path
-from .source import LOSSES, PARENT, FolderSource, Found, RunSummary, Source
+from .outcome import Outcome
+from .source import LOSSES, OUTCOME, PARENT, FolderSource, Found, RunSummary, Source
 
 if TYPE_CHECKING:
     from . import read
@@ -120,6 +121,14 @@ class StoreFile(Source):
         if path is None:
             return self.by_mlflow.coefficients(run)
         return pd.read_csv(path, keep_default_na=False) if path.exists() else None
+
+    def outcome(self, run: RunSummary) -> Outcome | None:
+        if run["run_id"] is None:
+            return self.in_folders.outcome(run)
+        path = self.artifact(run["run_id"], OUTCOME)
+        if path is None:
+            return self.by_mlflow.outcome(run)
+        return Outcome.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def history(self, run: RunSummary) -> list[tuple[int, dict[str, float]]]:
         if run["run_id"] is None:

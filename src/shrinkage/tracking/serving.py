@@ -72,7 +72,8 @@ def load_network(archive: bytes) -> torch.nn.Module:
 class Served(PythonModel):
     """Raw rows to `prediction`: the target in its own units, or a class name, with a `probability_<class>` for each.
 
-    Of several targets it is `prediction_<target>`.
+    Of several targets it is `prediction_<target>`. Of times until an event it is a relative risk, and beside it may be
+    `survival_<time>`, the probability of none until then.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -85,6 +86,7 @@ class Served(PythonModel):
         self.center, self.scale = description["center"], description["scale"]
         self.link = description.get("link", "identity")  # which older models do not say
         self.targets = description.get("targets", [])
+        self.survival = description.get("survival")
         self.network = load_network(checked("network", context))
 
     def predict(
@@ -103,6 +105,8 @@ class Served(PythonModel):
             output = self.network(x).double().numpy()
         more = (self.link, offset, self.targets)
         columns = self.reading.predicted(output, self.classes, self.center, self.scale, *more)
+        if self.survival is not None:
+            columns |= self.recipe.survival(model_input, columns["prediction"], self.survival)
         return pd.DataFrame(columns, index=model_input.index)
 
 

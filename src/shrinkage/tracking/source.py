@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from .outcome import Outcome
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -16,6 +18,7 @@ COLOUR = "mlflow.runColor"  # a tag of every run: the colour of its penalty, whi
 AT_LAMBDA_MAX = "path.lambda_max"  # tag of a run whose λ is the λ_max that its path begins at
 PARENT = "mlflow.parentRunId"  # MLflow's own tag of a run that stands under another
 LOSSES = ("train/loss", "val/loss")  # whose curves a report draws
+OUTCOME = "outcome.json"  # what a model to take away does, for pictures
 INTERCEPT = "(intercept)"  # the feature of a bias, in coefficients.csv
 
 
@@ -61,6 +64,10 @@ class Source(ABC):
         """
 
     @abstractmethod
+    def outcome(self, run: RunSummary) -> Outcome | None:
+        """Read what a model to take away does on held-out rows; None where the run has not kept it."""
+
+    @abstractmethod
     def history(self, run: RunSummary) -> list[tuple[int, dict[str, float]]]:
         """Read the run's losses at each step that was kept, sorted by step; empty where there are none."""
 
@@ -73,6 +80,10 @@ class FolderSource(Source):
 
         path = Path(run["folder"]) / "coefficients.csv" if run["folder"] else None
         return pd.read_csv(path, keep_default_na=False) if path is not None and path.exists() else None
+
+    def outcome(self, run: RunSummary) -> Outcome | None:
+        path = Path(run["folder"]) / OUTCOME if run["folder"] else None
+        return Outcome.from_json(path.read_text(encoding="utf-8")) if path is not None and path.exists() else None
 
     def history(self, run: RunSummary) -> list[tuple[int, dict[str, float]]]:
         path = Path(run["folder"]) / "history.json" if run["folder"] else None

@@ -16,6 +16,7 @@ from shrinkage.optimum.exchangeable_columns import exchangeable
 from shrinkage.optimum.polishing import polish_lanes
 from shrinkage.optimum.solved_lanes import no_minimum_error, solve_lanes
 from shrinkage.penalties.base import Penalty
+from shrinkage.tasks.base import Survival
 
 from . import objective
 from .base import Ingredients, Result, TrainingModule, joined
@@ -72,18 +73,29 @@ class PenalisedModule(TrainingModule):
         """
         if self.task.is_joint:
             return None
-        training = self.model.training
-        self.model.eval()
-        losses, weights = [], []
-        for output, batch in self.outputs_of(part):
-            losses.append(self.task.losses(self.task.precise(output), batch.y).double().flatten())
-            weights.append(torch.ones_like(losses[-1]) if batch.weight is None else batch.weight.double())
-        self.model.train(training)
-        loss, weight = torch.cat(losses), torch.cat(weights)
+        output, target, weight = self.predict_part(part)
+        loss = self.task.losses(self.task.precise(output), target).double().flatten()
+        weight = torch.ones_like(loss) if weight is None else weight.double()
         n, mean = len(loss), weight @ loss / weight.sum()
         if n < 2:
             return None
         return float((n / (n - 1) * (weight * (loss - mean)).square().sum()).sqrt() / weight.sum())
+
+    @torch.no_grad()
+    def predict_part(self, part: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the outputs for a whole part, its targets, and the weights of its rows; None where these have none."""
+        training = self.model.training
+        self.model.eval()
+        found = [(output, batch._replace(x=None)) for output, batch in self.outputs_of(part)]
+        self.model.train(training)
+        return torch.cat([output for output, _ in found]), *joined([batch for _, batch in found])
+
+    def survival(self) -> Survival | None:
+        """Estimate how long a row goes without an event; None where nothing waits for one."""
+        if not self.datamodule.has_events:
+            return None
+        output, target, _ = self.predict_part("train")
+        return self.task.survival(self.task.precise(output), target.double())
 
     @property
     def evaluation_rows(self) -> int:

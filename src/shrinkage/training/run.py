@@ -29,15 +29,17 @@ from shrinkage.penalties.base import Penalty
 from shrinkage.penalties.elastic_net import ElasticNet
 from shrinkage.penalties.l1 import L1
 from shrinkage.penalties.l2 import L2
-from shrinkage.tasks.base import Task
+from shrinkage.tasks.base import Survival, Task
 from shrinkage.tasks.classification import Classification
 from shrinkage.tasks.regression import Regression
+from shrinkage.tracking.outcome import Outcome
 
 from . import objective
 from .checkpoints import Checkpoints
 from .dynamics import SMALL, Dynamics, steps_an_epoch
 from .history import describe_growth, describe_not_finite
 from .module import PenalisedModule
+from .outcomes import residuals, survival_curves
 from .progress import ProgressBar
 from .ranks import Ranks, receive_part
 from .workshop import Workshop
@@ -202,6 +204,20 @@ class Training:
         l1, l2 = map(float, certifier.strengths(module.penalty, module.lambd))
         path = [certifier.problem.parameters(named) for named in module.trajectory]
         return landscape(certifier.problem, l1, l2, path, certifier.best(l1, l2))
+
+    def outcome(self, survival: Survival | None) -> Outcome | None:
+        """Look at what the model does: survival over time, where that is known, or residuals on held-out rows.
+
+        None where it predicts neither, or no rows are held out.
+        """
+        if survival is not None:
+            output, *_ = self.module.predict_part("train")
+            return survival_curves(survival, self.datamodule, output)
+        part = next((name for name in ("test", "val") if name in self.datamodule.parts), None)
+        if part is None or self.module.task.predicts not in ("numbers", "vectors"):
+            return None
+        output, target, _ = self.module.predict_part(part)
+        return residuals(self.module.task, self.datamodule, part, output, target)
 
     def best_metrics(self) -> dict[str, float]:
         """Return the record's best/* under early stopping; empty without it."""

@@ -247,7 +247,8 @@ def make_task(cfg: DictConfig, datamodule: DataModule) -> Task:
     scales = tuple(np.broadcast_to(scale, len(names)).tolist()) if names else ()
     own = 1.0 if names else float(np.asarray(scale))
     least, has_events = datamodule.least_target, datamodule.has_events
-    target = Target(datamodule.kind, datamodule.classes, own, least, names, scales, has_events)
+    latest = float(datamodule.parts["train"].y[:, 0].max()) if has_events else None
+    target = Target(datamodule.kind, datamodule.classes, own, least, names, scales, has_events, latest)
     task: Task = make_chosen(cfg, "task", target, _partial_=False)
     if names and task.predicts != "vectors":
         raise InputError(

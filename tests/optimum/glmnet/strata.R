@@ -1,6 +1,7 @@
 # Writes what test_strata.py compares with: rows of glmnet's CoxExample, standardised, with times rounded up so that there
 # are ties and with five strata; paths on them by stratifySurv, a line for each λ with alpha, lambda and the weights; what
-# cv.glmnet makes of them over five folds; and coxph's weights with strata(), the ties of Efron, then those of Breslow.
+# cv.glmnet makes of them over five folds; and coxph's weights with strata(), the ties of Efron, then those of Breslow, with
+# the hazards that survfit makes of them.
 # Rscript strata.R FOLDER
 for (package in c("glmnet", "survival")) if (!requireNamespace(package, quietly = TRUE)) quit(status = 3)
 folder <- commandArgs(trailingOnly = TRUE)[1]
@@ -31,8 +32,14 @@ write_numbers(cbind(x, time, event, stratum, foldid), "strata_rows")
 write_numbers(do.call(rbind, paths), "strata")
 write_numbers(cbind(folds$lambda, folds$cvm, folds$cvsd), "strata_folds")
 strata <- survival::strata  # which a formula knows by this name alone
-weights <- sapply(c("efron", "breslow"), function(ties) {
+fits <- lapply(c("efron", "breslow"), function(ties) {
   control <- survival::coxph.control(eps = 1e-13, toler.chol = 1e-14, iter.max = 100)
-  coef(survival::coxph(survival::Surv(time, event) ~ x + strata(stratum), ties = ties, control = control))
+  survival::coxph(survival::Surv(time, event) ~ x + strata(stratum), ties = ties, control = control)
 })
-write_numbers(t(weights), "strata_coxph")
+write_numbers(do.call(rbind, lapply(fits, coef)), "strata_coxph")
+# What survfit makes of them: the cumulative hazard of a row whose features are 0, at each time of each stratum.
+hazards <- lapply(1:2, function(k) {
+  found <- survival::basehaz(fits[[k]], centered = FALSE)
+  cbind(k, as.integer(sub(".*=", "", found$strata)), found$time, found$hazard)
+})
+write_numbers(do.call(rbind, hazards), "strata_survival")
