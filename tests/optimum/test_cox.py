@@ -1,7 +1,5 @@
 """Times until an event: engine and certificate against glmnet, and both rules for ties against survival's coxph."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engines import ELASTIC, LASSO, RIDGE
-from test_losses import GLMNET, numbers
+from test_losses import numbers, run_r
 from test_row_terms import tensor
 
 from shrinkage.optimum.certifier import optimum_by_engine
@@ -25,14 +23,16 @@ COLUMNS, FOLDS = 8, 5
 TIES = ("breslow", "efron")
 
 
-def problem_of_glmnet(ties: str = "breslow") -> Problem:
-    rows = numbers("cox_rows")
-    return Problem(tensor(rows[:, :COLUMNS]), tensor(rows[:, COLUMNS : COLUMNS + 2]), Cox(ties), "none")
+def problem_of_glmnet(rows: str = "cox", ties: str = "breslow") -> Problem:
+    """Rows of glmnet's example. rows: `cox`, with times and events, or `strata`, with strata besides."""
+    there, columns = numbers(f"{rows}_rows"), {"cox": 2, "strata": 3}[rows]
+    return Problem(tensor(there[:, :COLUMNS]), tensor(there[:, COLUMNS : COLUMNS + columns]), Cox(ties), "none")
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
-def test_paths_are_those_of_glmnet(alpha: float) -> None:
-    problem, theirs = problem_of_glmnet(), numbers("cox")
+@pytest.mark.parametrize("rows", ["cox", "strata"])
+def test_paths_are_those_of_glmnet(rows: str, alpha: float) -> None:
+    problem, theirs = problem_of_glmnet(rows), numbers(rows)
     theirs = theirs[theirs[:, 0] == alpha]
     lambd = theirs[:, 1]
     solved = solve_path(problem, np.stack([alpha * lambd, (1 - alpha) * lambd], axis=1))
@@ -40,21 +40,17 @@ def test_paths_are_those_of_glmnet(alpha: float) -> None:
     assert (solved.gap <= 1e-12).all() and lambd.max() == pytest.approx(problem.lambda_max(alpha), rel=1e-9)
 
 
-def test_without_a_penalty_they_are_those_of_coxph() -> None:
-    for ties, theirs in zip(("efron", "breslow"), numbers("coxph"), strict=True):
-        solved = solve_path(problem_of_glmnet(ties), np.array([[0.0, 0.0]]))
+@pytest.mark.parametrize(("rows", "weights"), [("cox", "coxph"), ("strata", "strata_coxph")])
+def test_without_a_penalty_they_are_those_of_coxph(rows: str, weights: str) -> None:
+    for ties, theirs in zip(("efron", "breslow"), numbers(weights), strict=True):
+        solved = solve_path(problem_of_glmnet(rows, ties), np.array([[0.0, 0.0]]))
         np.testing.assert_allclose(solved.weight[0, 0], theirs, rtol=0, atol=1e-9)
         assert solved.has_minimum[0] and solved.gap[0] <= 1e-12
 
 
-def test_the_reference_numbers_are_those_that_r_gives_today(tmp_path: Path) -> None:
-    if shutil.which("Rscript") is None:
-        pytest.skip("R is not installed")
-    command = ["Rscript", str(GLMNET / "cox.R"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if done.returncode == 3:
-        pytest.skip("R has no glmnet")
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("script", ["cox.R", "strata.R"])
+def test_the_reference_numbers_are_those_that_r_gives_today(script: str, tmp_path: Path) -> None:
+    run_r(script, tmp_path)
     for path in tmp_path.glob("*.csv.gz"):  # coxph where R has survival
         name = path.name.removesuffix(".csv.gz")
         np.testing.assert_allclose(numbers(name, tmp_path), numbers(name), rtol=1e-8, atol=1e-8)

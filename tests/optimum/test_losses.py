@@ -31,6 +31,17 @@ def numbers(name: str, folder: Path = GLMNET) -> np.ndarray:
         return np.loadtxt(file, delimiter=",")
 
 
+def run_r(script: str, folder: Path) -> None:
+    """Have a script in `glmnet/` write its numbers into a folder; skips where R or its packages are not there."""
+    if shutil.which("Rscript") is None:
+        pytest.skip("R is not installed")
+    command = ["Rscript", str(GLMNET / script), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode == 3:
+        pytest.skip("R has not the packages that it needs")
+    assert done.returncode == 0, done.stderr
+
+
 def problem_of(x: np.ndarray, y: np.ndarray, task: ConvexTask, bias: str = "free") -> Problem:
     return Problem(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y.astype(float)), task, bias)
 
@@ -63,13 +74,7 @@ def test_paths_are_those_of_glmnet(task: ConvexTask) -> None:
 
 
 def test_the_reference_numbers_are_those_that_glmnet_gives_today(tmp_path: Path) -> None:
-    if shutil.which("Rscript") is None:
-        pytest.skip("R is not installed")
-    command = ["Rscript", str(GLMNET / "losses.R"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if done.returncode == 3:
-        pytest.skip("R has no glmnet")
-    assert done.returncode == 0, done.stderr
+    run_r("losses.R", tmp_path)
     for name in ("rows", "poisson", "gamma"):
         np.testing.assert_allclose(numbers(name, tmp_path), numbers(name), rtol=1e-9, atol=1e-9)
 

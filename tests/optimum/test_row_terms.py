@@ -1,7 +1,5 @@
 """Weights and offsets of rows, and factors of columns: engines and certificates against glmnet, and against copies."""
 
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_certificate import EVERY, STRENGTH, target_of
 from test_engines import ELASTIC, LASSO, PROMISED, RIDGE
-from test_losses import GLMNET, numbers
+from test_losses import numbers, run_r
 
 from shrinkage.optimum.engines.path import solve_path
 from shrinkage.optimum.gaps import duality_gaps
@@ -63,13 +61,7 @@ def test_paths_are_those_of_glmnet(family: str) -> None:
 
 
 def test_the_reference_numbers_are_those_that_glmnet_gives_today(tmp_path: Path) -> None:
-    if shutil.which("Rscript") is None:
-        pytest.skip("R is not installed")
-    command = ["Rscript", str(GLMNET / "terms.R"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if done.returncode == 3:
-        pytest.skip("R has no glmnet")
-    assert done.returncode == 0, done.stderr
+    run_r("terms.R", tmp_path)
     for name in ("factor", *(f"{family}_{kind}" for family in FAMILIES for kind in ("rows", "terms"))):
         np.testing.assert_allclose(numbers(name, tmp_path), numbers(name), rtol=1e-9, atol=1e-9)
 

@@ -1,7 +1,5 @@
 """Several targets at once: engine and certificates against glmnet, and against each target by itself."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_engines import ELASTIC, LASSO, RIDGE
-from test_losses import GLMNET, numbers
+from test_losses import numbers, run_r
 from test_row_terms import null_objective, tensor
 
 from shrinkage.optimum.engines.path import solve_path
@@ -60,13 +58,7 @@ def test_paths_are_those_of_glmnet(name: str, is_standardised: bool) -> None:
 
 
 def test_the_reference_numbers_are_those_that_glmnet_gives_today(tmp_path: Path) -> None:
-    if shutil.which("Rscript") is None:
-        pytest.skip("R is not installed")
-    command = ["Rscript", str(GLMNET / "several.R"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if done.returncode == 3:
-        pytest.skip("R has no glmnet")
-    assert done.returncode == 0, done.stderr
+    run_r("several.R", tmp_path)
     for name in ("several_rows", "several_factor", "several", "several_terms"):
         np.testing.assert_allclose(numbers(name, tmp_path), numbers(name), rtol=1e-9, atol=1e-9)
 

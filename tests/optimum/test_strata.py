@@ -1,8 +1,4 @@
-"""Strata of times until an event: each is compared within itself, as by glmnet's stratifySurv and coxph's strata."""
-
-import shutil
-import subprocess
-from pathlib import Path
+"""Strata of times until an event: each is compared within itself. Weights are held to R's in test_cox."""
 
 import numpy as np
 import pytest
@@ -11,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cox import COLUMNS, TIES
 from test_engines import ELASTIC, LASSO, RIDGE
-from test_losses import GLMNET, numbers
+from test_losses import numbers
 from test_row_terms import tensor
 
 from shrinkage.optimum.certifier import optimum_by_engine
@@ -20,41 +16,6 @@ from shrinkage.optimum.gaps import duality_gaps
 from shrinkage.optimum.problem import Problem
 from shrinkage.tasks.cox import Cox
 from shrinkage.tasks.metrics.concordance import Concordance
-
-
-def problem_of_glmnet(ties: str = "breslow") -> Problem:
-    rows = numbers("strata_rows")
-    return Problem(tensor(rows[:, :COLUMNS]), tensor(rows[:, COLUMNS : COLUMNS + 3]), Cox(ties), "none")
-
-
-@pytest.mark.parametrize("alpha", [1.0, 0.5])
-def test_paths_are_those_of_glmnet(alpha: float) -> None:
-    problem, theirs = problem_of_glmnet(), numbers("strata")
-    theirs = theirs[theirs[:, 0] == alpha]
-    lambd = theirs[:, 1]
-    solved = solve_path(problem, np.stack([alpha * lambd, (1 - alpha) * lambd], axis=1))
-    np.testing.assert_allclose(solved.weight[:, 0], theirs[:, 2:], rtol=0, atol=1e-6)
-    assert (solved.gap <= 1e-12).all() and lambd.max() == pytest.approx(problem.lambda_max(alpha), rel=1e-9)
-
-
-def test_without_a_penalty_they_are_those_of_coxph() -> None:
-    for ties, theirs in zip(("efron", "breslow"), numbers("strata_coxph"), strict=True):
-        solved = solve_path(problem_of_glmnet(ties), np.array([[0.0, 0.0]]))
-        np.testing.assert_allclose(solved.weight[0, 0], theirs, rtol=0, atol=1e-9)
-        assert solved.has_minimum[0] and solved.gap[0] <= 1e-12
-
-
-def test_the_reference_numbers_are_those_that_r_gives_today(tmp_path: Path) -> None:
-    if shutil.which("Rscript") is None:
-        pytest.skip("R is not installed")
-    command = ["Rscript", str(GLMNET / "strata.R"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if done.returncode == 3:
-        pytest.skip("R has no glmnet, or no survival")
-    assert done.returncode == 0, done.stderr
-    for path in tmp_path.glob("*.csv.gz"):
-        name = path.name.removesuffix(".csv.gz")
-        np.testing.assert_allclose(numbers(name, tmp_path), numbers(name), rtol=1e-8, atol=1e-8)
 
 
 @st.composite

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from shrinkage.runs.membership import RESULTS, Membership
-from shrinkage.sweeps.callback import BestRun, show_failures
+from shrinkage.sweeps.telling import BestRun, show_failures
 
 
 def test_a_whole_sweep(tmp_path: Path, store: Path) -> None:

@@ -368,7 +368,8 @@ def test_nothing_is_lost_where_a_part_is_restarted_under_load(
 ) -> None:
     client, name = MlflowClient(server.uri), f"{fault} {number}"
     running = sweep(tmp_path, ann, name)
-    wait_for(lambda: client.get_experiment_by_name(name) is not None, 120)
+    # One is made before its maker has the permission to read it.
+    wait_for(lambda: [each for each in client.search_experiments() if each.name == name], 120)
     experiment = client.get_experiment_by_name(name).experiment_id
     wait_for(lambda: len(client.search_runs([experiment])) > 3, 120)
     time.sleep(random.random())

@@ -225,17 +225,13 @@ class Recipe:
             )
         return as_offset(values, column.name, self.is_exposure)
 
-    def survival(
-        self, frame: "pd.DataFrame", risk: np.ndarray, survival: Mapping[str, Any] | None
-    ) -> dict[str, np.ndarray]:
+    def survival(self, frame: "pd.DataFrame", risk: np.ndarray, survival: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Tell the probability that no event is seen until certain times, as columns, of rows of relative risks [n].
 
         survival: the names of the columns; how many events a row of risk 1 expects until then, a list of numbers for
-        each stratum, null where no training row was seen so long; and the strata's values. None for no column. A row of
-        another stratum has NaN.
+        each stratum, null where no training row was seen so long; and the strata's values. A row of another stratum has
+        NaN.
         """
-        if survival is None:
-            return {}
         expected = np.array(survival["expected"], dtype=float)  # NaN for null
         places = np.zeros(len(risk), dtype=np.int64)
         if self.strata is not None:

@@ -1,4 +1,4 @@
-"""What λ of a training script is here, where its objective is another by a factor: conventions, and no faults."""
+"""Conventions of a training script, which are no faults: by what factor its λ differs from λ here."""
 
 import ast
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def find_conventions(script: Script) -> list[Word]:
 
 
 def factors(script: Script) -> Iterator[Word]:
-    """Say how many times λ here a script's λ is, where its penalty and its data loss are known exactly."""
+    """Say by what factor a script's λ differs from λ here, where its penalty and its data loss are known exactly."""
     for scope, loss, term, sign, norm in penalties(script):
         share = share_of(term, norm.node)
         doubled = doubling(script, loss, scope)

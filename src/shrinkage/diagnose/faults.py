@@ -96,14 +96,20 @@ def unsquared_norm(script: Script) -> Iterator[Word]:
             )
 
 
-def loops(script: Script) -> Iterator[tuple[Scope, Loop, list[ast.AST]]]:
-    """Yield each loop, innermost ones only, with the nodes of its body."""
+def stepping_loops(script: Script) -> Iterator[tuple[list[ast.AST], list[ast.Call]]]:
+    """Yield the nodes of each loop's body, and the steps in it, of the innermost loops that certainly step.
+
+    Those that call functions of other files are left out, since these may do what seems to be missing.
+    """
     for scope in script.scopes:
         for loop in scope.nodes:
             if isinstance(loop, Loop):
                 nodes = list(own_nodes(loop.body))
-                if not any(isinstance(node, Loop) and has_call(own_nodes(node.body), "step") for node in nodes):
-                    yield scope, loop, nodes
+                is_innermost = not any(
+                    isinstance(node, Loop) and has_call(own_nodes(node.body), "step") for node in nodes
+                )
+                if is_innermost and (found := steps(script, nodes)) and not script.asks_strangers(nodes):
+                    yield nodes, found
 
 
 def has_call(nodes: Iterator[ast.AST], name: str) -> bool:
@@ -139,9 +145,9 @@ def never_cleared(script: Script) -> Iterator[Word]:
     """Find loops that add up gradients for ever."""
     if any(isinstance(node, ast.Attribute) and node.attr in ("zero_grad", "grad") for node in script.nodes):
         return
-    for _, _, nodes in loops(script):
+    for nodes, _ in stepping_loops(script):
         backward = [node for node in nodes if isinstance(node, ast.Call) and last_name(node.func) == "backward"]
-        if steps(script, nodes) and backward and not script.asks_strangers(nodes):
+        if backward:
             yield Word(
                 backward[0].lineno,
                 "gradients are never cleared",
@@ -156,15 +162,13 @@ def never_computed(script: Script) -> Iterator[Word]:
     names |= {node.id for node in script.nodes if isinstance(node, ast.Name)} | set(script.imports)
     if any("backward" in name or "grad" in name for name in names - set(HARMLESS)):
         return
-    for _, _, nodes in loops(script):
-        found = steps(script, nodes)
-        if found and not script.asks_strangers(nodes):
-            yield Word(
-                found[0].lineno,
-                "the optimiser steps, and no gradient has been computed",
-                "a step without gradients changes nothing",
-                "call loss.backward() before it",
-            )
+    for _, found in stepping_loops(script):
+        yield Word(
+            found[0].lineno,
+            "the optimiser steps, and no gradient has been computed",
+            "a step without gradients changes nothing",
+            "call loss.backward() before it",
+        )
 
 
 def never_reset(script: Script) -> Iterator[Word]:

@@ -150,16 +150,25 @@ def path_chart(answer: Answer, path: pd.DataFrame, of: str) -> Chart:
 
 def outcome_charts(outcome: Outcome) -> list[Chart]:
     """Draw what a refitted model does: a chart of residuals for each target, or one with all curves of survival."""
-    if not any(each.points for each in outcome.series):
-        everywhere = [point for each in outcome.series for point in each.line]
-        lines = []
-        for group, each in enumerate(outcome.series):
-            told = [f"{on_a_line(each.name)}, {outcome.x} {x:.4g}: {y:.3g}" for x, y in each.line]
-            lines.append(Line(each.line, COLOURS[group % len(COLOURS)], group, told))
-        legend = [(each.name, COLOURS[group % len(COLOURS)]) for group, each in enumerate(outcome.series)]
-        across = straight([x for x, _ in everywhere], from_zero=True)
-        up = straight([0.0, *(y for _, y in everywhere)], from_zero=True)
-        return [Chart(outcome.title, across, up, outcome.x, outcome.y, lines, legend)]
+    return residual_charts(outcome) if outcome.is_of_rows else [survival_chart(outcome)]
+
+
+def survival_chart(outcome: Outcome) -> Chart:
+    """Draw curves of survival over time, a colour each."""
+    everywhere = [point for each in outcome.series for point in each.line]
+    colours = [COLOURS[group % len(COLOURS)] for group in range(len(outcome.series))]
+    lines, legend = [], []
+    for group, (each, colour) in enumerate(zip(outcome.series, colours, strict=True)):
+        told = [f"{on_a_line(each.name)}, {outcome.x} {x:.4g}: {y:.3g}" for x, y in each.line]
+        lines.append(Line(each.line, colour, group, told))
+        legend.append((each.name, colour))
+    across = straight([x for x, _ in everywhere], from_zero=True)
+    up = straight([0.0, *(y for _, y in everywhere)], from_zero=True)
+    return Chart(outcome.title, across, up, outcome.x, outcome.y, lines, legend)
+
+
+def residual_charts(outcome: Outcome) -> list[Chart]:
+    """Draw the residuals of each target against its predictions, with their means along the way."""
     charts = []
     for each in outcome.series:
         level = 0.0 if outcome.level is None else outcome.level

@@ -102,7 +102,7 @@ def learning_curves(history: list[tuple[int, dict[str, float]]], title: str, uni
 
 def outcome_figure(outcome: Outcome) -> Figure:
     """Draw what a model to take away does: residuals of each target against predictions, or survival over time."""
-    if not any(each.points for each in outcome.series):
+    if not outcome.is_of_rows:
         figure, (axes,) = empty_panels(1, 1, (7.2, 4.2))
         for colour, each in zip(COLOURS, outcome.series, strict=False):
             axes.plot(*zip(*each.line, strict=True), color=colour, label=in_matplotlib(each.name))

@@ -199,7 +199,7 @@ def append_line(path: Path, line: bytes) -> None:
 def read_reports(lines: list[bytes]) -> list[dict[str, Any]]:
     """Read lines of results; those that are not whole, or not what a job has written, are left out.
 
-    Together they are one array, in which equal names are one object: a third of the memory of lines read one by one.
+    They are parsed as one array, in which equal names are one object in memory; line by line each would have its own.
     """
     with suppress(ValueError, RecursionError):
         together: list[Any] = json.loads(b"[" + b",".join(lines) + b"]")

@@ -12,10 +12,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -30,15 +29,16 @@ from shrinkage.machine.interrupt import SIGNALS, leave, left
 from shrinkage.machine.invocation import invocation
 from shrinkage.machine.secrets import learn, learn_overrides, masked_override
 from shrinkage.machine.waiting import doing
-from shrinkage.names import on_a_line
 from shrinkage.runs import identity, resume
-from shrinkage.runs.membership import RESULTS, SWEEP, Membership, Result
+from shrinkage.runs.membership import SWEEP, Membership, Result
 from shrinkage.runs.provenance import run_tags
 from shrinkage.tracking.client import Client, connect
 from shrinkage.tracking.journal import JOURNALS, KEPT, SUFFIX, Journal
 from shrinkage.tracking.location import home, store_uri
-from shrinkage.tracking.source import LARGER_IS_BETTER, describe_tests
+from shrinkage.tracking.source import describe_tests
 from shrinkage.tracking.views import PAGE
+
+from .telling import show_failures, show_progress
 
 if TYPE_CHECKING:
     from shrinkage.report.answer import Answer
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 
 importlib.import_module("concurrent.futures.thread")  # pandas needs it, and not while the interpreter exits
 
-PATIENCE_SECONDS = 2.0
-MOST_CAUSES = 10  # of failures that are printed: where each run's number stands in its words, every run has its own
-BAR, BESIDE = 16, 12  # characters: of the bar; of the time that is left, and of what stands between numbers
 REFIT = "refit"  # the folder of the refit, in the sweep's
 IN_THIS_PROCESS = ("basic", "lanes")  # launchers whose jobs train here
 
@@ -124,7 +121,8 @@ class Sweep(Callback):
         if earlier is not None:
             print(f"{len(self.membership.finished())} runs had FINISHED and are taken as they are, in {folder}")
         self.done = threading.Event()
-        threading.Thread(target=self.show_progress, daemon=True).start()
+        shown = self.membership, config.metric, self.done
+        threading.Thread(target=show_progress, args=shown, daemon=True).start()
 
     def begin_parent(self, config: DictConfig, folder: Path, earlier: Membership | None) -> "ParentRun":
         """Begin the journal of the parent run, or go on with it if the sweep was begun before."""
@@ -339,63 +337,3 @@ class Sweep(Callback):
             self.parent.journal.tags({"model.registered": registered})
             words += "\n" + self.parent.client.how_to_predict(registered, folder)
         return words
-
-    def show_progress(self) -> None:
-        """Show a bar over the jobs with the time left and the best run so far, on a terminal."""
-        if not sys.stderr.isatty() or self.done.wait(PATIENCE_SECONDS):
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=BAR),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        is_shown = sys.stdout.isatty()  # else rich would take it away from the file that it goes into
-        with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=is_shown) as progress:
-            best = BestRun(self.config.metric)
-            bar, ended = progress.add_task("sweep", total=None), self.membership.ended(best.hear)
-            while not self.done.wait(0.5):
-                done, total = next(ended), self.membership.expected()
-                room = progress.console.width - BAR - BESIDE - 2 * len(str(total)) - len(best.words)
-                words = self.membership.read_progress() or "sweep"
-                words = words if len(words) <= room else f"{words[: max(room - 1, 0)]}…"
-                progress.update(bar, completed=done, total=total, description=words + best.words)
-
-
-class BestRun:
-    """The best run of a sweep that has not ended yet, by the metric that λ is chosen by.
-
-    words: its value, to stand beside the progress; none before a run has ended. A single run is the best by chance as
-    well; the answer at the sweep's end is over all splits and seeds.
-    """
-
-    def __init__(self, metric: str) -> None:
-        self.metric, self.value, self.words = metric, math.nan, ""
-
-    def hear(self, told: Mapping[str, Any]) -> None:
-        """Compare a job that has ended with the best one before it; later words of a job have no metrics."""
-        value = told.get("metrics", {}).get(self.metric, math.nan)
-        sign = -1 if self.metric in told.get("tags", {}).get(LARGER_IS_BETTER, "").split() else 1
-        if told["status"] == "FINISHED" and math.isfinite(value) and not sign * value >= sign * self.value:
-            self.value = value
-            self.words = f", best {self.metric} {value:.3g}"
-
-
-def show_failures(failed: list[Result], folder: Path) -> None:
-    """Print what went wrong: each cause once, with the number of jobs that it ended; of many causes the first few."""
-    causes: dict[str | None, list[str]] = {}
-    for result in failed:
-        causes.setdefault(result["error"], []).append(result["name"])
-    for error, names in list(causes.items())[:MOST_CAUSES]:
-        if len(names) == 1:
-            print(f"FAILED: {on_a_line(names[0])}: {error}", file=sys.stderr)
-        else:
-            from shrinkage.report.answer import listed
-
-            print(f"FAILED, {len(names)} runs: {error} ({on_a_line(listed(names))})", file=sys.stderr)
-    if others := list(causes.values())[MOST_CAUSES:]:
-        runs = sum(map(len, others))
-        print(f"FAILED, {runs:,} more runs for other reasons, which {folder / RESULTS} has", file=sys.stderr)

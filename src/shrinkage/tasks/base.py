@@ -253,7 +253,7 @@ class ConvexTask(Task):
         return columns[:0]
 
     def shifts(self, target: Tensor) -> Tensor:
-        """Say which changes of the outputs change nothing of a joint loss, as columns [n, any]; else there is none."""
+        """Give the changes of the outputs that leave a joint loss as it is, as columns [n, k]; none of other losses."""
         return target.new_zeros(len(target), 0)
 
     @abstractmethod

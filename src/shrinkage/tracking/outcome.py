@@ -30,6 +30,11 @@ class Outcome:
     series: list[Series]
     level: float | None = None
 
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether it has a point for each row, and not curves alone."""
+        return any(each.points for each in self.series)
+
     def as_json(self) -> str:
         """Write it as JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)

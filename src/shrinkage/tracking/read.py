@@ -193,11 +193,8 @@ class StoreSource(Source):
         if run["run_id"] is None:
             return FolderSource().outcome(run)
         with TemporaryDirectory() as folder:
-            try:
-                path = self.client.download_artifacts(run["run_id"], OUTCOME, folder)
-            except (MlflowException, OSError):
-                return None
-            return Outcome.from_json(Path(path).read_text(encoding="utf-8"))
+            text = text_of(self.client, run["run_id"], OUTCOME, folder)
+        return None if text is None else Outcome.from_json(text)
 
     def rows(self, sweep: str) -> list[RunSummary]:
         """Read the jobs that the sweep's own run of this id keeps as rows of a table.
